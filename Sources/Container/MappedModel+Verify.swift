@@ -1,0 +1,79 @@
+// Checksums of a mapped model.
+
+extension MappedModel {
+  /// Checks the header's checksum, every tensor's, and that the padding between tensors is zero.
+  ///
+  /// - Parameter progress: called with bytes done and bytes in all, after every few MiB.
+  /// - Memory: pages are dropped behind the reading position, so residency stays at a few MiB.
+  /// - Errors: `checksumMismatch` with the tensor's name, `changedWhileOpen` if the file was modified.
+  package func verify(progress: (_ done: Int, _ total: Int) -> Void) throws(ContainerError) {
+    try checkUnchanged()
+    try verifyHeader()
+    let expected = try tensorChecksums()
+    var end = header.dataStart
+    for (index, record) in tensors.enumerated() {
+      try verifyPadding(end..<record.offset)
+      try verify(record, expected: expected[index]) { progress($0, byteCount) }
+      end = record.range.upperBound
+    }
+    try verifyPadding(end..<byteCount)
+    progress(byteCount, byteCount)
+    try checkUnchanged()
+  }
+
+  /// Checks one tensor's checksum.
+  package func verifyTensor(_ name: String) throws(ContainerError) {
+    let record = try tensor(name)
+    guard let index = tensors.firstIndex(where: { $0.name == name }) else { throw fail(.missingTensor, name) }
+    let expected = try tensorChecksums()[index]
+    try verify(record, expected: expected) { _ in }
+  }
+
+  /// Checks the checksum over everything before the tensors. The key must be the last one and of type uint32.
+  package func verifyHeader() throws(ContainerError) {
+    let entry = try entry(Self.headerChecksumKey)
+    guard entry.type == .uint32, header.entries.last == entry else {
+      throw fail(.wrongValueType(expected: "uint32 as last key", found: "\(entry.type)"), entry.key)
+    }
+    let file = mapping.bytes
+    let stored = UInt32(littleEndian: file.loadUnaligned(fromByteOffset: entry.offset, as: UInt32.self))
+    var crc = CRC32()
+    crc.update(UnsafeRawBufferPointer(rebasing: file[0..<entry.offset]))
+    withUnsafeBytes(of: UInt32(0)) { crc.update($0) }
+    crc.update(UnsafeRawBufferPointer(rebasing: file[(entry.offset + 4)..<header.dataStart]))
+    guard crc.value == stored else {
+      throw fail(.checksumMismatch(expected: stored, found: crc.value), "header", offset: entry.offset)
+    }
+  }
+
+  private func tensorChecksums() throws(ContainerError) -> [UInt32] {
+    let values = try uints(Self.tensorChecksumsKey)
+    guard values.count == tensors.count, !values.contains(where: { $0 > Int(UInt32.max) }) else {
+      let expected = "\(tensors.count) checksums"
+      throw fail(.valueOutOfRange(expected: expected, found: "\(values.count)"), Self.tensorChecksumsKey)
+    }
+    return values.map { UInt32($0) }
+  }
+
+  private func verify(
+    _ record: TensorRecord, expected: UInt32, _ progress: (Int) -> Void
+  ) throws(ContainerError) {
+    let step = 4 << 20
+    var crc = CRC32()
+    var offset = record.offset
+    while offset < record.range.upperBound {
+      let end = min(offset + step, record.range.upperBound)
+      crc.update(UnsafeRawBufferPointer(rebasing: mapping.bytes[offset..<end]))
+      advise(offset..<end, .dontNeed)
+      offset = end
+      progress(offset)
+    }
+    guard crc.value == expected else {
+      throw fail(.checksumMismatch(expected: expected, found: crc.value), record.name, offset: record.offset)
+    }
+  }
+
+  private func verifyPadding(_ range: Range<Int>) throws(ContainerError) {
+    for offset in range where mapping.bytes[offset] != 0 { throw fail(.nonzeroPadding, nil, offset: offset) }
+  }
+}
