@@ -20,13 +20,8 @@ struct SAMEncoder {
   static let mean: (Float, Float, Float) = (123.675, 116.28, 103.53)
   static let deviation: (Float, Float, Float) = (58.395, 57.12, 57.375)
 
-  /// Patch embedding and every block but the last.
-  ///
-  /// - Shapes: `image` [imageHeight, imageWidth, 3] bytes, both sides at most `sam.imageSide`; the rest of the square is zero after normalization.
-  func run(
-    _ image: UnsafePointer<UInt8>, imageWidth: Int, imageHeight: Int, x: UnsafeMutablePointer<Float>
-  ) throws {
-    try embed(image, imageWidth: imageWidth, imageHeight: imageHeight, x: x)
+  /// Every block but the last.
+  func run(_ x: UnsafeMutablePointer<Float>) throws {
     let stream = LayerStream(reader, config, keepsWeights: keepsWeights)
     for block in 0..<config.depth - 1 {
       if !arena.isCounting { stream.enter(block) }
@@ -42,7 +37,13 @@ struct SAMEncoder {
     }
   }
 
-  private func embed(
+  /// The last block as an ordinary one, where no affinity is wanted.
+  func lastBlock(_ x: UnsafeMutablePointer<Float>) throws { try globalBlock(config.depth - 1, x: x) }
+
+  /// Patch embedding and positions.
+  ///
+  /// - Shapes: `image` [imageHeight, imageWidth, 3] bytes, both sides at most `sam.imageSide`; the rest of the square is zero after normalization.
+  func embed(
     _ image: UnsafePointer<UInt8>, imageWidth: Int, imageHeight: Int, x: UnsafeMutablePointer<Float>
   ) throws {
     let mark = arena.mark()
