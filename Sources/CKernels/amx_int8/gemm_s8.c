@@ -71,7 +71,7 @@ static inline __attribute__((always_inline)) void finish_quad(pending *p) {
     x[2] = v_add(x[2], bias0);
     x[3] = v_add(x[3], bias1);
   }
-  v_activate(x, 4, target->epilogue.activation);
+  v_activate4(x, target->epilogue.activation);
   p->done++;
   if (target->channels >= 32 && !target->epilogue.accumulate) {
     float *slot = target->out + row * target->out_stride;
@@ -101,11 +101,11 @@ static inline __attribute__((always_inline)) void block(const int lower, const i
   if (lower) _tile_zero(2);
   if (lower && wide) _tile_zero(3);
   for (size_t step = 0; step < steps; step++) {
-    _tile_loadd(6, weight + step * 1024, 64);
+    _tile_stream_loadd(6, weight + step * 1024, 64);
     _tile_loadd(4, a + step * 64, a_stride);
     _tile_dpbssd(0, 4, 6);
     if (wide) {
-      _tile_loadd(7, right + step * 1024, 64);
+      _tile_stream_loadd(7, right + step * 1024, 64);
       _tile_dpbssd(1, 4, 7);
     }
     if (lower) {

@@ -58,7 +58,7 @@ static __attribute__((noinline)) void finish_activated(const int32_t *sums, int 
       size_t row = (size_t)(r + from / panels), begin = (size_t)(from % panels) * 16;
       value[j] = v_dequantize(target, _mm512_loadu_si512(sums + row * 32 + begin), row, begin);
     }
-    v_activate(value, 4, target->epilogue.activation);
+    v_activate4(value, target->epilogue.activation);
     for (int j = 0; j < steps; j++) {
       v_put(target, (size_t)(r + j / panels), (size_t)(j % panels) * 16, value[j]);
     }
@@ -110,7 +110,7 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
 #pragma GCC unroll 2
     for (int j = 0; j < panels; j++) {
       vf value = v_dequantize(target, acc[r][j], (size_t)r, (size_t)j * 16);
-      if (activation == CK_ACTIVATION_RELU) value = v_max(value, v_set(0.0f));
+      if (activation == CK_ACTIVATION_RELU) value = v_relu(value);
       v_put(target, (size_t)r, (size_t)j * 16, value);
     }
   }

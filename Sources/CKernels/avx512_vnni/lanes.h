@@ -23,6 +23,11 @@ static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 // a < b ? a : b and a > b ? a : b, lane by lane.
 static inline vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+static inline vf v_relu(vf x) { return _mm512_max_ps(x, _mm512_setzero_ps()); }
+// Values that must be ready before anything behind this line starts, for the compiler's scheduler only.
+static inline __attribute__((always_inline)) void v_pin(vf a[4], vf b[4]) {
+  __asm__("" : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(b[0]), "+v"(b[1]), "+v"(b[2]), "+v"(b[3]));
+}
 static inline vf v_abs(vf x) { return _mm512_abs_ps(x); }
 // 0 where x is infinite or not a number.
 static inline vf v_finite(vf x) {
