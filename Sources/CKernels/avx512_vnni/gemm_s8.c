@@ -205,5 +205,6 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
 
 void ck_fill__avx512_vnni(ck_table *table) {
   table->gemm_s8 = gemm_s8;
+  ck_fill_rows__avx512_vnni(table);
 }
 #endif

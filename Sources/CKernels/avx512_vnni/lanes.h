@@ -13,6 +13,10 @@ static inline vf v_set(float x) { return _mm512_set1_ps(x); }
 static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 // The first n lanes, the others 0. No byte behind them is read.
 static inline vf v_load_first(const float *p, size_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+// The first n lanes of x (all for n >= 16), the others of y.
+static inline vf v_first_or(vf x, vf y, size_t n) {
+  return _mm512_mask_mov_ps(y, n < 16 ? v_first(n) : (__mmask16)0xffff, x);
+}
 static inline void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 static inline void v_store_first(float *p, vf x, size_t n) { _mm512_mask_storeu_ps(p, v_first(n), x); }
 static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
