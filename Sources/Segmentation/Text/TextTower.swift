@@ -77,7 +77,7 @@ struct TextTower {
       stream.enter(block)
       let weights = try BlockWeights(reader, config, block: block)
       let rows = SequenceScratch(
-        tokens: count, qkv: scratch.qkv, mixed: scratch.mixed, rowWorkers: scratch.workers, headWorkers: [])
+        tokens: count, qkv: scratch.qkv, mixed: scratch.mixed, rowWorkers: scratch.workers)
       encoder.project(scratch.x, weights, rows)
       engine.pool.run(count: count, chunk: chunk) { range, worker in
         for node in range { attend(node, trie, scratch, scratch.scores[worker]) }
