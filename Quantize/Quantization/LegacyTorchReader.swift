@@ -30,6 +30,7 @@ enum LegacyTorchReader {
       throw file.error(.malformed("no list of storage keys"), at: reader.position)
     }
     let state = try StateDictionary(pickle: pickle, root: root)
+    if state.tensors.isEmpty { throw file.error(.noTensors) }
     var listing = TensorListing(format: .torchLegacy)
     let indexOfKey = try locate(keys, pickle: pickle, listing: &listing)
     for (name, tensor) in state.tensors {

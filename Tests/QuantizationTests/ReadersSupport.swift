@@ -143,10 +143,12 @@ func zipFile(_ parts: [ZipPart], disk: Int = 0, entryCount: Int? = nil) -> [UInt
     let checksum = little(Int(part.checksum ?? crc32(part.body)), 4)
     let sizes = little(part.body.count, 4) + little(part.byteCount ?? part.body.count, 4)
     let localName = Array((part.localName ?? part.name).utf8)
-    let common = little(20, 2) + little(part.flags, 2) + little(part.method, 2) + little(0, 4) + checksum + sizes
+    let common =
+      little(20, 2) + little(part.flags, 2) + little(part.method, 2) + little(0, 4) + checksum + sizes
     bytes += [0x50, 0x4b, 3, 4] + common + little(localName.count, 2) + little(0, 2) + localName + part.body
     directory += [0x50, 0x4b, 1, 2] + little(20, 2) + common + little(name.count, 2)
-    directory += little(0, 2) + little(0, 2) + little(0, 2) + little(0, 2) + little(0, 4) + little(offset, 4) + name
+    directory +=
+      little(0, 2) + little(0, 2) + little(0, 2) + little(0, 2) + little(0, 4) + little(offset, 4) + name
   }
   let start = bytes.count
   bytes += directory
