@@ -15,6 +15,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     .systemLibrary(name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])]),
     .target(name: "CRaster", dependencies: ["CPNG", "CJPEG"]),
     .target(name: "Compute", dependencies: ["CKernels"]),
@@ -22,7 +23,8 @@ let package = Package(
     .target(name: "Raster", dependencies: ["CRaster"]),
     .target(name: "Segmentation", dependencies: ["Compute", "Container", "Raster"]),
     .target(
-      name: "Quantization", dependencies: ["Compute", "Container"], path: "Quantize/Quantization"),
+      name: "Quantization", dependencies: ["CZlib", "Compute", "Container"],
+      path: "Quantize/Quantization"),
     .executableTarget(
       name: "trident",
       dependencies: ["Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
