@@ -32,7 +32,9 @@ package struct QuantizationError: Error, Equatable, Sendable {
     case negativeStride(Int)
     case rowsOutOfRange(lower: Int, upper: Int, rows: Int)
     case shapeMismatch(expected: [Int], found: [Int])
-    case notFinite(count: Int)
+    /// The first such element, counted through the tensor in row-major order.
+    case notFinite(element: Int)
+    case beyondHalf(element: Int)
     // Vocabularies.
     case tooFewMerges(needed: Int, found: Int)
     // The model being built.
@@ -120,7 +122,9 @@ extension QuantizationError.Reason: CustomStringConvertible {
     case .rowsOutOfRange(let lower, let upper, let rows):
       return "rows \(lower)..<\(upper) are asked for and there are \(rows)"
     case .shapeMismatch(let expected, let found): return "shape \(found) where \(expected) is expected"
-    case .notFinite(let count): return "\(count) values are nan or infinite; use an intact checkpoint"
+    case .notFinite(let element): return "element \(element) is nan or infinite; use an intact checkpoint"
+    case .beyondHalf(let element):
+      return "element \(element) is too large for a half float; use an intact checkpoint"
     case .tooFewMerges(let needed, let found):
       return "\(found) merges are there and \(needed) are needed; " + BytePairSource.whereToGet
     case .unsupportedModel(let what): return QuantizationError.printable(what, limit: 300)
