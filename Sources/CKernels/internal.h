@@ -54,10 +54,11 @@ void ck_fill__neon_i8mm(ck_table *table);
 static const float ck_exp_coefficients[5] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558f8p-5f, 0x1.123b5ap-7f,
                                              0x1.6a2334p-10f};
 
-// Phi(x) - 1/2 = x Q(t), t = 2 x^2 / 5.1^2 - 1, Q minimax of degree 12 on |x| <= 5.1 (3e-7 absolute); the product
-// passes 1/2 at the end of the range and is clamped there, so that Phi is exactly 0 and 1 beyond it.
-#define CK_GELU_LIMIT 5.1f
-#define CK_GELU_SQUARE 0x1.3af4aep-4f
+// Phi(x) - 1/2 = x Q(t), t = 2 x^2 / limit^2 - 1, Q minimax of degree 12 on |x| <= limit (5e-7 absolute with all
+// rounding). The limit's last bits are chosen so that the product is exactly 1/2 there: beyond it Phi is 0 and 1.
+// Q runs as two chains, even and odd coefficients in t^2: in-order cores wait for every link of a chain.
+#define CK_GELU_LIMIT 0x1.46666p+2f  // 5.1
+#define CK_GELU_SQUARE 0x1.3af4bap-4f
 static const float ck_gelu_coefficients[13] = {
     0x1.1bdd18p-3f, -0x1.1aa2ap-4f,  0x1.a000ecp-5f,  -0x1.4994bp-5f,  0x1.04002cp-5f,
     -0x1.87f134p-6f, 0x1.1bf898p-6f, -0x1.92abfcp-7f, 0x1.d7ee88p-8f,  -0x1.7d9f52p-9f,

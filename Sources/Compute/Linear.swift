@@ -84,16 +84,17 @@ extension Engine {
   }
 
   /// LayerNorm, then `prepare`, without storing the floats in int8 mode. `at`: first row of the scratch to write.
+  /// `temporary` [columns padded to 64]: a float row of the caller's own, where several workers fill one scratch.
   package func prepareNormalized(
     _ x: UnsafePointer<Float>, _ xStride: Int, rows: Int, _ norm: NormWeights, at row: Int = 0,
-    _ scratch: RowScratch
+    _ scratch: RowScratch, temporary: UnsafeMutablePointer<Float>? = nil
   ) {
     let depth = roundUp(norm.width, to: 64)
     precondition(depth <= scratch.depth && row + rows <= scratch.rowCapacity, "row scratch too small")
     if let quantized = scratch.quantized, let scale = scratch.scale {
       table.pointee.norm_quantize_rows(
         x, xStride, rows, norm.width, norm.weight, norm.bias, norm.epsilon, quantized + row * depth, depth,
-        scale + row, scratch.float)
+        scale + row, temporary ?? scratch.float)
     } else {
       table.pointee.norm_rows(
         x, xStride, rows, norm.width, norm.weight, norm.bias, norm.epsilon, scratch.float + row * depth, depth)

@@ -70,7 +70,7 @@ package struct ModelReader {
 extension ModelConfig {
   /// Reads and checks the configuration keys.
   package init(_ model: MappedModel) throws(SegmentationError) {
-    do throws(ContainerError) {
+    do {
       let architecture = try model.string("general.architecture")
       guard architecture == "trident" else {
         throw SegmentationError(
