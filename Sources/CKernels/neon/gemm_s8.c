@@ -12,7 +12,7 @@
 #include "lanes.h"
 #include "../lane_functions.h"
 #define CK_KINDS ck_gemm_s8_kinds__neon
-#include "product.h"
+#include "../lane_product.h"
 
 static inline int8x16_t repeat_dword(const int8_t *p) {
   int32_t four;

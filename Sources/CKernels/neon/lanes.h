@@ -132,6 +132,11 @@ V_FUNCTION vi v_int_add(vi a, vi b) {
 V_FUNCTION int32_t v_int_sum(vi x) {
   return vaddvq_s32(vaddq_s32(vaddq_s32(x.q[0], x.q[1]), vaddq_s32(x.q[2], x.q[3])));
 }
+V_FUNCTION vi v_load_ints(const int32_t *p) {
+  vi r;
+  V_PARTS r.q[i] = vld1q_s32(p + 4 * i);
+  return r;
+}
 V_FUNCTION void v_store_ints(int32_t *p, vi x) { V_PARTS vst1q_s32(p + 4 * i, x.q[i]); }
 // Lanes as bytes; they lie in [-127, 127].
 V_FUNCTION void v_store_bytes(int8_t *p, vi x) {

@@ -18,7 +18,7 @@
 #include "../neon/lanes.h"
 #include "../lane_functions.h"
 #define CK_KINDS ck_gemm_s8_kinds__neon_dotprod
-#include "../neon/product.h"
+#include "../lane_product.h"
 
 #define CK_GROUP(LANE)                                                                  \
   {                                                                                     \

@@ -18,7 +18,7 @@
 #include "../neon/lanes.h"
 #include "../lane_functions.h"
 #define CK_KINDS ck_gemm_s8_kinds__neon_i8mm
-#include "../neon/product.h"
+#include "../lane_product.h"
 
 static inline int8x16_t two_rows(const int8_t *first, const int8_t *second) {
   return vcombine_s8(vld1_s8(first), vld1_s8(second));

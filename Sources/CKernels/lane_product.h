@@ -1,8 +1,11 @@
-// What the three NEON products share: walking a call's rows and panels in tiles. A path hands over one function
-// that sums a tile; rows run inside panels, so that a panel (16 * depth bytes) stays in the first or second cache.
+// What the NEON and AVX2 products share: walking a call's rows and panels in tiles. A path hands over functions
+// that sum a tile. A chunk of panels stays in the second cache while eight rows at a time (first cache) pass by.
 #pragma once
 
-enum { TILE_ROWS_MOST = 8 };
+enum {
+  TILE_ROWS_MOST = 8,
+  CHUNK_BYTES = 128 * 1024  // panels walked by all rows before the next ones: an eighth of a small second cache
+};
 
 // Sums of `rows` rows by 16 channels over `depth` (multiple of 64), into sums[row * 16 + channel].
 typedef void sum_function(const int8_t *a, size_t a_stride, const int8_t *panel, size_t depth, int32_t *sums);
@@ -21,9 +24,7 @@ static void finish_tile(const int32_t *sums, size_t rows, const v_target *target
     vf value[4];
     for (size_t j = 0; j < 4; j++) {
       size_t row = r + (j < count ? j : 0);
-      vi acc;
-      V_PARTS acc.q[i] = vld1q_s32(sums + row * 16 + 4 * i);
-      value[j] = v_dequantize(target, acc, row, 0);
+      value[j] = v_dequantize(target, v_load_ints(sums + row * 16), row, 0);
     }
     v_activate4(value, target->epilogue.activation);
     for (size_t j = 0; j < count; j++) v_put(target, r + j, 0, value[j]);
@@ -49,16 +50,18 @@ static inline void product(const tile_kind *kinds, const int8_t *a, size_t a_str
                            size_t channel_end, const ck_epilogue *epilogue, float *out, size_t out_stride) {
   size_t depth = rhs->depth;
   panel_end = ck_min_size(panel_end, (channel_end + 15) / 16);
-  // Rows in groups that stay in the second cache while every panel passes by.
-  size_t group = 131072 / depth / 8 * 8;
-  if (group < 8) group = 8;
-  for (size_t row = 0; row < rows; row += group) {
-    size_t count = ck_min_size(rows - row, group);
-    for (size_t panel = panel_begin; panel < panel_end; panel++) {
-      v_target target = {a_scale + row, 1, rhs->scale + 16 * panel, rhs->bias ? rhs->bias + 16 * panel : NULL,
-                         out + row * out_stride + 16 * (panel - panel_begin), out_stride,
-                         ck_min_size(channel_end - 16 * panel, 16), *epilogue};
-      product_rows(kinds, a + row * a_stride, a_stride, count, rhs->weight + panel * 16 * depth, depth, target);
+  size_t chunk = CHUNK_BYTES / (16 * depth);
+  if (chunk < 1) chunk = 1;
+  for (size_t begin = panel_begin; begin < panel_end; begin += chunk) {
+    size_t end = ck_min_size(begin + chunk, panel_end);
+    for (size_t row = 0; row < rows; row += TILE_ROWS_MOST) {
+      size_t count = ck_min_size(rows - row, TILE_ROWS_MOST);
+      for (size_t panel = begin; panel < end; panel++) {
+        v_target target = {a_scale + row, 1, rhs->scale + 16 * panel, rhs->bias ? rhs->bias + 16 * panel : NULL,
+                           out + row * out_stride + 16 * (panel - panel_begin), out_stride,
+                           ck_min_size(channel_end - 16 * panel, 16), *epilogue};
+        product_rows(kinds, a + row * a_stride, a_stride, count, rhs->weight + panel * 16 * depth, depth, target);
+      }
     }
   }
 }
