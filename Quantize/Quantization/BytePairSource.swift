@@ -14,7 +14,8 @@ package struct BytePairSource: Sendable {
     "bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt", "tokenizer.json", "merges.txt",
   ]
   package static let whereToGet =
-    "get bpe_simple_vocab_16e6.txt.gz from https://github.com/openai/CLIP/raw/main/clip/ and name it with --vocab"
+    "get bpe_simple_vocab_16e6.txt.gz from https://github.com/openai/CLIP/raw/main/clip/ "
+    + "and name it with --vocab"
   /// Ids that are not merges: single bytes, bytes that end a word, start and end of text.
   package static let reservedCount = 514
 

@@ -1,4 +1,5 @@
-// A checkpoint as positioned reads: nothing is mapped, so a file that shrinks under us is an error and not a signal.
+// A checkpoint as positioned reads: nothing is mapped, so a file that shrinks under us is an error and not a
+// signal.
 
 import Glibc
 
@@ -21,7 +22,8 @@ package final class InputFile {
 
   deinit { _ = close(descriptor) }
 
-  /// Opens `path`; symbolic links are followed. A FIFO, which could block for ever, is refused without waiting.
+  /// Opens `path`; symbolic links are followed. A FIFO, which could block for ever, is refused without
+  /// waiting.
   package static func open(path: String) throws(QuantizationError) -> InputFile {
     if path.utf8.contains(0) { throw QuantizationError(.cannotOpen(errno: EINVAL), path: path) }
     let descriptor = Glibc.open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
@@ -82,7 +84,9 @@ package final class InputFile {
   /// Tells the system that what was read will not be needed again soon.
   package func releasePages() { _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
 
-  func error(_ reason: QuantizationError.Reason, at offset: Int? = nil, name: String? = nil) -> QuantizationError {
+  func error(_ reason: QuantizationError.Reason, at offset: Int? = nil, name: String? = nil)
+    -> QuantizationError
+  {
     QuantizationError(reason, path: path, offset: offset, name: name)
   }
 }

@@ -44,7 +44,8 @@ struct JSONReader {
   }
 
   /// - Units: `baseOffset` is where `bytes` begin in the file, for messages.
-  static func parse(_ bytes: [UInt8], file: InputFile, baseOffset: Int) throws(QuantizationError) -> JSONValue {
+  static func parse(_ bytes: [UInt8], file: InputFile, baseOffset: Int) throws(QuantizationError) -> JSONValue
+  {
     var reader = JSONReader(bytes, file: file, baseOffset: baseOffset)
     let value = try reader.value(depth: 0)
     reader.skipSpace()

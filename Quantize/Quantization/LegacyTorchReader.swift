@@ -3,8 +3,8 @@
 /// Reads a file of torch.save before 1.6: magic number, protocol, system, object, storage keys, storages.
 ///
 /// - Memory: the pickles' values.
-/// - Errors: `malformed` when the sequence is broken or a storage is missing; `unsupported` for big-endian files;
-///   `truncated`; what `RestrictedPickle` throws.
+/// - Errors: `malformed` when the sequence is broken or a storage is missing; `unsupported` for big-endian
+///   files; `truncated`; what `RestrictedPickle` throws.
 /// - Source: PyTorch torch/serialization.py `_legacy_save`.
 enum LegacyTorchReader {
   /// 0x1950a86a20f9469cfc6c, as LONG1 holds it and as text.
@@ -30,6 +30,7 @@ enum LegacyTorchReader {
       throw file.error(.malformed("no list of storage keys"), at: reader.position)
     }
     let state = try StateDictionary(pickle: pickle, root: root)
+    if state.tensors.isEmpty { throw file.error(.noTensors) }
     var listing = TensorListing(format: .torchLegacy)
     let indexOfKey = try locate(keys, pickle: pickle, listing: &listing)
     for (name, tensor) in state.tensors {
@@ -72,7 +73,8 @@ enum LegacyTorchReader {
         let bytes = checkedProduct([count, storage.elementType?.byteCount ?? 1])
       else {
         throw file.error(
-          .malformed("storage '\(key)' holds \(count) elements, \(storage.elementCount) are declared"), at: start)
+          .malformed("storage '\(key)' holds \(count) elements, \(storage.elementCount) are declared"),
+          at: start)
       }
       let extent = ByteExtent(file: file, offset: reader.position, byteCount: bytes)
       try reader.skip(bytes)

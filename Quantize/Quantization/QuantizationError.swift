@@ -4,7 +4,8 @@ import Glibc
 
 /// A failure of the offline side: which file, where in it, and what to do.
 ///
-/// `description` is one lower-case line; text taken from the file is shortened and its control bytes are escaped.
+/// `description` is one lower-case line; text taken from the file is shortened and its control bytes are
+/// escaped.
 package struct QuantizationError: Error, Equatable, Sendable {
   package enum Reason: Equatable, Sendable {
     // The file as a whole.

@@ -33,7 +33,8 @@ enum PickleGlobal {
   }
 
   private static let storageTypes: [String: ElementType] = [
-    "FloatStorage": .float32, "HalfStorage": .float16, "BFloat16Storage": .bfloat16, "DoubleStorage": .float64,
+    "FloatStorage": .float32, "HalfStorage": .float16, "BFloat16Storage": .bfloat16,
+    "DoubleStorage": .float64,
     "LongStorage": .int64, "IntStorage": .int32, "ShortStorage": .int16, "CharStorage": .int8,
     "ByteStorage": .uint8, "BoolStorage": .bool,
   ]
@@ -67,7 +68,8 @@ enum PickleGlobal {
 
   /// Found in the arguments, optimizer and random state of training checkpoints.
   private static let inertNames = [
-    "argparse Namespace", "types SimpleNamespace", "torch device", "torch Tensor", "torch.nn.parameter Parameter",
+    "argparse Namespace", "types SimpleNamespace", "torch device", "torch Tensor",
+    "torch.nn.parameter Parameter",
     "torch.nn.parameter Buffer", "torch._C _disabled_torch_function_impl", "collections defaultdict",
     "numpy dtype", "numpy ndarray", "numpy.core.multiarray scalar", "numpy.core.multiarray _reconstruct",
     "numpy._core.multiarray scalar", "numpy._core.multiarray _reconstruct", "_codecs encode",
@@ -123,7 +125,8 @@ extension RestrictedPickle {
     try push(.global(globals.count - 1))
   }
 
-  /// ("storage", type, key, location, element count), and in legacy files a view (key, offset, count) or None.
+  /// ("storage", type, key, location, element count), and in legacy files a view (key, offset, count) or
+  /// None.
   private func pushStorage(_ identifier: Int32) throws(QuantizationError) {
     guard let parts = items(identifier), parts.count == 5 || parts.count == 6, text(parts[0]) == "storage",
       case .global(let index) = node(parts[1]), case .storageType(let type) = globals[index],
@@ -165,7 +168,9 @@ extension RestrictedPickle {
       }
     case .orderedDictionary: try pushDictionary(arguments)
     case .size:
-      guard let first = arguments.first, items(first) != nil else { throw malformed("a size without numbers") }
+      guard let first = arguments.first, items(first) != nil else {
+        throw malformed("a size without numbers")
+      }
       try pushReference(first)
     case .firstArgument:
       guard let first = arguments.first else { throw malformed("a call without arguments") }
@@ -187,7 +192,8 @@ extension RestrictedPickle {
     else { throw malformed("a tensor without storage, offset, shape and strides") }
     var type = storages[storage].elementType ?? .uint8
     if typed {
-      guard case .global(let index) = node(arguments[6]), case .elementType(let declared) = globals[index] else {
+      guard case .global(let index) = node(arguments[6]), case .elementType(let declared) = globals[index]
+      else {
         throw malformed("a tensor without its element type")
       }
       type = declared
@@ -203,7 +209,9 @@ extension RestrictedPickle {
     guard let first = arguments.first, let pairs = items(first) else { return }
     try chargeCopies(pairs.count)
     for pair in pairs {
-      guard let pair = items(pair), pair.count == 2 else { throw malformed("a dictionary of things not pairs") }
+      guard let pair = items(pair), pair.count == 2 else {
+        throw malformed("a dictionary of things not pairs")
+      }
       tables[tables.count - 1].append((key: pair[0], value: pair[1]))
     }
   }

@@ -23,7 +23,8 @@ enum PickleNode {
 
 /// What a persistent id says about a storage.
 ///
-/// - Units: `elementCount`, `viewOffset` and `viewCount` in elements of `elementType`; bytes when that is nil.
+/// - Units: `elementCount`, `viewOffset` and `viewCount` in elements of `elementType`; bytes when that is
+///   nil.
 struct PickleStorage {
   var key: String
   var elementType: ElementType?
@@ -43,11 +44,14 @@ struct PickleTensor {
 
 /// Runs one or more pickles of protocols 1 to 5 over a range of a file.
 ///
-/// Opcodes and globals are allow-lists: whatever is not needed to describe tensors stops the run. No name is looked
-/// up, no object is made, nothing is called; REDUCE and BUILD only interpret the few functions of `PickleGlobal`.
+/// Opcodes and globals are allow-lists: whatever is not needed to describe tensors stops the run. No name is
+/// looked up, no object is made, nothing is called; REDUCE and BUILD only interpret the few functions of
+/// `PickleGlobal`.
 ///
-/// - Memory: at most `nodeLimit` values of 24 bytes and as many references; texts, at most `byteLimit` in all.
-/// - Errors: `opcodeNotAllowed`, `globalNotAllowed`, `malformed`, `truncated`, `limitExceeded`, each with its byte.
+/// - Memory: at most `nodeLimit` values of 24 bytes and as many references; texts, at most `byteLimit` in
+///   all.
+/// - Errors: `opcodeNotAllowed`, `globalNotAllowed`, `malformed`, `truncated`, `limitExceeded`, each with its
+///   byte.
 /// - Source: CPython Lib/pickletools.py for the opcodes; PyTorch torch/_utils.py for the functions.
 final class RestrictedPickle {
   static let byteLimit = 64 << 20

@@ -38,7 +38,9 @@ package struct SHA256 {
     let bitCount = byteCount &* 8
     var padding: [UInt8] = [0x80]
     while (Int(byteCount % 64) + padding.count) % 64 != 56 { padding.append(0) }
-    for shift in stride(from: 56, through: 0, by: -8) { padding.append(UInt8(truncatingIfNeeded: bitCount >> shift)) }
+    for shift in stride(from: 56, through: 0, by: -8) {
+      padding.append(UInt8(truncatingIfNeeded: bitCount >> shift))
+    }
     padding.withUnsafeBytes { last.update($0) }
     var text = ""
     for word in last.state {

@@ -3,7 +3,8 @@
 /// Reads a safetensors header.
 ///
 /// - Memory: the header, at most 64 MiB, and its parsed values while they are looked at.
-/// - Errors: `malformed` for anything but a tiling of the file without holes and overlaps; `unsupported` types.
+/// - Errors: `malformed` for anything but a tiling of the file without holes and overlaps; `unsupported`
+///   types.
 /// - Source: safetensors, README.md, section "Format".
 enum SafetensorsReader {
   static let headerLimit = 64 << 20
@@ -39,7 +40,9 @@ enum SafetensorsReader {
     return listing
   }
 
-  private static func metadata(_ value: JSONValue, file: InputFile) throws(QuantizationError) -> [String: String] {
+  private static func metadata(_ value: JSONValue, file: InputFile) throws(QuantizationError) -> [String:
+    String]
+  {
     guard case .object(let members) = value else {
       throw file.error(.malformed("must be an object of strings"), at: 8, name: "__metadata__")
     }
@@ -56,7 +59,8 @@ enum SafetensorsReader {
   private static func entry(
     _ name: String, _ value: JSONValue, index: Int, file: InputFile
   ) throws(QuantizationError) -> (ListedTensor, Range<Int>) {
-    guard case .object(let fields) = value, fields.count == 3, case .text(let typeName)? = value.member("dtype"),
+    guard case .object(let fields) = value, fields.count == 3,
+      case .text(let typeName)? = value.member("dtype"),
       let shape = integers(value.member("shape")), let offsets = integers(value.member("data_offsets"))
     else {
       throw file.error(.malformed("must have dtype, shape and data_offsets"), at: 8, name: name)
@@ -71,7 +75,8 @@ enum SafetensorsReader {
       bytes == offsets[1] - offsets[0]
     else {
       throw file.error(
-        .malformed("shape \(shape.prefix(TensorDirectory.axisLimit)) and data_offsets disagree"), at: 8, name: name)
+        .malformed("shape \(shape.prefix(TensorDirectory.axisLimit)) and data_offsets disagree"), at: 8,
+        name: name)
     }
     var strides = [Int](repeating: 1, count: shape.count)
     for axis in stride(from: shape.count - 2, through: 0, by: -1) {
@@ -109,7 +114,9 @@ enum SafetensorsReader {
       }
       position = range.upperBound
     }
-    if position > bodyCount { throw file.error(.truncated(needed: position, available: bodyCount), at: file.byteCount) }
+    if position > bodyCount {
+      throw file.error(.truncated(needed: position, available: bodyCount), at: file.byteCount)
+    }
     if position < bodyCount {
       throw file.error(.malformed("\(bodyCount - position) bytes after the last tensor"), at: file.byteCount)
     }

@@ -2,7 +2,8 @@
 
 /// Walks dictionaries, lists and modules and names every tensor by its path: `teacher.backbone.norm.weight`.
 ///
-/// - Memory: the names. A table that many others share is walked once for each path to it, so steps are bounded.
+/// - Memory: the names. A table that many others share is walked once for each path to it, so steps are
+///   bounded.
 /// - Errors: `limitExceeded` past `depthLimit` levels (which ends cycles too), `stepLimit` values, or
 ///   `TensorDirectory.tensorLimit` tensors; `noTensors` for a lone tensor, which has no name.
 struct StateDictionary {
@@ -24,7 +25,8 @@ struct StateDictionary {
   private mutating func visit(_ reference: Int32, name: String, depth: Int) throws(QuantizationError) {
     steps += 1
     if steps > Self.stepLimit {
-      throw file.error(.limitExceeded(what: "values to walk", limit: Self.stepLimit, found: steps), name: name)
+      throw file.error(
+        .limitExceeded(what: "values to walk", limit: Self.stepLimit, found: steps), name: name)
     }
     switch pickle.node(reference) {
     case .tensor(let index):

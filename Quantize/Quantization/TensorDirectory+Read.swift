@@ -11,8 +11,8 @@ struct SpanCache {
 extension TensorDirectory {
   /// Reads rows of a tensor as float32, honouring strides and offset.
   ///
-  /// - Shapes: the tensor is seen as [shape[0], product of the rest]; a single number is one row of one. `out` holds
-  ///   `rows.count` such rows, dense, and is overwritten.
+  /// - Shapes: the tensor is seen as [shape[0], product of the rest]; a single number is one row of one.
+  ///   `out` holds `rows.count` such rows, dense, and is overwritten.
   /// - Units: floats are converted to nearest, ties to even; integers and bools as their value.
   /// - Memory: 64 KiB for dense tensors; up to 32 MiB, kept until the next tensor, for scattered ones.
   /// - Errors: `noSuchTensor`, `rowsOutOfRange`, `truncated`, `cannotRead`; for a deflated storage see
@@ -173,8 +173,8 @@ private func convert(
 
 /// IEEE binary16 to binary32, exact.
 ///
-/// Shifting exponent and mantissa into place leaves the exponent 112 short, which a multiplication by 2^112 mends
-/// for normal and subnormal numbers alike; infinities and NaNs are set apart.
+/// Shifting exponent and mantissa into place leaves the exponent 112 short, which a multiplication by 2^112
+/// mends for normal and subnormal numbers alike; infinities and NaNs are set apart.
 @inline(__always)
 private func widenHalf(_ bits: UInt16) -> Float {
   let sign = UInt32(bits & 0x8000) << 16

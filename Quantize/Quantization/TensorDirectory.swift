@@ -23,7 +23,8 @@ package enum ElementType: String, Sendable, CaseIterable {
 
 /// One tensor: a view of a storage that stays on disk.
 ///
-/// - Shapes: `shape` outermost first, empty for a single number; `strides` one each, in elements, zero or more.
+/// - Shapes: `shape` outermost first, empty for a single number; `strides` one each, in elements, zero or
+///   more.
 package struct TensorRecord: Sendable {
   package let name: String
   package let shape: [Int]
@@ -39,10 +40,11 @@ package struct TensorRecord: Sendable {
 
 /// One opened checkpoint.
 ///
-/// Opening reads the directory of tensors only and checks that each lies inside its storage. Values are read when
-/// asked for. Nothing in the file is executed.
+/// Opening reads the directory of tensors only and checks that each lies inside its storage. Values are read
+/// when asked for. Nothing in the file is executed.
 ///
-/// - Memory: the directory; a read holds at most `TensorDirectory.scratchByteLimit` besides the caller's buffer.
+/// - Memory: the directory; a read holds at most `TensorDirectory.scratchByteLimit` besides the caller's
+///   buffer.
 /// - Errors: everything in `QuantizationError.Reason` up to `noSuchTensor`.
 package final class TensorDirectory {
   package enum Format: String, Sendable {
@@ -145,8 +147,8 @@ package final class TensorDirectory {
 
   // MARK: Checks
 
-  /// A tensor must lie inside its storage, and its element count must be in proportion to the file: a stride of zero
-  /// lets four bytes pose as petabytes.
+  /// A tensor must lie inside its storage, and its element count must be in proportion to the file: a stride
+  /// of zero lets four bytes pose as petabytes.
   private static func check(
     _ tensor: ListedTensor, storages: [StoredBytes], file: InputFile
   ) throws(QuantizationError) -> TensorRecord {

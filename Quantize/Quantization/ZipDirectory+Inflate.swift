@@ -13,8 +13,8 @@ struct ByteExtent {
 extension ZipDirectory {
   /// The contents of an entry.
   ///
-  /// Stored entries, which is all that PyTorch writes, are ranges of the archive itself. A deflated entry, from an
-  /// archive that was repacked, is unpacked to an unlinked file in `TMPDIR` or `/tmp`.
+  /// Stored entries, which is all that PyTorch writes, are ranges of the archive itself. A deflated entry,
+  /// from an archive that was repacked, is unpacked to an unlinked file in `TMPDIR` or `/tmp`.
   ///
   /// - Memory: two windows of 64 KiB, whatever the entry's size; disk: the entry's size.
   /// - Errors: `limitExceeded` when all unpacked entries together pass 64 MiB plus sixteen times the archive;
@@ -28,7 +28,8 @@ extension ZipDirectory {
     let limit = (64 << 20) + min(file.byteCount, Int.max / 32) * 16
     guard let total = checkedSum(unpackedByteCount, entry.byteCount), total <= limit else {
       throw file.error(
-        .limitExceeded(what: "unpacked bytes", limit: limit, found: entry.byteCount), at: body, name: entry.name)
+        .limitExceeded(what: "unpacked bytes", limit: limit, found: entry.byteCount), at: body,
+        name: entry.name)
     }
     unpackedByteCount = total
     let unpacked = try inflateEntry(entry, at: body)
@@ -149,12 +150,14 @@ final class Inflater {
       }
       if status == Z_BUF_ERROR || (status == Z_OK && stream.avail_in == 0 && consumed == range.count) {
         if stream.avail_out > 0 {
-          throw file.error(.malformed("the compressed bytes end early; download the file again"), at: position)
+          throw file.error(
+            .malformed("the compressed bytes end early; download the file again"), at: position)
         }
         break
       }
       if status != Z_OK {
-        throw file.error(.malformed("the compressed bytes are damaged; download the file again"), at: position)
+        throw file.error(
+          .malformed("the compressed bytes are damaged; download the file again"), at: position)
       }
     }
     return output.count - Int(stream.avail_out)
