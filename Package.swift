@@ -27,7 +27,7 @@ let package = Package(
       path: "Quantize/Quantization"),
     .executableTarget(
       name: "trident",
-      dependencies: ["Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+      dependencies: ["Compute", "Container", "Raster", "Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
     .executableTarget(
       name: "trident-quantize",
       dependencies: ["Quantization", .product(name: "ArgumentParser", package: "swift-argument-parser")],

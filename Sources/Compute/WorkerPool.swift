@@ -106,6 +106,10 @@ package final class WorkerPool: @unchecked Sendable {
     return max(1, min(limit, (size + multiple - 1) / multiple * multiple))
   }
 
+  /// The job of this generation; it stays until every worker has left this function, so no reference outlives the caller.
+  @inline(never)
+  private func perform(_ worker: Int) { job?(worker) }
+
   private func loop(_ worker: Int) {
     var seen = 0
     while true {
@@ -116,9 +120,8 @@ package final class WorkerPool: @unchecked Sendable {
         return
       }
       seen = generation
-      let work = job
       pthread_mutex_unlock(mutex)
-      work?(worker)
+      perform(worker)
       pthread_mutex_lock(mutex)
       running -= 1
       if running == 0 { pthread_cond_signal(done) }

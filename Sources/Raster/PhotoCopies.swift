@@ -11,11 +11,14 @@ package struct PhotoCopy {
     case bilinear(width: Int, height: Int)
     /// Pillow's antialiased bilinear rule; see `AntialiasRows`.
     case antialias(width: Int, height: Int)
+    /// Columns of the upright picture, cut out; `height` is that of the step before.
+    case columns(Range<Int>, height: Int)
 
     /// The size that the step produces, upright, in pixels.
     package var size: (width: Int, height: Int) {
       switch self {
       case .bilinear(let width, let height), .antialias(let width, let height): return (width, height)
+      case .columns(let columns, let height): return (columns.count, height)
       }
     }
   }
@@ -41,7 +44,7 @@ package struct PhotoCopy {
 /// - Errors: those of the decoder; destinations are then partly written.
 /// - Source: EXIF orientation after resizing instead of before; differs by at most one level.
 package final class PhotoCopies {
-  private let decoder: PhotoDecoder
+  private let decoder: PhotoDecoder?
   private let copies: [Chain]
   private let workspace: Workspace
   private let row: UnsafeMutablePointer<UInt8>
@@ -49,14 +52,22 @@ package final class PhotoCopies {
   private enum Resizer {
     case bilinear(BilinearRows)
     case antialias(AntialiasRows)
+    /// Stored rows and stored pixels of a row to keep.
+    case crop(rows: Range<Int>, columns: Range<Int>, counter: RowCounter)
 
     func push(_ row: UnsafePointer<UInt8>, emit: (Int, UnsafePointer<UInt8>) -> Void) {
       switch self {
       case .bilinear(let rows): rows.push(row, emit: emit)
       case .antialias(let rows): rows.push(row, emit: emit)
+      case .crop(let rows, let columns, let counter):
+        if rows.contains(counter.next) { emit(counter.next - rows.lowerBound, row + 3 * columns.lowerBound) }
+        counter.next += 1
       }
     }
   }
+
+  /// How many rows a crop has seen.
+  private final class RowCounter { var next = 0 }
 
   private struct Chain {
     let resizers: [Resizer]
@@ -81,6 +92,7 @@ package final class PhotoCopies {
       for stage in list {
         let (w, h) = orientation.size(width: stage.size.width, height: stage.size.height)
         switch stage {
+        case .columns: break
         case .bilinear: total += BilinearRows.byteCount(targetWidth: w)
         case .antialias:
           total += AntialiasRows.byteCount(
@@ -97,16 +109,35 @@ package final class PhotoCopies {
     self.decoder = decoder
     workspace = Workspace(nil, byteCount: Workspace.bytes(3 * decoder.storedWidth, of: UInt8.self))
     row = workspace.take(3 * decoder.storedWidth, of: UInt8.self)
-    self.copies = copies.map { Self.chain($0, decoder) }
+    self.copies = copies.map {
+      Self.chain($0, decoder.storedWidth, decoder.storedHeight, decoder.orientation)
+    }
   }
 
-  private static func chain(_ copy: PhotoCopy, _ decoder: PhotoDecoder) -> Chain {
+  /// Prepares the resizers for an upright picture whose rows the caller pushes.
+  package init(width: Int, height: Int, _ copies: [PhotoCopy]) {
+    decoder = nil
+    workspace = Workspace(nil, byteCount: Workspace.bytes(3 * width, of: UInt8.self))
+    row = workspace.take(3 * width, of: UInt8.self)
+    self.copies = copies.map { Self.chain($0, width, height, .upright) }
+  }
+
+  /// Feeds one row of the picture; for passes made with `init(width:height:_:)`.
+  package func push(_ row: UnsafePointer<UInt8>) {
+    for copy in copies { copy.push(row) }
+  }
+
+  private static func chain(_ copy: PhotoCopy, _ storedWidth: Int, _ storedHeight: Int, _ orientation: Orientation)
+    -> Chain
+  {
     precondition(!copy.stages.isEmpty, "a copy needs at least one stage")
-    var (width, height) = (decoder.storedWidth, decoder.storedHeight)
+    var (width, height) = (storedWidth, storedHeight)
     var resizers: [Resizer] = []
     for stage in copy.stages {
-      let (w, h) = decoder.orientation.size(width: stage.size.width, height: stage.size.height)
+      let (w, h) = orientation.size(width: stage.size.width, height: stage.size.height)
       switch stage {
+      case .columns(let columns, _):
+        resizers.append(crop(columns, width, height, orientation))
       case .bilinear:
         resizers.append(
           .bilinear(BilinearRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h)))
@@ -117,8 +148,23 @@ package final class PhotoCopies {
       (width, height) = (w, h)
     }
     let store = OrientedStore(
-      storedWidth: width, storedHeight: height, orientation: decoder.orientation, destination: copy.destination)
+      storedWidth: width, storedHeight: height, orientation: orientation, destination: copy.destination)
     return Chain(resizers: resizers, store: store)
+  }
+
+  /// Upright columns as stored rows and columns.
+  private static func crop(_ columns: Range<Int>, _ width: Int, _ height: Int, _ orientation: Orientation) -> Resizer {
+    let corners = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)].map {
+      (stored: $0, seen: orientation.seen(x: $0.0, y: $0.1, width: width, height: height))
+    }
+    let first = corners[0].seen
+    let alongRow = corners[1].seen.x != first.x || width == 1 && corners[2].seen.x == first.x
+    let length = alongRow ? width : height
+    let isReversed = first.x != 0
+    let kept = isReversed ? length - columns.upperBound..<length - columns.lowerBound : columns
+    return alongRow
+      ? .crop(rows: 0..<height, columns: kept, counter: RowCounter())
+      : .crop(rows: kept, columns: 0..<width, counter: RowCounter())
   }
 
   /// Decodes the whole photo and fills every destination.
@@ -126,6 +172,7 @@ package final class PhotoCopies {
   /// - Memory: the decoder's; a photo that needs the whole picture is refused unless `allowWholeImage`.
   /// - Errors: those of `PhotoDecoder.readRow`.
   package func run(allowWholeImage: Bool) throws(RasterError) {
+    guard let decoder else { preconditionFailure("a pass without a file") }
     try decoder.beginDecoding(allowWholeImage: allowWholeImage)
     while decoder.nextRow < decoder.storedHeight {
       try decoder.readRow(into: row)

@@ -58,6 +58,7 @@ extension CopyRequest {
   var stages: [PhotoCopy.Stage] {
     switch kind {
     case .windows: return [.bilinear(width: width, height: height)]
+    case .preview: return [.antialias(width: width, height: height)]
     case .sam(let paddedWidth, let paddedHeight, let columns):
       var stages: [PhotoCopy.Stage] = [.bilinear(width: paddedWidth, height: paddedHeight)]
       if columns != 0..<paddedWidth { stages.append(.columns(columns, height: paddedHeight)) }
@@ -82,7 +83,7 @@ package final class PhotoSize: PhotoPixels {
   package func workingByteCount(_ copies: [CopyRequest]) -> Int {
     3 * width
       + PhotoCopies.byteCount(
-        storedWidth: width, storedHeight: height, orientation: .up, stages: copies.map(\.stages))
+        storedWidth: width, storedHeight: height, orientation: .upright, stages: copies.map(\.stages))
   }
 }
 
@@ -108,6 +109,6 @@ package final class PhotoInMemory: PhotoPixels {
 
   package func workingByteCount(_ copies: [CopyRequest]) -> Int {
     PhotoCopies.byteCount(
-      storedWidth: width, storedHeight: height, orientation: .up, stages: copies.map(\.stages))
+      storedWidth: width, storedHeight: height, orientation: .upright, stages: copies.map(\.stages))
   }
 }

@@ -9,6 +9,8 @@ package struct CopyRequest {
     case windows
     /// Bilinear to `padded`, then columns cut out, then antialiased bilinear (Pillow's rule) to the target size.
     case sam(paddedWidth: Int, paddedHeight: Int, columns: Range<Int>)
+    /// Antialiased bilinear, for people to look at.
+    case preview
   }
   package var kind: Kind
   package var width: Int

@@ -25,8 +25,20 @@ package struct RunSinks {
   /// Stage names with the share of the whole run that is done.
   package var progress: ((_ stage: String, _ fraction: Double) -> Void)?
   package var taps: Taps?
+  /// A small copy of the photo, at most this long, is handed over before the first label row.
+  package var previewSide: Int?
+  package var preview: ((Preview) throws -> Void)?
 
   package init(labels: @escaping LabelConsumer) { self.labels = labels }
+}
+
+/// A small upright copy of the photo.
+///
+/// - Shapes: `pixels` [height, width, 3]; valid until the run ends.
+package struct Preview {
+  package let pixels: UnsafePointer<UInt8>
+  package let width: Int
+  package let height: Int
 }
 
 package typealias ScoreRowConsumer = (_ row: UnsafePointer<Float>, _ count: Int) throws -> Void
@@ -60,12 +72,15 @@ package final class Session {
   /// The fastest way to run this photo within the limit.
   ///
   /// - Errors: `.memory` with the smallest limit that would do, and the stage in the way; `.usage` for options that cannot work.
-  package func plan(_ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions) throws -> MemoryPlan {
+  package func plan(
+    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, previewSide: Int? = nil
+  ) throws -> MemoryPlan {
     try options.check(against: reader.config)
     let fixed = max(ProcessMemory.now().anonymous - residentArena, 0) + Self.outputByteCount
     var smallest: MemoryPlan?
     for candidate in TilingLadder.candidates(threads: runtime.threads) {
-      let plan = try count(photo, wording, options, candidate.threads, candidate.tiling, fixed: fixed)
+      let plan = try count(
+        photo, wording, options, candidate.threads, candidate.tiling, fixed: fixed, previewSide: previewSide)
       guard let limit = runtime.memoryLimit, plan.peak > limit else { return plan }
       if smallest.map({ plan.peak < $0.peak }) ?? true { smallest = plan }
     }
@@ -78,13 +93,14 @@ package final class Session {
   private var residentArena = 0
 
   private func count(
-    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, _ threads: Int, _ tiling: Tiling, fixed: Int
+    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, _ threads: Int, _ tiling: Tiling, fixed: Int,
+    previewSide: Int?
   ) throws -> MemoryPlan {
     let arena = Arena()
     let engine = try makeEngine(threads: threads, precision: options.precision)
     let log = StageLog(arena: arena, measures: false)
     var sinks = RunSinks { _, _ in true }
-    sinks.scores = nil
+    sinks.previewSide = previewSide
     _ = try execute(photo, wording, options, engine: engine, arena: arena, tiling: tiling, log: log, sinks)
     let geometry = WindowPlan(
       photoWidth: photo.width, photoHeight: photo.height, shortSide: options.shortSide, window: options.window,
@@ -145,6 +161,7 @@ package final class Session {
       settings: RefinementSettings(
         coarseThreshold: options.coarseThreshold, minimalArea: options.minimalArea,
         iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha))
+    if let side = sinks.previewSide { try preview(photo, side: side, arena, sinks, log) }
     let result = try log.run(options.refines ? "refine" : "labels") {
       var model: RefinementModel?
       if let embedding = scored.embedding {
@@ -165,6 +182,20 @@ package final class Session {
     report.gridRows = scored.map.rows
     report.gridColumns = scored.map.columns
     return report
+  }
+
+  private func preview(_ photo: PhotoPixels, side: Int, _ arena: Arena, _ sinks: RunSinks, _ log: StageLog) throws {
+    let long = max(photo.width, photo.height)
+    let size =
+      long <= side
+      ? (height: photo.height, width: photo.width)
+      : PhotoGeometry.fitted(photo.height, photo.width, longSide: side)
+    let pixels = try arena.reserve(UInt8.self, size.width * size.height * 3)
+    try log.run("photo") {
+      if arena.isCounting { return }
+      try photo.load([CopyRequest(kind: .preview, width: size.width, height: size.height, pixels: pixels)])
+      try sinks.preview?(Preview(pixels: pixels, width: size.width, height: size.height))
+    }
   }
 
   /// Class scores in C order, class by class.
@@ -210,5 +241,23 @@ private struct ProgressClock {
   func fraction(_ stage: String, _ inside: Double) -> Double {
     guard let place = start[stage] else { return 0 }
     return place.from + place.share * inside
+  }
+}
+
+extension Session {
+  /// The tokenizer whose merges travel in the model file.
+  package func makeTokenizer() throws -> BytePairTokenizer {
+    let model = reader.model
+    let count = reader.config.vocabularySize - BytePairTokenizer.byteSymbolCount - 2
+    var failure: ContainerError?
+    let tokenizer = try BytePairTokenizer(mergeCount: count, contextLength: reader.config.text.grid) { body in
+      do throws(ContainerError) {
+        try model.strings("tokenizer.ggml.merges") { index, line in body(index, line) }
+      } catch {
+        failure = error
+      }
+    }
+    if let failure { throw SegmentationError(.model(failure.description)) }
+    return tokenizer
   }
 }

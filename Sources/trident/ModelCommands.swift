@@ -5,9 +5,9 @@ import Segmentation
 
 /// Opens a model file, with errors of this program.
 func openModel(_ path: String) throws -> MappedModel {
-  do {
+  do throws(ContainerError) {
     return try MappedModel(path: path)
-  } catch let error as ContainerError {
+  } catch {
     throw SegmentationError(.model(error.description))
   }
 }
@@ -105,9 +105,9 @@ struct VerifyCommand: ParsableCommand {
     let file = try openModel(model)
     _ = try ModelConfig(file)
     let meter = ProgressMeter(quiet: quiet)
-    do {
+    do throws(ContainerError) {
       try file.verify { done, total in meter.show("verify", Double(done) / Double(max(total, 1))) }
-    } catch let error as ContainerError {
+    } catch {
       meter.finish()
       throw SegmentationError(.model(error.description))
     }

@@ -22,7 +22,7 @@ struct Trident: ParsableCommand {
       Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, 6 output.
       """,
     subcommands: [
-      SegmentCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, InspectCommand.self,
+      SegmentCommand.self, InspectCommand.self,
       VerifyCommand.self, VersionCommand.self,
     ])
 
@@ -35,7 +35,7 @@ struct Trident: ParsableCommand {
       var command = try parseAsRoot()
       try command.run()
     } catch {
-      exit(report(error))
+      leave(report(error))
     }
   }
 
@@ -61,6 +61,9 @@ struct Trident: ParsableCommand {
     }
   }
 }
+
+/// Ends the process (named so because a command has an `exit` of its own).
+func leave(_ code: Int32) -> Never { exit(code) }
 
 /// Writes to standard error.
 func standardError(_ text: String) {
