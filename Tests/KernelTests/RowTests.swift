@@ -141,7 +141,8 @@ import Testing
 
   @Test(arguments: Path.fast) func softmaxMatchesScalar(path: Path) {
     var random = SeededRandom(seed: 26)
-    for (rows, gridH, gridW) in [(1, 1, 1), (2, 3, 5), (3, 14, 14), (2, 21, 21), (1, 64, 64), (2, 2, 17), (5, 7, 33)] {
+    let grids = [(1, 1, 1), (2, 3, 5), (3, 14, 14), (2, 21, 21), (1, 64, 64), (2, 2, 17), (5, 7, 33)]
+    for (rows, gridH, gridW) in grids {
       let keys = gridH * gridW
       let x = floats(rows * keys, -200, 200, &random)
       let (biasH, biasW) = (floats(rows * gridH, -2, 2, &random), floats(rows * gridW, -2, 2, &random))
