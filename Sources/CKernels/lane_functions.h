@@ -87,7 +87,8 @@ static inline vf v_dequantize(const v_target *target, vi acc, size_t row, size_t
 }
 
 // The end of a block-scaled product: out *= row_factor, for `channels` of each row.
-static inline void v_scale_rows(float *out, size_t out_stride, size_t rows, size_t channels, const float *row_factor) {
+static inline void v_scale_rows(float *out, size_t out_stride, size_t rows, size_t channels,
+                                const float *row_factor) {
   for (size_t row = 0; row < rows; row++) {
     float *slot = out + row * out_stride;
     vf factor = v_set(row_factor[row]);
