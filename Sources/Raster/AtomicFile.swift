@@ -66,14 +66,15 @@ package final class AtomicFile {
     try check(cr_write_all(descriptor, start, bytes.count), "write")
   }
 
-  /// Appends the UTF-8 of a text.
-  package func write(_ text: String) throws(RasterError) {
-    var text = text
-    let result = text.withUTF8 { bytes in
-      Result<Void, RasterError> { () throws(RasterError) in try write(UnsafeRawBufferPointer(bytes)) }
-    }
-    try result.get()
+  /// Appends bytes. Memory: none beyond the array. Errors: as above.
+  package func write(_ bytes: [UInt8]) throws(RasterError) {
+    precondition(descriptor >= 0, "the file is finished")
+    // Not a closure around the other method: a typed throw through `withUnsafeBytes` crashes Swift 6.3.1.
+    try check(cr_write_all(descriptor, bytes, bytes.count), "write")
   }
+
+  /// Appends the UTF-8 of a text. Memory: a copy of it. Errors: as above.
+  package func write(_ text: String) throws(RasterError) { try write(Array(text.utf8)) }
 
   /// Makes the bytes durable and gives the file its name.
   ///
