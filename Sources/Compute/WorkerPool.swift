@@ -19,7 +19,7 @@ package final class WorkerPool: @unchecked Sendable {
   private var generation = 0
   private var running = 0
   private var stopping = false
-  private var job: ((Int) -> Void)?
+  fileprivate var job: ((Int) -> Void)?
   private var threads: [pthread_t] = []
   private let next = Atomic<Int>(0)
 
@@ -116,15 +116,21 @@ package final class WorkerPool: @unchecked Sendable {
         return
       }
       seen = generation
-      let work = job
       pthread_mutex_unlock(mutex)
-      work?(worker)
+      perform(worker)
       pthread_mutex_lock(mutex)
       running -= 1
       if running == 0 { pthread_cond_signal(done) }
       pthread_mutex_unlock(mutex)
     }
   }
+}
+
+extension WorkerPool {
+  /// Runs the job in a frame of its own, so that it is let go of before the worker reports back: the caller's
+  /// closure must not be held by anyone once `run` returns.
+  @inline(never)
+  private func perform(_ worker: Int) { job?(worker) }
 }
 
 /// What a new thread is told.
