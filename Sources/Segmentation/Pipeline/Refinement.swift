@@ -140,7 +140,7 @@ package struct Refinement {
   /// Regions worth a prompt, in order.
   ///
   /// - Memory: released on return, but for `kept`.
-  func findRegions(
+  package func findRegions(
     _ arena: Arena, _ rows: LabelRows, kept: UnsafeMutablePointer<Region>, capacity: Int,
     _ report: inout RefinementReport
   ) throws(ComputeError) -> UnsafeMutableBufferPointer<Region> {

@@ -19,6 +19,23 @@ package struct Region: Equatable, Sendable {
   package var bestY: Int32
   package var best: Float
 
+  package init(
+    label: UInt16, area: Int32, minX: Int32, minY: Int32, maxX: Int32, maxY: Int32, firstX: Int32, firstY: Int32,
+    bestX: Int32, bestY: Int32, best: Float
+  ) {
+    self.label = label
+    self.area = area
+    self.minX = minX
+    self.minY = minY
+    self.maxX = maxX
+    self.maxY = maxY
+    self.firstX = firstX
+    self.firstY = firstY
+    self.bestX = bestX
+    self.bestY = bestY
+    self.best = best
+  }
+
   /// Takes in a part of the same region.
   mutating func merge(_ other: Region) {
     area += other.area
@@ -99,7 +116,6 @@ package struct RegionFinder {
     var runCount = 0
     var first = 0
     var x = 0
-    for part in 0..<partCount { parent[part] = Int32(part) }
     while x < width {
       let label = labels[x]
       var end = x + 1
@@ -175,6 +191,7 @@ package struct RegionFinder {
     // `parts` holds twice a row, `nextParts` one: copied back, not swapped.
     parts.update(from: nextParts, count: nextCount)
     partCount = nextCount
+    for part in 0..<partCount { parent[part] = Int32(part) }
     swap(&runs, &previousRuns)
     previousCount = runCount
   }

@@ -50,9 +50,9 @@ package struct DecoderShape: Equatable, Sendable {
   /// One point and two box corners.
   static let promptTokens = 3
   /// IoU token, mask tokens, prompt tokens.
-  var tokens: Int { 1 + maskTokens + Self.promptTokens }
+  package var tokens: Int { 1 + maskTokens + Self.promptTokens }
   /// Image tokens.
-  var cells: Int { grid * grid }
+  package var cells: Int { grid * grid }
   /// Side of mask prompts and of mask logits.
   package var maskSide: Int { 4 * grid }
 }
