@@ -100,17 +100,17 @@ _add(Config(
 _add(Config(
     "toy-h", clip=Tower(160, 2, 2, 192, 14, 16), text=Tower(128, 2, 2, 128), embed=64, activation="gelu",
     dino=Tower(64, 2, 1, 128, 16, 14),
-    sam=Sam(160, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=32, decoder_mlp=64, iou_hidden=32),
+    sam=Sam(160, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=64, decoder_mlp=96, iou_hidden=48),
     grain=2, clip_form="openclip", window=336, stride=224, short_side=336))
 _add(Config(
     "toy-l", clip=Tower(128, 2, 2, 192, 14, 8), text=Tower(64, 2, 1, 128), embed=64,
     dino=Tower(64, 2, 1, 128, 16, 14),
-    sam=Sam(128, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=32, decoder_mlp=64, iou_hidden=32),
+    sam=Sam(128, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=64, decoder_mlp=96, iou_hidden=48),
     grain=2, clip_form="huggingface", window=112, stride=56, short_side=168))
 _add(Config(
     "toy-dino8", clip=Tower(128, 2, 2, 192, 16, 7), text=Tower(64, 2, 1, 128), embed=64,
     dino=Tower(64, 3, 1, 128, 8, 28),
-    sam=Sam(128, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=32, decoder_mlp=64, iou_hidden=32),
+    sam=Sam(128, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=64, decoder_mlp=96, iou_hidden=48),
     grain=2, clip_form="safetensors", window=112, stride=64, short_side=160))
 _add(dataclasses.replace(
     CONFIGS["toy-b"], name="toy-b-1024",
@@ -173,11 +173,11 @@ def clip_tensors(config, seed):
     v = Values(seed, "clip", config.grain)
     t, c = config.clip, config.text
 
-    def blocks(prefix, tower, residual):
+    def blocks(prefix, tower, residual, attention):
         for n in range(tower.depth):
             p = f"{prefix}resblocks.{n}."
             v.qkv(p + "attn.in_proj_weight", p + "attn.in_proj_bias", tower.width)
-            v.linear(p + "attn.out_proj", tower.width, tower.width, residual)
+            v.linear(p + "attn.out_proj", tower.width, tower.width, attention)
             v.norm(p + "ln_1", tower.width)
             v.linear(p + "mlp.c_fc", tower.mlp, tower.width)
             v.linear(p + "mlp.c_proj", tower.width, tower.mlp, residual)
@@ -188,13 +188,15 @@ def clip_tensors(config, seed):
     v.normal("visual.proj", t.width, config.embed, std=t.width ** -0.5)
     v.normal("visual.conv1.weight", t.width, 3, t.patch, t.patch, std=2 * (3 * t.patch ** 2) ** -0.5)
     v.norm("visual.ln_pre", t.width)
-    blocks("visual.transformer.", t, 0.5)
+    blocks("visual.transformer.", t, 0.5, 0.5)
     v.norm("visual.ln_post", t.width)
-    v.normal("positional_embedding", config.context, c.width, std=0.25)
+    v.normal("positional_embedding", config.context, c.width, std=0.1)
     v.normal("text_projection", c.width, config.embed, std=c.width ** -0.5)
     v.tensors["logit_scale"] = torch.tensor(4.6052)
-    blocks("transformer.", c, 0.7)
+    # The end-of-text token starts small and the attention writes much, so that vectors depend on the words.
+    blocks("transformer.", c, 0.5, 1.5)
     v.normal("token_embedding.weight", vocabulary_size(config), c.width, std=1.0)
+    v.tensors["token_embedding.weight"][-2:] *= 0.125
     v.norm("ln_final", c.width)
     return v.tensors
 
@@ -296,7 +298,7 @@ def sam_tensors(config, seed):
     h = q + "iou_prediction_head.layers."
     v.linear(h + "0", t.iou_hidden, d, 1.4)
     v.linear(h + "1", t.iou_hidden, t.iou_hidden, 1.4)
-    v.linear(h + "2", t.mask_tokens, t.iou_hidden, 0.5, bias=0.02, bias_mean=0.85)
+    v.linear(h + "2", t.mask_tokens, t.iou_hidden, 0.4, bias=0.02, bias_mean=0.8)
     return v.tensors
 
 
@@ -490,25 +492,89 @@ def rounded_to_half(tensors):
     return {n: t.half().float() for n, t in tensors.items()}
 
 
+def published_vocabulary():
+    """The vocabulary file inside the open_clip_torch package."""
+    import importlib.util
+    root = importlib.util.find_spec("open_clip").submodule_search_locations[0]
+    return os.path.join(root, "bpe_simple_vocab_16e6.txt.gz")
+
+
+@torch.no_grad()
+def centre(config, clip, dino, sam, merges):
+    """Shift the biases of the two last CLIP norms so that features differ by place and text vectors by class.
+
+    And stretch SAM's IoU prediction. With random weights every patch and every phrase point the same way, and one label would win everywhere.
+    """
+    import pipeline
+    import weights
+    from photos import synthetic
+    model = weights.Model()
+    weights.add_clip(model, clip, config.activation)
+    weights.add_dino(model, dino)
+    model.merges = merges
+    norms = {"clip.norm_post": [], "text.norm_post": []}
+    plain = pipeline.norm
+
+    def watched(m, name, x, epsilon):
+        y = plain(m, name, x, epsilon)
+        if name in norms:
+            norms[name].append(y.reshape(-1, y.shape[-1]))
+        return y
+
+    pipeline.norm = watched
+    try:
+        vectors = pipeline.text_vectors(model, PHRASES, TEMPLATES[::10], pipeline.Taps())
+        o = pipeline.Options(short_side=config.short_side, window=config.window, stride=config.stride)
+        photo = synthetic(config.short_side, config.short_side * 4 // 3, seed=99)
+        image = pipeline.clip_copy(photo, o, config.clip.patch, pipeline.Taps())
+        _, maps, _ = pipeline.window_features(model, image, o, pipeline.Taps())
+        for part in maps:
+            pipeline.similarities(model, part.flatten(1).T, vectors)
+    finally:
+        pipeline.norm = plain
+    clip["visual.ln_post.bias"] -= 0.95 * torch.cat(norms["clip.norm_post"]).mean(0)
+    clip["ln_final.bias"] -= 0.9 * torch.cat(norms["text.norm_post"]).mean(0)
+
+    # Once more, whole: spread the predicted IoU around the threshold, so that some regions succeed and some fail.
+    model = weights.Model()
+    weights.add_clip(model, rounded_to_half(clip), config.activation)
+    weights.add_dino(model, dino)
+    weights.add_sam(model, sam)
+    model.merges = merges
+    o.templates, o.minimal_area = tuple(TEMPLATES[::20]), 40
+    _, taps = pipeline.segment(model, photo, [[p] for p in PHRASES], o)
+    iou = taps["refine.iou"]
+    factor = float(np.clip(0.1 / max(iou.std(), 1e-6), 1, 10))
+    last = "mask_decoder.iou_prediction_head.layers.2."
+    sam[last + "weight"] *= factor
+    sam[last + "bias"] = factor * (sam[last + "bias"] - float(iou.mean())) + 0.82
+
+
 def make(config, directory, seed=1, flavours=None, half=None):
     """Write the checkpoints of `config`; returns the paths of the default flavour."""
     os.makedirs(directory, exist_ok=True)
     toy = config.vocabulary == "tiny"
     half = toy if half is None else half
-    clip = rounded_to_half(clip_tensors(config, seed))
+    clip, dino = rounded_to_half(clip_tensors(config, seed)), rounded_to_half(dino_tensors(config, seed))
+    if toy:
+        merges = tiny_merges()
+    else:
+        from tokenizer import read_vocabulary
+        merges = read_vocabulary(published_vocabulary())
+    sam = rounded_to_half(sam_tensors(config, seed))
+    centre(config, clip, dino, sam, merges)
+    clip, sam = rounded_to_half(clip), rounded_to_half(sam)
     join = lambda name: os.path.join(directory, name)
     chosen = [config.clip_form] if flavours is None else (list(CLIP_FILES) if flavours == "all" else flavours)
     for flavour in chosen:
         write_clip(config, clip, flavour, join(CLIP_FILES[flavour]), half=half)
     del clip
-    dino = rounded_to_half(dino_tensors(config, seed))
     write_dino(dino, join("dino.pth"), half=half)
     if flavours == "all":
         write_dino(dino, join("dino-legacy.pth"), legacy=True)
         write_dino(dino, join("dino-full.pth"), "full")
         write_dino(dino, join("dino-full-legacy.pth"), "full", legacy=True)
     del dino
-    sam = rounded_to_half(sam_tensors(config, seed))
     write_sam(sam, join("sam.pth"), half=half)
     if flavours == "all":
         write_sam(sam, join("sam-legacy.pth"), legacy=True)

@@ -123,11 +123,15 @@ def add_clip(model, state, activation):
 
 # ------------------------------------------------------------------ DINO and SAM
 
-def add_dino(model, path):
+def read_dino(path):
     state = torch.load(path, map_location="cpu", weights_only=False)
     if "teacher" in state:
         state = {n.removeprefix("module."): t for n, t in state["teacher"].items()}
         state = {n.removeprefix("backbone."): t for n, t in state.items() if n.startswith("backbone.")}
+    return state
+
+
+def add_dino(model, state):
     t = model.tensors
     block = {"norm1": "norm1", "norm2": "norm2", "attn.qkv": "qkv", "attn.proj": "out", "mlp.fc1": "mlp_in",
              "mlp.fc2": "mlp_out"}
@@ -145,8 +149,11 @@ def add_dino(model, path):
         depth=_depth(t, r"dino\.blocks\.(\d+)\."), heads=conv.shape[0] // 64)
 
 
-def add_sam(model, path, decoder_heads=8):
-    state = {n: v.float() for n, v in torch.load(path, map_location="cpu", weights_only=False).items()}
+def read_sam(path):
+    return {n: v.float() for n, v in torch.load(path, map_location="cpu", weights_only=False).items()}
+
+
+def add_sam(model, state, decoder_heads=8):
     t = model.tensors
     renames = [
         (r"image_encoder\.blocks\.(\d+)\.norm(\d)\.(.*)", r"sam.blocks.\1.norm\2.\3"),
@@ -207,8 +214,8 @@ def add_sam(model, path, decoder_heads=8):
 def from_checkpoints(clip, dino, sam, vocab, activation):
     model = Model()
     add_clip(model, read_clip(clip), activation)
-    add_dino(model, dino)
-    add_sam(model, sam)
+    add_dino(model, read_dino(dino))
+    add_sam(model, read_sam(sam))
     model.merges = read_vocabulary(vocab)
     return model
 
