@@ -43,6 +43,7 @@ class Options:
     minimal_area: int = 225
     iou_threshold: float = 0.8
     mask_alpha: float = 0.005
+    mask_norm: str = "rows"                   # rows: as the public implementation; channels: as SAM defines it
     affinity: str = "trident"                 # trident, attention, cosine, none
     paradigm: str = "splice"                  # splice, window
     dino: bool = True                         # False: CLIP's own last-block values stand in for DINO
@@ -464,7 +465,19 @@ def fourier(points, m):
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-def encode_prompt(m, point, box, mask):
+def mask_prompt_norm(x, m, name, axis):
+    """The norm between the mask convolutions, on [c, h, w], eps 1e-6.
+
+    SAM normalises over the channels. The public implementation hands the mask over without a batch axis, so its
+    norm's axis 1 is the height: statistics per channel and column, over the rows. Weight and bias stay per channel.
+    """
+    axis = {"rows": 1, "channels": 0}[axis]
+    x = x - x.mean(axis, keepdim=True)
+    x = x / (x.square().mean(axis, keepdim=True) + 1e-6).sqrt()
+    return x * m[name + ".weight"][:, None, None] + m[name + ".bias"][:, None, None]
+
+
+def encode_prompt(m, point, box, mask, o):
     """Sparse tokens [3, d] and the dense map [d, grid, grid] of one region."""
     table = m["sam.prompt.points"]
     corners = torch.tensor([[*point], [box[0], box[1]], [box[2], box[3]]], dtype=torch.float32)
@@ -472,7 +485,7 @@ def encode_prompt(m, point, box, mask):
     x = mask[None, None]
     for conv, after in (("0", "1"), ("3", "4")):
         x = F.conv2d(x, m[f"sam.prompt.mask.{conv}.weight"], m[f"sam.prompt.mask.{conv}.bias"], stride=2)
-        x = F.gelu(channel_norm(x, m, f"sam.prompt.mask.{after}"))
+        x = F.gelu(mask_prompt_norm(x[0], m, f"sam.prompt.mask.{after}", o.mask_norm))[None]
     return sparse, F.conv2d(x, m["sam.prompt.mask.6.weight"], m["sam.prompt.mask.6.bias"])[0]
 
 
@@ -571,10 +584,11 @@ def refine(m, embedding, input_size, rounded_size, labels, probabilities, o, tap
             box = xs.min(), ys.min(), xs.max(), ys.max()
             to_pixels = lambda px, py: (float(np.float32(px) * np.float32(step[0])), float(np.float32(py) * np.float32(step[1])))
             corners = to_pixels(*box[:2]) + to_pixels(*box[2:])
-            sparse, dense = encode_prompt(m, to_pixels(x, y), corners, prompt)
+            sparse, dense = encode_prompt(m, to_pixels(x, y), corners, prompt, o)
             logits, iou = decode_mask(m, embedding, sparse, dense)
             taps.put(f"refine.logits.{len(rows)}", logits)
             taps.put(f"refine.sparse.{len(rows)}", sparse)
+            taps.put(f"refine.dense.{k}", dense.flatten(1).T)
             rows.append([k, x, y, *map(int, box), int(region.sum()), *to_pixels(x, y), *corners])
             ious.append(float(iou))
             if iou > o.iou_threshold:
