@@ -112,12 +112,14 @@ package final class PhotoCopies {
           .bilinear(BilinearRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h)))
       case .antialias:
         resizers.append(
-          .antialias(AntialiasRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h)))
+          .antialias(AntialiasRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h))
+        )
       }
       (width, height) = (w, h)
     }
     let store = OrientedStore(
-      storedWidth: width, storedHeight: height, orientation: decoder.orientation, destination: copy.destination)
+      storedWidth: width, storedHeight: height, orientation: decoder.orientation,
+      destination: copy.destination)
     return Chain(resizers: resizers, store: store)
   }
 
