@@ -57,7 +57,8 @@ static void leave(j_common_ptr codec) {
   cr_jpeg *jpeg = owner_of(codec);
   char text[JMSG_LENGTH_MAX];
   codec->err->format_message(codec, text);
-  cr_fail(&jpeg->failure, code_of(jpeg, codec->err->msg_code), jpeg->input.system_error, position(jpeg), text);
+  int code = code_of(jpeg, codec->err->msg_code);
+  cr_fail(&jpeg->failure, code, jpeg->input.system_error, position(jpeg), text);
   longjmp(jpeg->escape, 1);
 }
 

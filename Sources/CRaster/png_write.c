@@ -52,8 +52,8 @@ static void write_header(cr_png_writer *writer, const cr_png_layout *layout) {
   if (layout->kind == CR_GREY16) colour = PNG_COLOR_TYPE_GRAY, depth = 16;
   if (layout->kind == CR_RGB) colour = PNG_COLOR_TYPE_RGB;
   png_set_user_limits(writer->codec, 0x7fffffff, 0x7fffffff);
-  png_set_IHDR(writer->codec, writer->header, layout->width, layout->height, depth, colour, PNG_INTERLACE_NONE,
-               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_set_IHDR(writer->codec, writer->header, layout->width, layout->height, depth, colour,
+               PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   if (layout->kind == CR_INDEXED) {
     png_color colours[256];
     for (int i = 0; i < layout->colour_count; i++) {

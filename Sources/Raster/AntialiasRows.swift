@@ -2,13 +2,14 @@
 
 /// Resizes RGB rows as they arrive, like Pillow's `Image.resize(size, BILINEAR)`.
 ///
-/// A triangle filter, widened by the scale when shrinking; weights of 22 bits; the horizontal pass first, rounded
-/// to 8 bits, then the vertical one.
+/// A triangle filter, widened by the scale when shrinking; weights of 22 bits; the horizontal pass first,
+/// rounded to 8 bits, then the vertical one.
 ///
 /// - Shapes: rows in [sourceWidth * 3], pushed sourceHeight times; rows out [targetWidth * 3], in order.
 /// - Memory: `byteCount(...)`, taken at `init`; nothing while rows flow.
 /// - Errors: none; traps if more rows are pushed than the source has.
-/// - Source: Pillow `Image.resize`, BILINEAR for 8-bit RGB.
+/// - Source: Pillow `Image.resize`, BILINEAR for 8-bit RGB, up to release 11. Differs from later ones, which
+///   may run the vertical pass first, by at most one level.
 package final class AntialiasRows {
   /// Pixels in a row pushed, rows to push, pixels in a row emitted, rows emitted.
   package let sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int
@@ -70,7 +71,9 @@ package final class AntialiasRows {
   /// Bytes that one resizer works in: the weights of both axes, and as many 8-bit rows as the filter is tall.
   ///
   /// - Units: bytes, a multiple of 64.
-  package static func byteCount(sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int) -> Int {
+  package static func byteCount(sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int)
+    -> Int
+  {
     let columns = Axis(source: sourceWidth, target: targetWidth)
     let lines = Axis(source: sourceHeight, target: targetHeight)
     return 2 * Workspace.bytes(targetWidth, of: Int32.self)
@@ -81,8 +84,8 @@ package final class AntialiasRows {
       + Workspace.bytes(3 * targetWidth, of: UInt8.self)
   }
 
-  /// Prepares coefficients. `workspace` holds `byteCount(...)` bytes, 64-byte aligned, and outlives the resizer;
-  /// without it the resizer allocates its own.
+  /// Prepares coefficients. `workspace` holds `byteCount(...)` bytes, 64-byte aligned, and outlives the
+  /// resizer; without it the resizer allocates its own.
   package init(
     sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int,
     workspace given: UnsafeMutableRawPointer? = nil
@@ -95,7 +98,8 @@ package final class AntialiasRows {
     columns = Axis(source: sourceWidth, target: targetWidth)
     lines = Axis(source: sourceHeight, target: targetHeight)
     let byteCount = Self.byteCount(
-      sourceWidth: sourceWidth, sourceHeight: sourceHeight, targetWidth: targetWidth, targetHeight: targetHeight)
+      sourceWidth: sourceWidth, sourceHeight: sourceHeight, targetWidth: targetWidth,
+      targetHeight: targetHeight)
     let workspace = Workspace(given, byteCount: byteCount)
     self.workspace = workspace
     columnFirst = workspace.take(targetWidth, of: Int32.self)

@@ -1,20 +1,22 @@
 // An output file that appears complete or not at all.
 
+import CRaster
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
   import Musl
 #endif
-import CRaster
 
 /// A file written beside its target and renamed over it at the end.
 ///
-/// The temporary name is `.trident-<process>-<number>.part` in the target's directory. A target that is a link is
-/// followed, so the link stays. The mode of a replaced file is kept.
+/// The temporary name is `.trident-<process>-<number>.part` in the target's directory. A target that is a
+/// link is followed, so the link stays. The mode of a replaced file is kept.
 ///
 /// - Memory: the object and one copy of the temporary path.
-/// - Errors: everything the system refuses, as `RasterError.system`; short writes are continued. After an error,
-///   or if the object goes away before `finish()`, the temporary file is removed and the old target stands.
+/// - Errors: everything the system refuses, as `RasterError.system`; short writes are continued. After an
+///   error, or if the object goes away before `finish()`, the temporary file is removed and the old target
+///   stands.
 package final class AtomicFile {
   /// The target as the caller named it.
   package let path: String
@@ -28,8 +30,8 @@ package final class AtomicFile {
 
   /// Creates the temporary file.
   ///
-  /// - Errors: the directory is missing or read-only; the target is a directory, a pipe or a device; 64 outputs
-  ///   are open already.
+  /// - Errors: the directory is missing or read-only; the target is a directory, a pipe or a device; 64
+  ///   outputs are open already.
   package init(path: String) throws(RasterError) {
     self.path = path
     var mode: UInt32 = 0
@@ -101,7 +103,8 @@ package final class AtomicFile {
     ticket = -1
   }
 
-  /// Removes every temporary file of this process. Async-signal-safe: for signal handlers that end the process.
+  /// Removes every temporary file of this process. Async-signal-safe: for signal handlers that end the
+  /// process.
   package static func unlinkAllTemporaries() { _ = cr_temporary_unlink_all() }
 
   private func check(_ code: Int32, _ action: String) throws(RasterError) {

@@ -2,8 +2,8 @@
 
 /// Resizes RGB rows as they arrive, like OpenCV's `INTER_LINEAR` on 8-bit pictures.
 ///
-/// Half-pixel centres, coefficients of 11 bits, borders repeated. An unchanged size copies, and exactly half of
-/// both sides averages 2 x 2 pixels, as OpenCV does.
+/// Half-pixel centres, coefficients of 11 bits, borders repeated. An unchanged size copies, and exactly half
+/// of both sides averages 2 x 2 pixels, as OpenCV does.
 ///
 /// - Shapes: rows in [sourceWidth * 3], pushed sourceHeight times; rows out [targetWidth * 3], in order.
 /// - Memory: `byteCount(...)`, taken at `init`; nothing while rows flow.
@@ -36,8 +36,8 @@ package final class BilinearRows {
       + Workspace.bytes(3 * targetWidth, of: UInt8.self)
   }
 
-  /// Prepares coefficients. `workspace` holds `byteCount(targetWidth:)` bytes, 64-byte aligned, and outlives the
-  /// resizer; without it the resizer allocates its own.
+  /// Prepares coefficients. `workspace` holds `byteCount(targetWidth:)` bytes, 64-byte aligned, and outlives
+  /// the resizer; without it the resizer allocates its own.
   package init(
     sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int,
     workspace given: UnsafeMutableRawPointer? = nil
@@ -104,7 +104,11 @@ package final class BilinearRows {
       for c in 0..<3 {
         let pair = Int16(row[6 * x + c]) + Int16(row[6 * x + 3 + c])
         let at = 3 * x + c
-        if isSecond { out[at] = UInt8(truncatingIfNeeded: (rows[at] + pair + 2) >> 2) } else { rows[at] = pair }
+        if isSecond {
+          out[at] = UInt8(truncatingIfNeeded: (rows[at] + pair + 2) >> 2)
+        } else {
+          rows[at] = pair
+        }
       }
     }
     if isSecond { emit(nextSource / 2, UnsafePointer(out)) }

@@ -18,8 +18,8 @@ package struct Palette: Equatable, Sendable {
 
   /// 256 distinct colours; 0 is black, neighbouring numbers are far apart.
   ///
-  /// The bits of the number are dealt out in turn to red, green and blue, lowest bit first into the highest bit
-  /// of its channel, so early numbers differ in the bits that show most.
+  /// The bits of the number are dealt out in turn to red, green and blue, lowest bit first into the highest
+  /// bit of its channel, so early numbers differ in the bits that show most.
   ///
   /// - Source: the label colours of the PASCAL VOC development kit.
   package static let standard = Palette(

@@ -143,7 +143,8 @@ package final class PhotoCopies {
           .bilinear(BilinearRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h)))
       case .antialias:
         resizers.append(
-          .antialias(AntialiasRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h)))
+          .antialias(AntialiasRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h))
+        )
       }
       (width, height) = (w, h)
     }

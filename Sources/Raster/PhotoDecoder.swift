@@ -61,7 +61,8 @@ package final class PhotoDecoder {
     try self.init(path: path, ignoringChecksums: false)
   }
 
-  /// As `init(path:)`; `ignoringChecksums` lets damaged PNG data through to the deeper code, for fuzzing only.
+  /// As `init(path:)`; `ignoringChecksums` lets damaged PNG data through to the deeper code, for fuzzing
+  /// only.
   package init(path: String, ignoringChecksums: Bool) throws(RasterError) {
     let file = try InputFile(path: path)
     let opened = try Self.open(file, ignoringChecksums: ignoringChecksums)
@@ -159,8 +160,8 @@ package final class PhotoDecoder {
   ///
   /// - Shapes: `row` [storedWidth * 3].
   /// - Memory: allocates nothing.
-  /// - Errors: damage up to this row; with the last row also a missing end of file. After an error the decoder
-  ///   is spent: every later call repeats the error.
+  /// - Errors: damage up to this row; with the last row also a missing end of file. After an error the
+  ///   decoder is spent: every later call repeats the error.
   package func readRow(into row: UnsafeMutablePointer<UInt8>) throws(RasterError) {
     precondition(nextRow < storedHeight, "all \(storedHeight) rows have been read")
     try beginDecoding(allowWholeImage: false)

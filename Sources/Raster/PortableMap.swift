@@ -38,6 +38,22 @@ final class PortableMapReader {
       return held[used - 1]
     }
 
+    /// Copies `count` bytes; false if the file ends before.
+    mutating func copy(_ count: Int, into target: UnsafeMutablePointer<UInt8>) -> Bool {
+      var done = 0
+      while done < count {
+        guard let first = next() else { return false }
+        target[done] = first
+        let run = min(count - done - 1, held.count - used)
+        held.withUnsafeBufferPointer { bytes in
+          if run > 0 { (target + done + 1).update(from: bytes.baseAddress! + used, count: run) }
+        }
+        used += run
+        done += run + 1
+      }
+      return true
+    }
+
     /// Skips blanks and comments and reads a decimal number below 2^24; nil if there is none.
     mutating func number() -> Int? {
       var byte = next()
@@ -81,6 +97,11 @@ final class PortableMapReader {
 
   /// Writes the next row as RGB.
   func readRow(into target: UnsafeMutablePointer<UInt8>) throws(RasterError) {
+    if isColour && !isText && maximum == 255 {
+      guard buffer.copy(3 * width, into: target) else { throw missing() }
+      row += 1
+      return
+    }
     let samples = isColour ? 3 : 1
     for x in 0..<width {
       for c in 0..<samples { target[3 * x + c] = try sample() }

@@ -73,7 +73,8 @@ package struct ResampleTaps: Equatable, Sendable {
 
 /// Resamples one row of a map.
 ///
-/// - Shapes: `source` [rows.source * columns.source, channels]; `out` [columns.target, channels], overwritten.
+/// - Shapes: `source` [rows.source * columns.source, channels]; `out` [columns.target, channels],
+///   overwritten.
 /// - Units: f32, channels last, row-major.
 /// - Memory: allocates nothing.
 /// - Errors: none; traps if `row` is outside the target.
@@ -100,8 +101,8 @@ package func resampleRow(
 
 /// Resamples a whole table or map.
 ///
-/// - Shapes: `source` [rows.source * columns.source, channels]; `out` [rows.target * columns.target, channels],
-///   overwritten; the two do not overlap.
+/// - Shapes: `source` [rows.source * columns.source, channels]; `out` [rows.target * columns.target,
+///   channels], overwritten; the two do not overlap.
 /// - Units: f32, channels last, row-major. Within 1e-5 of PyTorch for values near 1.
 /// - Memory: allocates nothing.
 /// - Source: PyTorch `F.interpolate`, bilinear and bicubic. Differs: a zero weight skips its value, so an

@@ -1,11 +1,12 @@
 // The few calls to the C library that the Swift side of this target makes.
 
+import CRaster
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
   import Musl
 #endif
-import CRaster
 
 /// The system's words for an errno value.
 func systemMessage(_ code: Int32) -> String {

@@ -20,7 +20,8 @@ final class Workspace {
   }
 
   /// The next `count` elements, zeroed.
-  func take<Element: FixedWidthInteger>(_ count: Int, of type: Element.Type) -> UnsafeMutablePointer<Element> {
+  func take<Element: FixedWidthInteger>(_ count: Int, of type: Element.Type) -> UnsafeMutablePointer<Element>
+  {
     let size = Self.bytes(count, of: type)
     precondition(used + size <= byteCount, "workspace of \(byteCount) bytes is too small")
     let start = (base + used).bindMemory(to: type, capacity: count)

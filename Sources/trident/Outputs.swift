@@ -100,10 +100,13 @@ final class OverlayWriter {
 }
 
 /// Writes a whole text file.
-func writeText(_ text: String, to path: String) throws {
+func writeText(_ text: String, to path: String) throws { try writeBytes(Array(text.utf8), to: path) }
+
+/// Writes a whole file.
+func writeBytes(_ bytes: [UInt8], to path: String) throws {
   do {
     let file = try Raster.AtomicFile(path: path)
-    try file.write(text)
+    try file.write(bytes)
     try file.finish()
   } catch {
     throw SegmentationError(.output("\(error)"))

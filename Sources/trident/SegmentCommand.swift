@@ -40,6 +40,8 @@ struct OutputFlags: ParsableArguments {
   var overlay: String?
   @Option(help: "Class scores before upsampling: float32 NPY [classes, gridH, gridW].")
   var scores: String?
+  @Option(help: .hidden)
+  var taps: String?
   @Flag(help: "A JSON object a photo on standard output.")
   var json = false
   @Flag(help: "Segment photos again whose label map exists.")
@@ -138,11 +140,13 @@ final class SegmentJob {
           keepsFirst: words.background)
       }
     }
+    if outputs.taps != nil { sinks.taps = Taps() }
     sinks.progress = { meter.show($0, $1) }
     let report = try session.run(
       photo, words.wording, options, plan: plan, measures: outputs.json, sinks)
     meter.finish()
     if let failure { throw failure }
+    if let path = outputs.taps, let taps = sinks.taps { try writeBytes(taps.file(), to: path) }
     try scores?.finish()
     try overlay?.finish()
     try labels?.finish()

@@ -1,11 +1,12 @@
 // Fixture files, scratch directories and the source pattern of generate.py.
 
+import Raster
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
   import Musl
 #endif
-import Raster
 
 /// Path of a fixture.
 func fixture(_ name: String, at here: String = #filePath) -> String {

@@ -4,8 +4,9 @@ import Raster
 import Testing
 
 @Suite struct HostileFileTests {
-  @Test(arguments: ["ycc420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "orientation6.jpg"]
-    + ["grey8.png", "grey8i.png", "palette4.png", "orientation6.png", "colour6depth16.png"])
+  @Test(
+    arguments: ["ycc420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "orientation6.jpg"]
+      + ["grey8.png", "grey8i.png", "palette4.png", "orientation6.png", "colour6depth16.png"])
   func everyTruncationIsAnError(_ name: String) throws {
     let scratch = Scratch()
     let whole = readBytes(fixture("files/\(name)"))
@@ -16,8 +17,9 @@ import Testing
     }
   }
 
-  @Test(arguments: ["ycc420.jpg", "progressive.jpg", "cmyk.jpg", "restart.jpg", "orientation5.jpg"]
-    + ["grey8.png", "palette4.png", "grey16i.png", "orientation6.png"], [false, true])
+  @Test(
+    arguments: ["ycc420.jpg", "progressive.jpg", "cmyk.jpg", "restart.jpg", "orientation5.jpg"]
+      + ["grey8.png", "palette4.png", "grey16i.png", "orientation6.png"], [false, true])
   func flippedBytesNeverCrash(_ name: String, ignoringChecksums: Bool) throws {
     let scratch = Scratch()
     let whole = readBytes(fixture("files/\(name)"))

@@ -1,12 +1,13 @@
 // Writers read back, and what stands on disk when writing goes wrong.
 
+import Raster
+import Testing
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
   import Musl
 #endif
-import Raster
-import Testing
 
 // One at a time: the table of temporary files belongs to the whole process.
 @Suite(.serialized) struct OutputTests {
@@ -93,8 +94,8 @@ import Testing
   }
 
   @Test func fullDiskLeavesNoLitter() throws {
-    // A file-size limit fails writes like a full disk does, once its signal is ignored. It holds for the whole
-    // process, so it is larger than anything that the other suites write.
+    // A file-size limit fails writes like a full disk does, once its signal is ignored. It holds for the
+    // whole process, so it is larger than anything that the other suites write.
     signal(SIGXFSZ, SIG_IGN)
     let scratch = Scratch()
     var old = rlimit()

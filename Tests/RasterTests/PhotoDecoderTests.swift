@@ -1,16 +1,19 @@
 // Photos of every kind against OpenCV's and Pillow's pixels, and files that are no photos.
 
+import Raster
+import Testing
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
   import Musl
 #endif
-import Raster
-import Testing
 
 @Suite struct PhotoDecoderTests {
   static let exact: [String] =
-    ["ycc420", "ycc422", "ycc444", "progressive", "grey", "cmyk", "restart", "orientation1"].map { $0 + ".jpg" }
+    ["ycc420", "ycc422", "ycc444", "progressive", "grey", "cmyk", "restart", "orientation1"].map {
+      $0 + ".jpg"
+    }
     + [1, 2, 4, 8, 16].flatMap { ["grey\($0).png", "grey\($0)i.png", "grey\($0)t.png"] }
     + [1, 2, 4, 8].map { "palette\($0).png" }
     + [2, 4, 6].flatMap { ["colour\($0)depth8.png", "colour\($0)depth16.png"] }
@@ -60,6 +63,9 @@ import Testing
     #expect(try pixels("P6 2 1 255\n", [1, 2, 3, 4, 5, 6]) == [1, 2, 3, 4, 5, 6])
     #expect(try pixels("P5\n# note\n2 1\n65535\n", [1, 255, 128, 0]) == [1, 1, 1, 128, 128, 128])
     #expect(try pixels("P3 1 2 15 0 5 15\n15 7 1") == [0, 85, 255, 255, 119, 17])
+    let long = pattern(width: 9000, height: 2)
+    #expect(try pixels("P6\n9000 2\n255\n", long) == long)
+    #expect(throws: RasterError.self) { try pixels("P6\n9000 2\n255\n", Array(long.dropLast())) }
     #expect(try pixels("P2 1 1 1 1") == [255, 255, 255])
     for text in ["P6 2 1 255\nabcde", "P2 1 1 255 ", "P6 2", "P3 1 1 255 1 2"] {
       #expect(throws: RasterError.self, "\(text)") { try pixels(text) }
@@ -86,7 +92,8 @@ import Testing
     #expect(reason(scratch.file("empty")) == .empty)
     writeBytes(Array("GIF89a..".utf8), to: scratch.file("gif"))
     #expect(reason(scratch.file("gif")) == .unknownFormat)
-    #expect(RasterError(.empty, path: "a.png").description == "a.png: is empty; name a jpeg, png or ppm photo")
+    #expect(
+      RasterError(.empty, path: "a.png").description == "a.png: is empty; name a jpeg, png or ppm photo")
   }
 
   @Test func hugeHeadersAreRefused() throws {
@@ -94,7 +101,9 @@ import Testing
     var png = readBytes(fixture("files/grey8.png"))
     png.replaceSubrange(16..<20, with: [0, 1, 0x86, 0xA1])
     writeBytes(png, to: scratch.file("wide.png"))
-    #expect(throws: RasterError.self) { try PhotoDecoder(path: scratch.file("wide.png"), ignoringChecksums: true) }
+    #expect(throws: RasterError.self) {
+      try PhotoDecoder(path: scratch.file("wide.png"), ignoringChecksums: true)
+    }
     var jpeg = readBytes(fixture("files/progressive.jpg"))
     let frame = try #require(jpeg.indices.first { jpeg[$0] == 0xFF && jpeg[$0 + 1] == 0xC2 })
     jpeg.replaceSubrange(frame + 5..<frame + 9, with: [0xFF, 0xDC, 0x7F, 0xFF])

@@ -109,7 +109,8 @@ func resize(_ rule: String, _ pixels: [UInt8], _ w: Int, _ h: Int, _ tw: Int, _ 
         for x in 0..<24 {
           // EXIF's own words: where the stored row 0 and column 0 belong in the seen picture.
           let seen = [
-            (x, y), (23 - x, y), (23 - x, 15 - y), (x, 15 - y), (y, x), (15 - y, x), (15 - y, 23 - x), (y, 23 - x),
+            (x, y), (23 - x, y), (23 - x, 15 - y), (x, 15 - y), (y, x), (15 - y, x), (15 - y, 23 - x),
+            (y, 23 - x),
           ][orientation - 1]
           for c in 0..<3 {
             #expect(out[3 * (seen.1 * w + seen.0) + c] == stored[3 * (24 * y + x) + c], "\(orientation)")

@@ -26,9 +26,10 @@ typedef struct cr_failure {
   char message[200];     // the library's own words, terminated, never translated
 } cr_failure;
 
-// ---- files --------------------------------------------------------------------------------------------------
+// ---- files ------------------------------------------------------------------------------------------------
 
-// Writes all `count` bytes, through short writes and interruptions. Errors: returns errno, 0 if all is written.
+// Writes all `count` bytes, through short writes and interruptions. Errors: returns errno, 0 if all is
+// written.
 int cr_write_all(int fd, const void *bytes, size_t count);
 
 // Reads up to `count` bytes at `offset`, fewer only at the end of the file.
@@ -43,7 +44,8 @@ int cr_open_for_reading(const char *path, uint32_t *mode, int64_t *byte_count);
 // Errors: returns a descriptor, or minus errno.
 int cr_create_new(const char *path);
 
-// What stands at `path`: fills `mode` (following links) and `is_link`. Errors: returns errno, ENOENT if nothing.
+// What stands at `path`: fills `mode` (following links) and `is_link`. Errors: returns errno, ENOENT if
+// nothing.
 int cr_status(const char *path, uint32_t *mode, int *is_link);
 
 // Gives `fd` the permission bits of `mode`. Errors: returns errno.
@@ -52,7 +54,7 @@ int cr_set_permissions(int fd, uint32_t mode);
 // Makes the rename of a file inside `directory` durable. Errors: none, best effort.
 void cr_sync_directory(const char *directory);
 
-// ---- temporary files that a signal handler may remove ----------------------------------------------------------
+// ---- temporary files that a signal handler may remove -----------------------------------------------------
 
 // Remembers `path` (copied). Errors: returns a ticket, or -1 if 64 files are open already or memory is short.
 int cr_temporary_add(const char *path);
@@ -66,7 +68,7 @@ int cr_temporary_unlink_all(void);
 // A number that this process has not handed out before. Thread-safe.
 uint64_t cr_next_number(void);
 
-// ---- JPEG -------------------------------------------------------------------------------------------------------
+// ---- JPEG -------------------------------------------------------------------------------------------------
 
 typedef struct cr_jpeg cr_jpeg;
 
@@ -97,7 +99,7 @@ int cr_jpeg_finish(cr_jpeg *jpeg, cr_failure *failure);
 // Frees everything; NULL is fine. Does not close the descriptor.
 void cr_jpeg_close(cr_jpeg *jpeg);
 
-// ---- PNG in -----------------------------------------------------------------------------------------------------
+// ---- PNG in -----------------------------------------------------------------------------------------------
 
 typedef struct cr_png cr_png;
 
@@ -113,7 +115,8 @@ typedef struct cr_png_info {
 // Errors: returns NULL and fills `failure`.
 cr_png *cr_png_open(int fd, int ignore_checksums, cr_png_info *info, cr_failure *failure);
 
-// Starts decoding; an interlaced file is decoded here as a whole. Memory: whole_bytes. Errors: returns a code.
+// Starts decoding; an interlaced file is decoded here as a whole. Memory: whole_bytes. Errors: returns a
+// code.
 int cr_png_start(cr_png *png, cr_failure *failure);
 
 // Decodes the next row. Shapes: `row` [width * 3], RGB.
@@ -127,7 +130,7 @@ int cr_png_finish(cr_png *png, cr_failure *failure);
 // Frees everything; NULL is fine. Does not close the descriptor.
 void cr_png_close(cr_png *png);
 
-// ---- PNG out ----------------------------------------------------------------------------------------------------
+// ---- PNG out ----------------------------------------------------------------------------------------------
 
 typedef struct cr_png_writer cr_png_writer;
 
@@ -141,8 +144,9 @@ typedef struct cr_png_layout {
   const uint8_t *colours;  // CR_INDEXED: [colour_count * 3], copied
 } cr_png_layout;
 
-// Writes the headers to `fd`, which stays the caller's. Memory: 128 KiB for zlib (window 16 KiB, level-7 state),
-// 8 KiB of output, four filter rows at most, and small change. Errors: returns NULL and fills `failure`.
+// Writes the headers to `fd`, which stays the caller's. Memory: 128 KiB for zlib (window 16 KiB, level-7
+// state), 8 KiB of output, four filter rows at most, and small change. Errors: returns NULL and fills
+// `failure`.
 cr_png_writer *cr_png_writer_open(int fd, const cr_png_layout *layout, cr_failure *failure);
 
 // Writes one row. Shapes: `row` [width], [width] native 16-bit, or [width * 3]. Errors: returns a code.

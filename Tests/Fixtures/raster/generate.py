@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the golden values of RasterTests. Run by hand: pip install opencv-python-headless pillow torch numpy.
+"""Writes the golden values of RasterTests. Run by hand: pip install opencv-python-headless 'pillow<12' torch numpy.
+
+Pillow 12 and later may run the vertical pass first, which moves some pixels by one level; published results come from
+the older order, which is ours.
 
 Photos in every format go to files/, their pixels as OpenCV and Pillow decode them to *.rgb (width and height as
 32-bit little-endian, then RGB bytes). cases.csv lists resizing cases; their sources are made by `pattern`, which the
@@ -12,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+import PIL
 from PIL import Image
 
 HERE = Path(__file__).parent
@@ -183,5 +187,5 @@ if __name__ == "__main__":
     pngs()
     resizing()
     tables()
-    print("OpenCV", cv2.__version__, "Pillow", Image.__version__ if hasattr(Image, "__version__") else "",
+    print("OpenCV", cv2.__version__, "Pillow", PIL.__version__,
           "PyTorch", torch.__version__)
