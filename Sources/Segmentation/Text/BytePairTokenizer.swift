@@ -2,8 +2,8 @@
 
 /// Turns a phrase into CLIP's token numbers.
 ///
-/// Symbols 0..<256 are the bytes in CLIP's order, 256..<512 the same bytes at the end of a word, 512 + r the symbol
-/// that merge r makes; the start and end marks follow.
+/// Symbols 0..<256 are the bytes in CLIP's order, 256..<512 the same bytes at the end of a word, 512 + r
+/// the symbol that merge r makes; the start and end marks follow.
 ///
 /// - Memory: 0.75 MiB for the published 48,894 merges; 1.6 MiB more while it is built.
 /// - Source: openai/CLIP `simple_tokenizer.py`; over-long texts as open_clip `tokenize`.
@@ -26,19 +26,20 @@ package struct BytePairTokenizer: Sendable {
 
   /// Builds the tables from merge lines, which are read once and not kept.
   ///
-  /// `merges` calls its argument with a rank and that merge's line, `a b`, in UTF-8 of CLIP's byte alphabet; ranks
-  /// rise and may skip (tests keep only the merges their phrases need).
+  /// `merges` calls its argument with a rank and that merge's line, `a b`, in UTF-8 of CLIP's byte
+  /// alphabet; ranks rise and may skip (tests keep only the merges their phrases need).
   ///
   /// - Memory: see the type; nothing is kept per line but one table entry.
-  /// - Errors: `.model` if a line is not two symbols known by then or repeats an earlier result, `.limit` for too
-  ///   many merges.
+  /// - Errors: `.model` if a line is not two symbols known by then or repeats an earlier result, `.limit`
+  ///   for too many merges.
   package init(
     mergeCount: Int, contextLength: Int,
     merges: (_ body: (_ rank: Int, _ line: UnsafeBufferPointer<UInt8>) -> Void) -> Void
   ) throws(SegmentationError) {
     precondition(contextLength >= 2, "a context holds at least the two marks")
     guard mergeCount >= 0, mergeCount <= Self.mergeLimit else {
-      throw SegmentationError(.limit(what: "merges", value: mergeCount, limit: Self.mergeLimit), field: "merges")
+      throw SegmentationError(
+        .limit(what: "merges", value: mergeCount, limit: Self.mergeLimit), field: "merges")
     }
     self.contextLength = contextLength
     startToken = Int32(Self.byteSymbolCount + mergeCount)
@@ -52,6 +53,8 @@ package struct BytePairTokenizer: Sendable {
 
   /// The tokens of a text with both marks, not padded; a longer text is cut and ends with the end mark.
   ///
+  /// An end mark written in the text ends it: CLIP takes the vector at the first one.
+  ///
   /// - Shapes: 2...`contextLength` tokens.
   package func tokens(_ text: String) -> [Int32] {
     var out = [startToken]
@@ -61,6 +64,7 @@ package struct BytePairTokenizer: Sendable {
       out.removeSubrange(contextLength...)
       out[contextLength - 1] = endToken
     }
+    out.removeSubrange((out.firstIndex(of: endToken)! + 1)...)
     return out
   }
 
@@ -90,8 +94,8 @@ package struct BytePairTokenizer: Sendable {
 
   /// Joins neighbours, lowest rank first, until no pair has a merge.
   ///
-  /// A pair with the new symbol always ranks behind the merge that made it, so joining one occurrence at a time
-  /// equals joining all of them at once.
+  /// A pair with the new symbol always ranks behind the merge that made it, so joining one occurrence at a
+  /// time equals joining all of them at once.
   private func merge(_ word: inout [UInt16]) {
     while word.count > 1 {
       var best = UInt16.max
