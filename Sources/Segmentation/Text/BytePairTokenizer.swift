@@ -193,6 +193,8 @@ private struct MergeBuilder {
   private var numbers: [UInt16] = []
   /// Entry index + 1, or 0 for a free slot.
   private var slots: [UInt32]
+  /// The symbol being made; kept for its storage.
+  private var joined: [UInt8] = []
 
   init(mergeCount: Int) {
     self.mergeCount = mergeCount
@@ -216,13 +218,16 @@ private struct MergeBuilder {
     guard let space = line.firstIndex(of: 0x20), space > 0, space + 1 < line.count, line.count < 1024 else {
       return fail(rank, "not two symbols; the model file is damaged")
     }
-    let first = Array(line[..<space])
-    let second = Array(line[(space + 1)...])
+    let first = UnsafeBufferPointer(rebasing: line[..<space])
+    let second = UnsafeBufferPointer(rebasing: line[(space + 1)...])
     guard let a = number(of: first), let b = number(of: second) else {
       return fail(rank, "a symbol that no earlier merge makes; the model file is damaged")
     }
     let symbol = UInt16(BytePairTokenizer.byteSymbolCount + rank)
-    guard insert(first + second, symbol) else {
+    joined.removeAll(keepingCapacity: true)
+    joined.append(contentsOf: first)
+    joined.append(contentsOf: second)
+    guard insert(joined, symbol) else {
       return fail(rank, "makes a symbol that exists; the model file is damaged")
     }
     pairs.insert(a, b, symbol)
@@ -232,14 +237,14 @@ private struct MergeBuilder {
     error = SegmentationError(.model("merge \(rank): " + problem), field: "tokenizer.ggml.merges")
   }
 
-  private func number(of symbol: [UInt8]) -> UInt16? {
+  private func number(of symbol: UnsafeBufferPointer<UInt8>) -> UInt16? {
     let entry = slots[slot(of: symbol)]
     return entry == 0 ? nil : numbers[Int(entry) - 1]
   }
 
   /// False if the symbol exists.
   private mutating func insert(_ symbol: [UInt8], _ number: UInt16) -> Bool {
-    let slot = slot(of: symbol)
+    let slot = symbol.withUnsafeBufferPointer { self.slot(of: $0) }
     guard slots[slot] == 0 else { return false }
     text.append(contentsOf: symbol)
     starts.append(UInt32(text.count))
@@ -248,7 +253,7 @@ private struct MergeBuilder {
     return true
   }
 
-  private func slot(of symbol: [UInt8]) -> Int {
+  private func slot(of symbol: UnsafeBufferPointer<UInt8>) -> Int {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     for byte in symbol { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
     let mask = slots.count - 1
@@ -257,7 +262,10 @@ private struct MergeBuilder {
     return slot
   }
 
-  private func matches(_ entry: Int, _ symbol: [UInt8]) -> Bool {
-    text[Int(starts[entry])..<Int(starts[entry + 1])].elementsEqual(symbol)
+  private func matches(_ entry: Int, _ symbol: UnsafeBufferPointer<UInt8>) -> Bool {
+    let start = Int(starts[entry])
+    guard Int(starts[entry + 1]) - start == symbol.count else { return false }
+    for index in symbol.indices where text[start + index] != symbol[index] { return false }
+    return true
   }
 }
