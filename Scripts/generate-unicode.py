@@ -3,10 +3,10 @@
 
 Run by hand:  python3 Scripts/generate-unicode.py > Sources/Segmentation/Text/UnicodeTables.swift
 
-Three string literals, because a string literal lives in the read-only part of the executable and costs no heap:
+Three string literals: those live in the read-only part of the executable and cost no heap.
   compositions  triples  first, second, whole   canonical pairs that NFC composes (Hangul is computed instead)
-  singletons    strings  "X=YZ "                characters that NFC replaces for good (no CJK compatibility forms)
-  entities      strings  "name=X "              HTML 4 names, 'apos', and every name HTML 5 accepts without ';' ("*name")
+  singletons    "X=YZ "   characters that NFC replaces for good (no CJK compatibility forms)
+  entities      "name=X " HTML 4 names, 'apos', and ("*name") every name HTML 5 accepts without ';'
 """
 import html.entities
 import unicodedata

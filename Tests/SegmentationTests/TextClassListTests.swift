@@ -3,7 +3,9 @@ import Segmentation
 import Testing
 
 @Suite struct TextClassListTests {
-  private func list(_ text: String) throws -> ClassList { try ClassList(bytes: Array(text.utf8), background: true) }
+  private func list(_ text: String) throws -> ClassList {
+    try ClassList(bytes: Array(text.utf8), background: true)
+  }
 
   private func problem(_ bytes: [UInt8]) -> SegmentationError? {
     do {
@@ -29,11 +31,13 @@ import Testing
     #expect(try list("sky; bed\nbed").count == 2)
   }
 
-  @Test(arguments: [
-    ("", nil, "no class"), ("\n \n", nil, "no class"), ("a\n\nb", 2, "empty line"), ("a\nb;", 2, "empty synonym"),
-    ("a; ;b", 1, "empty synonym"), ("a\nb; b", 2, "twice"), ("a\nb\na; c", 3, "named before, as number 1"),
-    ("a\nb\u{1}", 2, "control character"),
-  ] as [(String, Int?, String)])
+  @Test(
+    arguments: [
+      ("", nil, "no class"), ("\n \n", nil, "no class"), ("a\n\nb", 2, "empty line"),
+      ("a\nb;", 2, "empty synonym"),
+      ("a; ;b", 1, "empty synonym"), ("a\nb; b", 2, "twice"), ("a\nb\na; c", 3, "named before, as number 1"),
+      ("a\nb\u{1}", 2, "control character"),
+    ] as [(String, Int?, String)])
   func refuses(text: String, line: Int?, part: String) throws {
     let error = try #require(problem(Array(text.utf8)))
     #expect(error.line == line && error.exitCode == 2)
@@ -51,7 +55,8 @@ import Testing
     #expect(problem(Array(long.utf8))?.reason == .limit(what: "bytes in a phrase", value: 1001, limit: 1000))
     #expect(try list(String(long.dropFirst())).count == 1)
     let synonyms = (0...1000).map { "p\($0)" }.joined(separator: "; ")
-    #expect(problem(Array(synonyms.utf8))?.reason == .limit(what: "synonyms in a class", value: 1001, limit: 1000))
+    #expect(
+      problem(Array(synonyms.utf8))?.reason == .limit(what: "synonyms in a class", value: 1001, limit: 1000))
     let classes = (0...65_535).map { "c\($0)\n" }.joined()
     let error = problem(Array(classes.utf8))
     #expect(error?.reason == .limit(what: "classes", value: 65_536, limit: 65_535))
@@ -66,7 +71,9 @@ import Testing
       try ClassList(path: folder + "/classes.txt", background: false)
     }
     #expect(error?.description == "\(folder)/classes.txt: line 2: empty synonym; remove the extra ';'")
-    let missing = #expect(throws: SegmentationError.self) { try ClassList(path: folder + "/no", background: false) }
+    let missing = #expect(throws: SegmentationError.self) {
+      try ClassList(path: folder + "/no", background: false)
+    }
     #expect(missing?.exitCode == 2 && missing?.description.contains("cannot open") == true)
     #expect(throws: SegmentationError.self) { try ClassList(path: folder, background: false) }
   }

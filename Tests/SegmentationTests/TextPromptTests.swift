@@ -12,7 +12,8 @@ import Testing
   }
 
   @Test func sharesBeginnings() {
-    let tree = PromptTrie([[[9, 1, 2, 10], [9, 1, 10]], [[9, 1, 3, 10, 10], [9, 1, 2, 10]]], endToken: 10)
+    let tree = PromptTrie(
+      [[[9, 1, 2, 10], [9, 1, 10]], [[9, 1, 3, 10, 10], [9, 1, 2, 10]]], endToken: 10)
     #expect(tree.nodeCount == 7)
     #expect(tree.tokens == [9, 1, 2, 10, 3, 10, 10])
     #expect(tree.parent == [-1, 0, 1, 2, 1, 4, 1])
@@ -27,7 +28,9 @@ import Testing
     var random = TextRandom(state: seed)
     let phrases = (0..<7).map { _ in
       (0..<5).map { _ in
-        [50] + (0..<Int.random(in: 0...6, using: &random)).map { _ in Int32.random(in: 0...3, using: &random) } + [51]
+        [50]
+          + (0..<Int.random(in: 0...6, using: &random)).map { _ in Int32.random(in: 0...3, using: &random) }
+          + [51]
       }
     }
     let tree = PromptTrie(phrases, endToken: 51)
@@ -58,7 +61,8 @@ import Testing
           from: next, to: phrases.count, nodeLimit: limit, endToken: tokenizer.endToken, prompts: prompts)
         #expect(tree.phraseCount >= 1 && tree.endNodes.count == 80 * tree.phraseCount)
         #expect(tree.nodeCount <= limit || tree.phraseCount == 1)
-        #expect(tree == PromptTrie((next..<next + tree.phraseCount).map(prompts), endToken: tokenizer.endToken))
+        #expect(
+          tree == PromptTrie((next..<next + tree.phraseCount).map(prompts), endToken: tokenizer.endToken))
         next += tree.phraseCount
       }
       #expect(next == phrases.count)

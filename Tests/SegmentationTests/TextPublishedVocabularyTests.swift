@@ -2,8 +2,10 @@
 import Segmentation
 import Testing
 
-/// `TRIDENT_MERGES`: one merge a line, in order. `TRIDENT_PHRASES`: `phrase<TAB>ids` with `\\ \t \n \r` escaped.
-@Suite(.enabled(if: TextSupport.environment("TRIDENT_MERGES") != nil, "needs TRIDENT_MERGES and TRIDENT_PHRASES"))
+/// `TRIDENT_MERGES`: one merge a line, in order. `TRIDENT_PHRASES`: `phrase<TAB>ids` with `\\ \t \n \r`
+/// escaped.
+@Suite(
+  .enabled(if: TextSupport.environment("TRIDENT_MERGES") != nil, "needs TRIDENT_MERGES and TRIDENT_PHRASES"))
 struct TextPublishedVocabularyTests {
   @Test func equalsReferenceOnEveryPhrase() throws {
     let merges = try #require(TextSupport.environment("TRIDENT_MERGES").flatMap(TextSupport.read))

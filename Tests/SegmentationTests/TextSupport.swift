@@ -32,7 +32,8 @@ enum TextSupport {
 
   /// A fresh folder under the system's temporary one.
   static func temporaryFolder() -> String {
-    var template = Array((environment("TMPDIR") ?? "/tmp").utf8CString.dropLast()) + Array("/text-XXXXXX".utf8CString)
+    var template =
+      Array((environment("TMPDIR") ?? "/tmp").utf8CString.dropLast()) + Array("/text-XXXXXX".utf8CString)
     return String(cString: mkdtemp(&template))
   }
 
@@ -55,18 +56,29 @@ enum TextSupport {
     bytes.split(separator: 10, omittingEmptySubsequences: true).map { String(decoding: $0, as: UTF8.self) }
   }
 
-  /// Undoes `\\`, `\t`, `\n`, `\r`.
+  /// The repository's root.
+  static var root: String {
+    #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 }
+  }
+
+  /// Undoes `\\`, `\t`, `\n`, `\r` and `\u{HEX}`.
   static func unescape(_ text: some StringProtocol) -> String {
     var out = String.UnicodeScalarView()
-    var escaped = false
-    for scalar in text.unicodeScalars {
-      if escaped {
-        out.append(scalar == "t" ? "\t" : scalar == "n" ? "\n" : scalar == "r" ? "\r" : scalar)
-        escaped = false
-      } else if scalar == "\\" {
-        escaped = true
-      } else {
+    var rest = text.unicodeScalars[...]
+    while let scalar = rest.popFirst() {
+      guard scalar == "\\", let kind = rest.popFirst() else {
         out.append(scalar)
+        continue
+      }
+      switch kind {
+      case "t": out.append("\t")
+      case "n": out.append("\n")
+      case "r": out.append("\r")
+      case "u":
+        let digits = String(String.UnicodeScalarView(rest.dropFirst().prefix { $0 != "}" }))
+        out.append(UInt32(digits, radix: 16).flatMap(Unicode.Scalar.init)!)
+        rest = rest.dropFirst(digits.unicodeScalars.count + 2)
+      default: out.append(kind)
       }
     }
     return String(out)

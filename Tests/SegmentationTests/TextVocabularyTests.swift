@@ -53,7 +53,9 @@ import Testing
   @Test(arguments: [".tvoc", ".npz"]) func refusesEveryTruncation(suffix: String) throws {
     let bytes = try Self.bytes(suffix)
     for length in 0..<bytes.count {
-      if case .success = outcome(Array(bytes[..<length])) { Issue.record("\(suffix) accepted at \(length) bytes") }
+      if case .success = outcome(Array(bytes[..<length])) {
+        Issue.record("\(suffix) accepted at \(length) bytes")
+      }
     }
     if case .success = outcome(bytes + [0]) { Issue.record("\(suffix) accepted with a byte too many") }
   }
@@ -77,7 +79,9 @@ import Testing
       for _ in 0..<Int.random(in: 2...12, using: &random) {
         damaged[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
       }
-      if case .success(let found) = outcome(damaged) { #expect(found == vocabulary, "\(suffix), seed \(seed)") }
+      if case .success(let found) = outcome(damaged) {
+        #expect(found == vocabulary, "\(suffix), seed \(seed)")
+      }
     }
   }
 
@@ -107,7 +111,7 @@ import Testing
 
   @Test func readsWhatNumpySaves() throws {
     let fixture = "Tests/Fixtures/vocabulary/savez.npz"
-    let root = #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 }
+    let root = TextSupport.root
     let vocabulary = try VocabularyFile.read(path: root + "/" + fixture)
     #expect(vocabulary.classes.phrases == ["sky", "wall", "caf\u{E9} \u{1F431}"])
     #expect(vocabulary.classes.classIndex == [0, 0, 1])
@@ -138,7 +142,9 @@ import Testing
     }
     #expect(TextSupport.read(path) == nil)
     var writer = try NPYWriter(path: path, shape: [2, 3])
-    for row in [[1, 2, 3], [4, 5, -6]] as [[Float]] { try row.withUnsafeBufferPointer { try writer.append($0) } }
+    for row in [[1, 2, 3], [4, 5, -6]] as [[Float]] {
+      try row.withUnsafeBufferPointer { try writer.append($0) }
+    }
     try writer.finish()
     let bytes = try #require(TextSupport.read(path))
     #expect(bytes.count == 128 + 24 || bytes.count == 64 + 24)
@@ -165,7 +171,9 @@ import Testing
 }
 
 @Suite struct TextCacheTests {
-  private func cache(_ base: String?, model: String = TextVocabularyTests.modelID, variant: String = "v", width: Int = 3)
+  private func cache(
+    _ base: String?, model: String = TextVocabularyTests.modelID, variant: String = "v", width: Int = 3
+  )
     -> TextVectorCache
   {
     TextVectorCache(base: base, modelID: model, variant: variant, width: width)

@@ -2,8 +2,8 @@
 
 /// Turns a phrase into CLIP's token numbers.
 ///
-/// Symbols 0..<256 are the bytes in CLIP's order, 256..<512 the same bytes at the end of a word, 512 + r the symbol
-/// that merge r makes; the start and end marks follow.
+/// Symbols 0..<256 are the bytes in CLIP's order, 256..<512 the same bytes at the end of a word, 512 + r
+/// the symbol that merge r makes; the start and end marks follow.
 ///
 /// - Memory: 0.75 MiB for the published 48,894 merges; 1.6 MiB more while it is built.
 /// - Source: openai/CLIP `simple_tokenizer.py`; over-long texts as open_clip `tokenize`.
@@ -26,19 +26,20 @@ package struct BytePairTokenizer: Sendable {
 
   /// Builds the tables from merge lines, which are read once and not kept.
   ///
-  /// `merges` calls its argument with a rank and that merge's line, `a b`, in UTF-8 of CLIP's byte alphabet; ranks
-  /// rise and may skip (tests keep only the merges their phrases need).
+  /// `merges` calls its argument with a rank and that merge's line, `a b`, in UTF-8 of CLIP's byte
+  /// alphabet; ranks rise and may skip (tests keep only the merges their phrases need).
   ///
   /// - Memory: see the type; nothing is kept per line but one table entry.
-  /// - Errors: `.model` if a line is not two symbols known by then or repeats an earlier result, `.limit` for too
-  ///   many merges.
+  /// - Errors: `.model` if a line is not two symbols known by then or repeats an earlier result, `.limit`
+  ///   for too many merges.
   package init(
     mergeCount: Int, contextLength: Int,
     merges: (_ body: (_ rank: Int, _ line: UnsafeBufferPointer<UInt8>) -> Void) -> Void
   ) throws(SegmentationError) {
     precondition(contextLength >= 2, "a context holds at least the two marks")
     guard mergeCount >= 0, mergeCount <= Self.mergeLimit else {
-      throw SegmentationError(.limit(what: "merges", value: mergeCount, limit: Self.mergeLimit), field: "merges")
+      throw SegmentationError(
+        .limit(what: "merges", value: mergeCount, limit: Self.mergeLimit), field: "merges")
     }
     self.contextLength = contextLength
     startToken = Int32(Self.byteSymbolCount + mergeCount)
@@ -52,6 +53,8 @@ package struct BytePairTokenizer: Sendable {
 
   /// The tokens of a text with both marks, not padded; a longer text is cut and ends with the end mark.
   ///
+  /// An end mark written in the text ends it: CLIP takes the vector at the first one.
+  ///
   /// - Shapes: 2...`contextLength` tokens.
   package func tokens(_ text: String) -> [Int32] {
     var out = [startToken]
@@ -61,6 +64,7 @@ package struct BytePairTokenizer: Sendable {
       out.removeSubrange(contextLength...)
       out[contextLength - 1] = endToken
     }
+    out.removeSubrange((out.firstIndex(of: endToken)! + 1)...)
     return out
   }
 
@@ -90,8 +94,8 @@ package struct BytePairTokenizer: Sendable {
 
   /// Joins neighbours, lowest rank first, until no pair has a merge.
   ///
-  /// A pair with the new symbol always ranks behind the merge that made it, so joining one occurrence at a time
-  /// equals joining all of them at once.
+  /// A pair with the new symbol always ranks behind the merge that made it, so joining one occurrence at a
+  /// time equals joining all of them at once.
   private func merge(_ word: inout [UInt16]) {
     while word.count > 1 {
       var best = UInt16.max
@@ -189,6 +193,8 @@ private struct MergeBuilder {
   private var numbers: [UInt16] = []
   /// Entry index + 1, or 0 for a free slot.
   private var slots: [UInt32]
+  /// The symbol being made; kept for its storage.
+  private var joined: [UInt8] = []
 
   init(mergeCount: Int) {
     self.mergeCount = mergeCount
@@ -212,13 +218,16 @@ private struct MergeBuilder {
     guard let space = line.firstIndex(of: 0x20), space > 0, space + 1 < line.count, line.count < 1024 else {
       return fail(rank, "not two symbols; the model file is damaged")
     }
-    let first = Array(line[..<space])
-    let second = Array(line[(space + 1)...])
+    let first = UnsafeBufferPointer(rebasing: line[..<space])
+    let second = UnsafeBufferPointer(rebasing: line[(space + 1)...])
     guard let a = number(of: first), let b = number(of: second) else {
       return fail(rank, "a symbol that no earlier merge makes; the model file is damaged")
     }
     let symbol = UInt16(BytePairTokenizer.byteSymbolCount + rank)
-    guard insert(first + second, symbol) else {
+    joined.removeAll(keepingCapacity: true)
+    joined.append(contentsOf: first)
+    joined.append(contentsOf: second)
+    guard insert(joined, symbol) else {
       return fail(rank, "makes a symbol that exists; the model file is damaged")
     }
     pairs.insert(a, b, symbol)
@@ -228,14 +237,14 @@ private struct MergeBuilder {
     error = SegmentationError(.model("merge \(rank): " + problem), field: "tokenizer.ggml.merges")
   }
 
-  private func number(of symbol: [UInt8]) -> UInt16? {
+  private func number(of symbol: UnsafeBufferPointer<UInt8>) -> UInt16? {
     let entry = slots[slot(of: symbol)]
     return entry == 0 ? nil : numbers[Int(entry) - 1]
   }
 
   /// False if the symbol exists.
   private mutating func insert(_ symbol: [UInt8], _ number: UInt16) -> Bool {
-    let slot = slot(of: symbol)
+    let slot = symbol.withUnsafeBufferPointer { self.slot(of: $0) }
     guard slots[slot] == 0 else { return false }
     text.append(contentsOf: symbol)
     starts.append(UInt32(text.count))
@@ -244,7 +253,7 @@ private struct MergeBuilder {
     return true
   }
 
-  private func slot(of symbol: [UInt8]) -> Int {
+  private func slot(of symbol: UnsafeBufferPointer<UInt8>) -> Int {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     for byte in symbol { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
     let mask = slots.count - 1
@@ -253,7 +262,10 @@ private struct MergeBuilder {
     return slot
   }
 
-  private func matches(_ entry: Int, _ symbol: [UInt8]) -> Bool {
-    text[Int(starts[entry])..<Int(starts[entry + 1])].elementsEqual(symbol)
+  private func matches(_ entry: Int, _ symbol: UnsafeBufferPointer<UInt8>) -> Bool {
+    let start = Int(starts[entry])
+    guard Int(starts[entry + 1]) - start == symbol.count else { return false }
+    for index in symbol.indices where text[start + index] != symbol[index] { return false }
+    return true
   }
 }

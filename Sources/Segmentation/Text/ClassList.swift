@@ -2,9 +2,10 @@
 
 /// Named classes, each with one or more phrases.
 ///
-/// A class is one line, its synonyms separated by `;`; spaces around a synonym are dropped (the published code splits
-/// at `"; "` only and keeps other spaces, which its tokenizer then ignores). The first synonym is the class's name.
-/// Two classes may share a synonym, as the published COCO-Object list does; they may not share a name.
+/// A class is one line, its synonyms separated by `;`; spaces around a synonym are dropped (the published
+/// code splits at `"; "` only and keeps other spaces, which its tokenizer then ignores). The first synonym
+/// is the class's name. Two classes may share a synonym, as the published COCO-Object list does; they may
+/// not share a name.
 ///
 /// - Memory: the strings.
 /// - Errors: `.classes` with the line number, or the number of the argument as line; `.limit`.
@@ -82,7 +83,8 @@ package struct ClassList: Equatable, Sendable {
     var start = 0
     while start < phrases.count {
       guard classIndex[start] == names.count else {
-        throw SegmentationError(.classes("phrase \(start) is out of order; classes must rise from 0 without gaps"))
+        throw SegmentationError(
+          .classes("phrase \(start) is out of order; classes must rise from 0 without gaps"))
       }
       var end = start + 1
       while end < phrases.count, classIndex[end] == classIndex[start] { end += 1 }
@@ -96,7 +98,9 @@ package struct ClassList: Equatable, Sendable {
     try checkWhole(unit: "file")
   }
 
-  private mutating func append(_ line: ArraySlice<UInt8>, line number: Int, unit: String) throws(SegmentationError) {
+  private mutating func append(_ line: ArraySlice<UInt8>, line number: Int, unit: String)
+    throws(SegmentationError)
+  {
     guard !Self.trimmed(line).isEmpty else {
       throw SegmentationError(.classes("empty \(unit); name a class or remove it"), line: number)
     }
@@ -145,7 +149,8 @@ package struct ClassList: Equatable, Sendable {
     }
   }
 
-  private static func check(_ value: Int, _ what: String, _ limit: Int, _ line: Int) throws(SegmentationError) {
+  private static func check(_ value: Int, _ what: String, _ limit: Int, _ line: Int) throws(SegmentationError)
+  {
     if value > limit {
       throw SegmentationError(.limit(what: what, value: value, limit: limit), field: "classes", line: line)
     }
@@ -158,5 +163,7 @@ package struct ClassList: Equatable, Sendable {
     return rest
   }
 
-  private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D }
+  private static func isBlank(_ byte: UInt8) -> Bool {
+    byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D
+  }
 }

@@ -64,7 +64,8 @@ package enum FileBytes {
     }
   }
 
-  fileprivate static func readSome(_ file: Int32, _ buffer: UnsafeMutablePointer<UInt8>, _ count: Int) -> Int {
+  fileprivate static func readSome(_ file: Int32, _ buffer: UnsafeMutablePointer<UInt8>, _ count: Int) -> Int
+  {
     #if canImport(Glibc)
       Glibc.read(file, buffer, count)
     #else

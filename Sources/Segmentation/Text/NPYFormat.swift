@@ -20,9 +20,12 @@ package enum NPYHeader {
   /// Reads a header; the reader stands at the data afterwards.
   ///
   /// - Errors: `.vocabulary` if this is no C-order array of at most 4 axes.
-  static func decode(_ reader: inout ByteReader, _ field: String) throws(SegmentationError) -> (String, [Int]) {
+  static func decode(_ reader: inout ByteReader, _ field: String) throws(SegmentationError) -> (String, [Int])
+  {
     let magic: [UInt8] = [0x93, 0x4E, 0x55, 0x4D, 0x50, 0x59]
-    guard reader.bytes[try reader.take(6, field)].elementsEqual(magic) else { throw broken("no array", field) }
+    guard reader.bytes[try reader.take(6, field)].elementsEqual(magic) else {
+      throw broken("no array", field)
+    }
     let version = try reader.u16(field)
     guard [1, 2, 3].contains(version) else { throw broken("array of an unknown version", field) }
     let length = version == 1 ? try reader.u16(field) : Int(try reader.u32(field))
@@ -57,7 +60,8 @@ package enum NPYHeader {
         while start < scalars.count, scalars[start] == 0x20 || scalars[start] == 0x3A { start += 1 }
         guard start < scalars.count else { return nil }
         let closer: [UInt8] =
-          scalars[start] == 0x28 ? [0x29] : scalars[start] == 0x27 || scalars[start] == 0x22 ? [scalars[start]] : []
+          scalars[start] == 0x28
+          ? [0x29] : scalars[start] == 0x27 || scalars[start] == 0x22 ? [scalars[start]] : []
         guard
           let end = scalars[(start + 1)...].firstIndex(where: {
             closer.isEmpty ? $0 == 0x2C || $0 == 0x7D || $0 == 0x20 : closer.contains($0)

@@ -3,7 +3,8 @@
 /// Prompt templates; the embeddings of one phrase in all of them are averaged.
 ///
 /// - Memory: 80 string literals, none longer than 40 bytes with its phrase missing.
-/// - Source: openai/CLIP `notebooks/Prompt_Engineering_for_ImageNet.ipynb`; Trident `prompts/imagenet_template.py`.
+/// - Source: openai/CLIP `notebooks/Prompt_Engineering_for_ImageNet.ipynb`; Trident
+///   `prompts/imagenet_template.py`.
 package enum PromptTemplates {
   /// Names this list in caches; changes whenever the list does.
   package static let identifier = "imagenet80"

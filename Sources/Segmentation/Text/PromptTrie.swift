@@ -2,9 +2,10 @@
 
 /// Prompts that share their beginnings.
 ///
-/// Attention is causal, so a token's state depends on the tokens before it only: equal beginnings need one row. Nodes
-/// stand in depth-first order, so a parent precedes its children and walking the nodes in order while setting
-/// `path[depth[node]] = node` keeps `path[0...depth[node]]` equal to the node's ancestors and itself.
+/// Attention is causal, so a token's state depends on the tokens before it only: equal beginnings need one
+/// row. Nodes stand in depth-first order, so a parent precedes its children and walking the nodes in order
+/// while setting `path[depth[node]] = node` keeps `path[0...depth[node]]` equal to the node's ancestors and
+/// itself.
 ///
 /// - Memory: 12 B a node and 4 B a prompt.
 /// - Source: none; CLIP encodes each prompt on its own, padded to the context length, with equal results.
@@ -26,8 +27,8 @@ package struct PromptTrie: Sendable, Equatable {
 
   /// Builds the tree of [phrases][prompts][tokens].
   ///
-  /// A prompt counts up to its first end mark, where CLIP takes the vector: the position of the largest token.
-  /// Traps on an empty prompt and if phrases differ in their number of prompts.
+  /// A prompt counts up to its first end mark, where CLIP takes the vector: the position of the largest
+  /// token. Traps on an empty prompt and if phrases differ in their number of prompts.
   package init(_ phrases: [[[Int32]]], endToken: Int32) {
     phraseCount = phrases.count
     promptsPerPhrase = phrases.first?.count ?? 0
@@ -76,7 +77,8 @@ package struct PromptTrie: Sendable, Equatable {
 
   /// Takes phrases from `first` on while their common tree has at most `nodeLimit` nodes, but at least one.
   ///
-  /// - Shapes: returns the tree of phrases `first ..< first + tree.phraseCount`; one phrase may exceed the limit.
+  /// - Shapes: returns the tree of phrases `first ..< first + tree.phraseCount`; one phrase may exceed the
+  ///   limit.
   /// - Memory: besides the tree, the group's token sequences and 32 B a node.
   package static func group(
     from first: Int, to phraseCount: Int, nodeLimit: Int, endToken: Int32, prompts: (Int) -> [[Int32]]

@@ -3,9 +3,10 @@
 /// CLIP's text cleaning over arrays of scalars.
 ///
 /// - Memory: a few arrays of the text's length.
-/// - Source: openai/CLIP `simple_tokenizer.py` (`basic_clean`, `whitespace_clean`, `lower`); ftfy 6 `fix_text`.
-///   Differs: of ftfy's repair of wrongly decoded text only UTF-8 read as Latin-1 or Windows-1252 is done, for
-///   whole texts; entities are HTML 4's plus the ones valid without a semicolon.
+/// - Source: openai/CLIP `simple_tokenizer.py` (`basic_clean`, `whitespace_clean`, `lower`); ftfy 6
+///   `fix_text`. Differs: of ftfy's repair of wrongly decoded text only UTF-8 read as Latin-1 or
+///   Windows-1252 is done, under simpler rules; entities are HTML 4's plus the ones valid without a
+///   semicolon.
 package enum TextCleaning {
   /// The cleaned, lower-cased text that the tokenizer splits.
   package static func clean(_ text: String) -> [Unicode.Scalar] {
@@ -20,7 +21,8 @@ package enum TextCleaning {
   /// Python's `str.isspace` for one character.
   static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.value {
-    case 0x09...0x0D, 0x1C...0x20, 0x85, 0xA0, 0x1680, 0x2000...0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000:
+    case 0x09...0x0D, 0x1C...0x20, 0x85, 0xA0, 0x1680, 0x2000...0x200A, 0x2028, 0x2029, 0x202F, 0x205F,
+      0x3000:
       true
     default: false
     }

@@ -110,42 +110,72 @@ enum TextRepair {
     return (0x41...0x5A).contains(value) || (0x61...0x7A).contains(value) ? index + 1 : nil
   }
 
-  /// The text whose UTF-8 bytes were read as Latin-1 or Windows-1252, or nil if that is not what happened.
+  /// The text with UTF-8 sequences that were read as Latin-1 or Windows-1252 put right, or nil if there are
+  /// none.
   ///
-  /// Valid UTF-8 with at least one long sequence practically never arises by chance.
+  /// One pair alone proves little (`NESTL\u{C9}\u{AE}`), unless it starts with a letter that opens the
+  /// pairs of Western text; longer sequences and two pairs do not arise by chance.
   private static func redecoded(_ text: [Unicode.Scalar]) -> [Unicode.Scalar]? {
     guard text.contains(where: { $0.value >= 0xC2 && $0.value <= 0xF4 }) else { return nil }
-    var latin: [UInt8] = []
-    var windows: [UInt8] = []
-    for scalar in text {
-      if scalar.value < 0x100 { latin.append(UInt8(scalar.value)) }
-      if let byte = Windows1252.byte(scalar) { windows.append(byte) }
-    }
-    for bytes in [latin, windows] where bytes.count == text.count {
-      if let decoded = decodeUTF8(bytes) { return decoded }
-    }
-    return nil
-  }
-
-  private static func decodeUTF8(_ bytes: [UInt8]) -> [Unicode.Scalar]? {
-    var decoder = UTF8()
-    var iterator = bytes.makeIterator()
     var out: [Unicode.Scalar] = []
-    while true {
-      switch decoder.decode(&iterator) {
-      case .scalarValue(let scalar): out.append(scalar)
-      case .emptyInput: return out.count < bytes.count ? out : nil
-      case .error: return nil
+    var index = 0
+    var previousEnd = 0
+    var sequences = 0
+    var isCertain = false
+    while index < text.count {
+      let scalar = text[index]
+      if let (decoded, count) = sequence(text, index, previousEnd: previousEnd) {
+        out.append(decoded)
+        index += count
+        previousEnd = index
+        sequences += 1
+        isCertain = isCertain || count > 2 || scalar.value <= 0xC3
+      } else if scalar.value == 0xC3, index + 1 < text.count, text[index + 1] == " ", followsWord(text, index)
+      {
+        // The second byte of "à", a no-break space, became a space.
+        out.append("\u{E0}")
+        index += index + 2 < text.count && text[index + 2] == " " ? 2 : 1
+        isCertain = true
+      } else {
+        out.append(scalar)
+        index += 1
       }
     }
+    return isCertain || sequences > 1 ? out : nil
+  }
+
+  /// The character that a wrongly read sequence at `start` encodes, and the scalars it takes.
+  private static func sequence(
+    _ text: [Unicode.Scalar], _ start: Int, previousEnd: Int
+  ) -> (Unicode.Scalar, Int)? {
+    guard let lead = Windows1252.looseByte(text[start]), lead >= 0xC2, lead <= 0xF4 else { return nil }
+    let count = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4
+    guard start + count <= text.count else { return nil }
+    // A lead behind a stray second byte is no lead.
+    if start > previousEnd, (0x80...0xBF).contains(text[start - 1].value) { return nil }
+    var value = UInt32(lead) & (0x7F >> UInt32(count))
+    for index in start + 1..<start + count {
+      guard let byte = Windows1252.looseByte(text[index]), byte & 0xC0 == 0x80 else { return nil }
+      value = value << 6 | UInt32(byte & 0x3F)
+    }
+    guard value >= [0x80, 0x800, 0x10000][count - 2], let scalar = Unicode.Scalar(value) else { return nil }
+    return (scalar, count)
+  }
+
+  private static func followsWord(_ text: [Unicode.Scalar], _ index: Int) -> Bool {
+    var before = index - 1
+    if before >= 0, text[before] == " " { before -= 1 }
+    return before >= 0 && (0x61...0x7A).contains(text[before].value)
   }
 }
 
 /// Windows-1252 with its five unassigned bytes standing for themselves.
 enum Windows1252 {
   private static let upper: [UInt16] = [
-    0x20AC, 0x81, 0x201A, 0x192, 0x201E, 0x2026, 0x2020, 0x2021, 0x2C6, 0x2030, 0x160, 0x2039, 0x152, 0x8D, 0x17D,
-    0x8F, 0x90, 0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014, 0x2DC, 0x2122, 0x161, 0x203A, 0x153, 0x9D,
+    0x20AC, 0x81, 0x201A, 0x192, 0x201E, 0x2026, 0x2020, 0x2021, 0x2C6, 0x2030, 0x160, 0x2039, 0x152, 0x8D,
+    0x17D,
+    0x8F, 0x90, 0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014, 0x2DC, 0x2122, 0x161, 0x203A, 0x153,
+    0x9D,
     0x17E, 0x178,
   ]
 
@@ -153,8 +183,9 @@ enum Windows1252 {
     (0x80...0x9F).contains(byte) ? Unicode.Scalar(upper[Int(byte) - 0x80])! : Unicode.Scalar(byte)
   }
 
-  static func byte(_ scalar: Unicode.Scalar) -> UInt8? {
-    if scalar.value < 0x80 || (0xA0...0xFF).contains(scalar.value) { return UInt8(scalar.value) }
+  /// The byte of a character in Windows-1252 or, if it has none there, in Latin-1.
+  static func looseByte(_ scalar: Unicode.Scalar) -> UInt8? {
+    if scalar.value <= 0xFF { return UInt8(scalar.value) }
     return upper.firstIndex { UInt32($0) == scalar.value }.map { UInt8(0x80 + $0) }
   }
 }
@@ -194,8 +225,10 @@ enum HalfwidthForms {
   private static func hangul(_ index: UInt32) -> Unicode.Scalar {
     pick(
       [
-        0x1100, 0x1101, 0x11AA, 0x1102, 0x11AC, 0x11AD, 0x1103, 0x1104, 0x1105, 0x11B0, 0x11B1, 0x11B2, 0x11B3,
-        0x11B4, 0x11B5, 0x111A, 0x1106, 0x1107, 0x1108, 0x1121, 0x1109, 0x110A, 0x110B, 0x110C, 0x110D, 0x110E,
+        0x1100, 0x1101, 0x11AA, 0x1102, 0x11AC, 0x11AD, 0x1103, 0x1104, 0x1105, 0x11B0, 0x11B1, 0x11B2,
+        0x11B3,
+        0x11B4, 0x11B5, 0x111A, 0x1106, 0x1107, 0x1108, 0x1121, 0x1109, 0x110A, 0x110B, 0x110C, 0x110D,
+        0x110E,
         0x110F, 0x1110, 0x1111, 0x1112,
       ], index)
   }

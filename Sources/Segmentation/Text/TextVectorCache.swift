@@ -8,9 +8,9 @@
 
 /// A folder of text vectors keyed by model, variant and phrase.
 ///
-/// The variant names everything else that shapes a vector: the template list and the precision. A file holds its whole
-/// key, so a collision of names is a miss; files are replaced at once, so processes may share the folder. Nothing here
-/// fails: without a usable folder or file every look-up is a miss.
+/// The variant names everything else that shapes a vector: the template list and the precision. A file
+/// holds its whole key, so a collision of names is a miss; files are replaced at once, so processes may
+/// share the folder. Nothing here fails: without a usable folder or file every look-up is a miss.
 ///
 /// - Memory: one vector at a time.
 package struct TextVectorCache: Sendable {
@@ -56,11 +56,13 @@ package struct TextVectorCache: Sendable {
     guard let path = path(of: phrase) else { return nil }
     let key = key(of: phrase)
     let expected = key.count + 4 * width + 4
-    guard let bytes = try? FileBytes.read(path, limit: expected), bytes.count == expected, bytes.starts(with: key)
+    guard let bytes = try? FileBytes.read(path, limit: expected), bytes.count == expected,
+      bytes.starts(with: key)
     else { return nil }
     var tail = ByteReader(bytes, range: key.count..<expected)
     guard let vector = try? tail.floats(width, "vector"), let stored = try? tail.u32("checksum"),
-      stored == TextChecksum.crc32(bytes.dropLast(4)), (try? VocabularyFile.checkUnit(vector, width: width)) != nil
+      stored == TextChecksum.crc32(bytes.dropLast(4)),
+      (try? VocabularyFile.checkUnit(vector, width: width)) != nil
     else { return nil }
     return vector
   }

@@ -11,14 +11,25 @@ enum UnicodeNormalization {
 
   /// The composed form of `text`.
   ///
-  /// - Memory: allocates only if a scalar at or above U+0300 is present; everything below is composed already.
+  /// - Memory: allocates only if a scalar is present that composition can touch.
   static func composed(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
-    guard text.contains(where: { $0.value >= 0x300 }) else { return text }
+    if text.allSatisfy(isStable) { return text }
     var scalars: [Unicode.Scalar] = []
     scalars.reserveCapacity(text.count + 8)
     for scalar in text { decompose(scalar, into: &scalars) }
     reorder(&scalars)
     return compose(scalars)
+  }
+
+  /// Common characters that NFC neither replaces nor joins to the one before: a text of these is composed.
+  private static func isStable(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0...0x2FF, 0x400...0x482, 0x48A...0x58A, 0x1E00...0x1EFF, 0x2010...0x20CF, 0x3041...0x3098,
+      0x30A0...0x30FF, 0x3400...0x9FFF, 0xAC00...0xD7A3, 0x1F000...0x1FAFF:
+      true
+    case 0x370...0x3FF: scalar.value != 0x374 && scalar.value != 0x37E && scalar.value != 0x387
+    default: false
+    }
   }
 
   private static func decompose(_ scalar: Unicode.Scalar, into out: inout [Unicode.Scalar]) {
@@ -78,7 +89,8 @@ enum UnicodeNormalization {
     if a >= leadBase, a < leadBase + leadCount, b >= vowelBase, b < vowelBase + vowelCount {
       return unsafeScalar(hangulBase + ((a - leadBase) * vowelCount + (b - vowelBase)) * tailCount)
     }
-    if a >= hangulBase, a < hangulBase + leadCount * vowelCount * tailCount, (a - hangulBase) % tailCount == 0,
+    if a >= hangulBase, a < hangulBase + leadCount * vowelCount * tailCount,
+      (a - hangulBase) % tailCount == 0,
       b > tailBase, b < tailBase + tailCount
     {
       return unsafeScalar(a + b - tailBase)

@@ -83,7 +83,8 @@ enum VocabularyArchive {
       throw broken("needs 64 lower-case hexadecimal digits", "model_id")
     }
     (reader, shape, type) = try array("background", entries, bytes)
-    guard type == "|b1", shape == [], let flag = bytes[try reader.take(1, "background")].first, flag <= 1 else {
+    guard type == "|b1", shape == [], let flag = bytes[try reader.take(1, "background")].first, flag <= 1
+    else {
       throw broken("needs one bool", "background")
     }
     let classes = try ClassList(phrases: phrases, classIndex: classIndex, background: flag == 1)
@@ -203,7 +204,9 @@ enum VocabularyArchive {
   }
 
   private static func limit(_ value: Int, _ what: String, _ limit: Int) throws(SegmentationError) {
-    if value > limit { throw SegmentationError(.limit(what: what, value: value, limit: limit), field: "archive") }
+    if value > limit {
+      throw SegmentationError(.limit(what: what, value: value, limit: limit), field: "archive")
+    }
   }
 
   private static func broken(_ problem: String, _ field: String) -> SegmentationError {

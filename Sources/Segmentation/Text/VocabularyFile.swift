@@ -118,11 +118,13 @@ package enum VocabularyFile {
   private static func decodeNative(_ bytes: [UInt8]) throws(SegmentationError) -> Vocabulary {
     var reader = ByteReader(bytes)
     guard bytes[try reader.take(4, "magic")].elementsEqual(magic) else {
-      throw SegmentationError(.vocabulary("neither .tvoc nor .npz; make it with 'trident text'"), field: "magic")
+      throw SegmentationError(
+        .vocabulary("neither .tvoc nor .npz; make it with 'trident text'"), field: "magic")
     }
     let found = try reader.u32("version")
     guard found == version else {
-      throw SegmentationError(.vocabulary("version \(found), this program reads \(version)"), field: "version")
+      throw SegmentationError(
+        .vocabulary("version \(found), this program reads \(version)"), field: "version")
     }
     let byteCount = try reader.u64("byte count")
     guard byteCount == UInt64(bytes.count) else {
@@ -143,7 +145,8 @@ package enum VocabularyFile {
     try checkSum(bytes, stored)
     let classes = try readClasses(&reader, phraseCount, textByteCount, background: flags == 1)
     guard classes.count == classCount else {
-      throw SegmentationError(.vocabulary("\(classes.count) classes, header says \(classCount)"), field: "classes")
+      throw SegmentationError(
+        .vocabulary("\(classes.count) classes, header says \(classCount)"), field: "classes")
     }
     let padding = try reader.take((64 - reader.offset % 64) % 64, "padding")
     guard bytes[padding].allSatisfy({ $0 == 0 }) else {
@@ -166,8 +169,11 @@ package enum VocabularyFile {
     var offsets: [Int] = []
     for _ in 0...phraseCount { offsets.append(Int(try reader.u32("text offsets"))) }
     let text = try reader.take(textByteCount, "text")
-    guard offsets[0] == 0, offsets[phraseCount] == textByteCount, zip(offsets, offsets.dropFirst()).allSatisfy(<=)
-    else { throw SegmentationError(.vocabulary("offsets do not rise from 0 to the end"), field: "text offsets") }
+    guard offsets[0] == 0, offsets[phraseCount] == textByteCount,
+      zip(offsets, offsets.dropFirst()).allSatisfy(<=)
+    else {
+      throw SegmentationError(.vocabulary("offsets do not rise from 0 to the end"), field: "text offsets")
+    }
     var phrases: [String] = []
     for index in 0..<phraseCount {
       let range = text.lowerBound + offsets[index]..<text.lowerBound + offsets[index + 1]
@@ -187,7 +193,8 @@ package enum VocabularyFile {
     }
   }
 
-  private static func limited(_ value: UInt32, _ what: String, _ limit: Int) throws(SegmentationError) -> Int {
+  private static func limited(_ value: UInt32, _ what: String, _ limit: Int) throws(SegmentationError) -> Int
+  {
     guard value > 0 else { throw SegmentationError(.vocabulary("no \(what)"), field: "header") }
     guard value <= limit else {
       throw SegmentationError(.limit(what: what, value: Int(value), limit: limit), field: "header")

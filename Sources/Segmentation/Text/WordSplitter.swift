@@ -3,7 +3,8 @@
 /// CLIP's splitting expression: marks, contractions, runs of letters, single digits, runs of anything else.
 ///
 /// - Memory: allocates nothing.
-/// - Source: openai/CLIP `simple_tokenizer.py`, `pat`.
+/// - Source: openai/CLIP `simple_tokenizer.py`, `pat`; the marks are open_clip's, which the published code
+///   uses.
 enum WordSplitter {
   enum Kind { case start, end, word }
 
@@ -12,8 +13,8 @@ enum WordSplitter {
     var range: Range<Int>
   }
 
-  private static let startMark: StaticString = "<|startoftext|>"
-  private static let endMark: StaticString = "<|endoftext|>"
+  private static let startMark: StaticString = "<start_of_text>"
+  private static let endMark: StaticString = "<end_of_text>"
   /// In the order in which they are tried.
   private static let contractions: [StaticString] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"]
 
