@@ -195,8 +195,9 @@ import Testing
     var labels = [UInt16](repeating: 0, count: half)
     var values = [Float](repeating: 0, count: half)
     for (a, b) in zip(found, wanted) {
-      #expect([Int32(a.label), a.area, a.minX, a.minY, a.maxX, a.maxY] == Array(b[0..<6]))
-      if [a.bestX, a.bestY] == Array(b[6...]) { continue }
+      let shape: [Int32] = [Int32(a.label), a.area, a.minX, a.minY, a.maxX, a.maxY]
+      #expect(shape == Array(b[0..<6]))
+      if a.bestX == b[6] && a.bestY == b[7] { continue }
       rows.halfRow(
         Int(b[7]), coarseThreshold: 0, worker: 0, photoLabels: &across, labels: &labels, probabilities: &values)
       #expect(abs(values[Int(b[6])] - a.best) < 2e-6, "another place of the same probability")

@@ -17,7 +17,7 @@ package struct LabelSettings: Equatable, Sendable {
 ///
 /// - Shapes: score map [rows, columns] -> photo [height, width].
 /// - Memory: width * 4 bytes, and per worker 6 grid rows of scores (columns * lanes * 32 bytes each), one tile of
-///   features and 3 pixels; nothing that grows with pixels.
+///   features and some 14 pixels; nothing that grows with pixels.
 /// - Source: Trident's public code: bilinear upsampling of cosines, times the logit scale, softmax over phrases, the
 ///   best phrase of each class, arg-max. Differs: every class may have several phrases.
 package struct LabelRows {
@@ -209,8 +209,13 @@ package struct LabelRows {
       for lane in 0..<lanes { sum[lane] += pixel[lane] * factor }
       return
     }
-    let phrases = floats(pixel)
-    let classes = floats(worker.classes)
+    reduceToClasses(floats(pixel), into: floats(worker.classes))
+    for lane in 0..<classLanes { sum[lane] += worker.classes[lane] * factor }
+  }
+
+  /// The largest value of each class's phrases.
+  @inline(__always)
+  func reduceToClasses(_ phrases: UnsafeMutablePointer<Float>, into classes: UnsafeMutablePointer<Float>) {
     for label in 0..<scores.classCount {
       var value = phrases[Int(scores.firstPhrase[label])]
       for phrase in Int(scores.firstPhrase[label]) + 1..<Int(scores.firstPhrase[label + 1]) {
@@ -218,7 +223,6 @@ package struct LabelRows {
       }
       classes[label] = value
     }
-    for lane in 0..<classLanes { sum[lane] += worker.classes[lane] * factor }
   }
 
   /// Class probabilities at one pixel of the photo.
@@ -236,12 +240,16 @@ package struct LabelRows {
   }
 }
 
-/// One worker's room: two cached grid rows, four blended rows, three pixels.
+/// One worker's room: two cached grid rows, four blended rows, and single pixels.
 struct LabelWorker {
   let blends: [UnsafeMutablePointer<Eight>]
   let pixel: UnsafeMutablePointer<Eight>
   let classes: UnsafeMutablePointer<Eight>
   let sum: UnsafeMutablePointer<Eight>
+  /// [4, 2, lanes]: numerators and steps of four walks.
+  let walks: UnsafeMutablePointer<Eight>
+  /// [2, lanes]: two neighbouring half-size cells.
+  let cells: UnsafeMutablePointer<Eight>
   /// Largest probability of each class this worker has seen.
   let top: UnsafeMutablePointer<Eight>
   private let cached: [UnsafeMutablePointer<Eight>]
@@ -259,6 +267,8 @@ struct LabelWorker {
     pixel = try arena.reserve(Eight.self, scores.lanes)
     classes = try arena.reserve(Eight.self, scores.lanes)
     sum = try arena.reserve(Eight.self, scores.lanes)
+    walks = try arena.reserve(Eight.self, 8 * scores.lanes)
+    cells = try arena.reserve(Eight.self, 2 * scores.lanes)
     top = try arena.reserve(Eight.self, scores.lanes)
     cachedRow = try arena.reserve(Int.self, 2)
     scratch = try arena.floats(scores.scratchCount)

@@ -41,6 +41,8 @@ package struct RefinementReport: Equatable, Sendable {
   package var spilledByteCount = 0
   /// Pixels of the photo per class.
   package var pixels: [Int] = []
+
+  package init() {}
 }
 
 /// What a refinement looks with.
