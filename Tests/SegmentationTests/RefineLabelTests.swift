@@ -166,7 +166,7 @@ import Testing
     #expect(refined.report.dropped == 0)
     // Beyond the outermost cells a map is flat, so the most probable pixel of a region may hang on rounding; the
     // point moves, and with it a mask's edge.
-    #expect(share(refined.labels, wanted.refined) > 0.998, "case \(index)")
+    #expect(share(refined.labels, wanted.refined) > 0.995, "case \(index)")
     #expect(share(refined.labels, wanted.coarse) < 0.97, "refinement does something")
   }
 

@@ -21,25 +21,28 @@ extension LabelRows {
     blend(rows.upper, worker, into: worker.blends[1])
     var upper = ProbabilityWalker(self, worker, line: worker.blends[0], slot: 0)
     var lower = ProbabilityWalker(self, worker, line: worker.blends[1], slot: 1)
+    let sum = worker.sum
+    let top = worker.top
+    let classLanes = self.classLanes
     for i in 0..<width / 2 {
-      for lane in 0..<classLanes { worker.sum[lane] = Eight(repeating: 0) }
+      for lane in 0..<classLanes { sum[lane] = Eight(repeating: 0) }
       let tap = across.tap(i)
-      upper.add(tap.lower, weight: (1 - tap.fraction) * (1 - rows.fraction), to: worker.sum)
-      if rows.fraction > 0 { lower.add(tap.lower, weight: (1 - tap.fraction) * rows.fraction, to: worker.sum) }
+      upper.add(tap.lower, weight: (1 - tap.fraction) * (1 - rows.fraction), to: sum)
+      if rows.fraction > 0 { lower.add(tap.lower, weight: (1 - tap.fraction) * rows.fraction, to: sum) }
       if tap.fraction > 0 {
-        upper.add(tap.upper, weight: tap.fraction * (1 - rows.fraction), to: worker.sum)
-        if rows.fraction > 0 { lower.add(tap.upper, weight: tap.fraction * rows.fraction, to: worker.sum) }
+        upper.add(tap.upper, weight: tap.fraction * (1 - rows.fraction), to: sum)
+        if rows.fraction > 0 { lower.add(tap.upper, weight: tap.fraction * rows.fraction, to: sum) }
       }
       var best = Eight(repeating: 0)
       for lane in 0..<classLanes {
-        let value = worker.sum[lane]
+        let value = sum[lane]
         best = larger(best, value)
-        worker.top[lane] = larger(worker.top[lane], value)
+        top[lane] = larger(top[lane], value)
       }
       let label = photoLabels[across.nearest(i)]
       let belongs = coarseThreshold <= 0 || largest(best) >= coarseThreshold
       labels[i] = belongs ? label : Self.noClass
-      probabilities[i] = floats(worker.sum)[Int(label)]
+      probabilities[i] = floats(sum)[Int(label)]
     }
   }
 

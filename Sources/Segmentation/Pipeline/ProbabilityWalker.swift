@@ -16,6 +16,11 @@ struct ProbabilityWalker {
   private let steps: UnsafeMutablePointer<Eight>
   private let classes: UnsafeMutablePointer<Eight>
   private let stepLength: Float
+  // Copies of what `rows` knows: reaching through it for every pixel would cost more than the arithmetic.
+  private let lanes: Int
+  private let classLanes: Int
+  private let isPlain: Bool
+  private let fraction: UnsafeMutablePointer<Float>
   private var x = -2
   private var column = -1
   private var end = 0
@@ -26,6 +31,10 @@ struct ProbabilityWalker {
   init(_ rows: LabelRows, _ worker: LabelWorker, line: UnsafeMutablePointer<Eight>, slot: Int) {
     self.rows = rows
     self.line = line
+    lanes = rows.lanes
+    classLanes = rows.classLanes
+    isPlain = rows.scores.isPlain
+    fraction = rows.fraction
     numerators = worker.walks + 2 * slot * rows.lanes
     steps = worker.walks + (2 * slot + 1) * rows.lanes
     classes = worker.classes
@@ -38,15 +47,14 @@ struct ProbabilityWalker {
   @inline(__always)
   mutating func add(_ next: Int, weight: Float, to sum: UnsafeMutablePointer<Eight>) {
     if next != x { move(next) }
-    let lanes = rows.lanes
     var denominator = numerators[0]
     for lane in 1..<max(lanes, 1) { denominator += numerators[lane] }
     let factor = Eight(repeating: weight / total(denominator))
-    if rows.scores.isPlain {
+    if isPlain {
       for lane in 0..<lanes { sum[lane] += numerators[lane] * factor }
     } else {
       rows.reduceToClasses(floats(numerators), into: floats(classes))
-      for lane in 0..<rows.classLanes { sum[lane] += classes[lane] * factor }
+      for lane in 0..<classLanes { sum[lane] += classes[lane] * factor }
     }
   }
 
@@ -54,12 +62,12 @@ struct ProbabilityWalker {
   private mutating func move(_ next: Int) {
     defer { x = next }
     if next == x + 1 && next < end && age < Self.refresh && canStep {
-      let before = rows.fraction[x]
+      let before = fraction[x]
       // Left of the outermost cell's centre nothing changes.
-      if rows.fraction[next] == before { return }
+      if fraction[next] == before { return }
       if before > 0 {
         age += 1
-        for lane in 0..<rows.lanes { numerators[lane] *= steps[lane] }
+        for lane in 0..<lanes { numerators[lane] *= steps[lane] }
         return
       }
     }
@@ -68,7 +76,6 @@ struct ProbabilityWalker {
 
   /// Computes numerators afresh, and the step if the grid column is new.
   private mutating func start(_ next: Int) {
-    let lanes = rows.lanes
     age = 0
     let isNew = next >= end || next < x
     if isNew {
@@ -77,8 +84,8 @@ struct ProbabilityWalker {
     }
     let left = line + column * lanes
     let right = line + min(column + 1, rows.scores.columns - 1) * lanes
-    let weight = Eight(repeating: rows.fraction[next])
-    let rest = Eight(repeating: 1 - rows.fraction[next])
+    let weight = Eight(repeating: fraction[next])
+    let rest = Eight(repeating: 1 - fraction[next])
     var best = Eight(repeating: -.infinity)
     for lane in 0..<lanes {
       let value = left[lane] * rest + right[lane] * weight
