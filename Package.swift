@@ -15,6 +15,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     .systemLibrary(name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CKernels"),
     .target(name: "CRaster", dependencies: ["CPNG", "CJPEG"]),
     .target(name: "Compute", dependencies: ["CKernels"]),
@@ -22,16 +23,17 @@ let package = Package(
     .target(name: "Raster", dependencies: ["CRaster"]),
     .target(name: "Segmentation", dependencies: ["Compute", "Container", "Raster"]),
     .target(
-      name: "Quantization", dependencies: ["Compute", "Container"], path: "Quantize/Quantization"),
+      name: "Quantization", dependencies: ["CZlib", "Compute", "Container"],
+      path: "Quantize/Quantization"),
     .executableTarget(
       name: "trident",
-      dependencies: ["Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+      dependencies: ["Compute", "Container", "Raster", "Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
     .executableTarget(
       name: "trident-quantize",
       dependencies: ["Quantization", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Quantize/trident-quantize"),
     .target(name: "TestSupport", dependencies: ["Compute"], path: "Tests/TestSupport"),
-    .testTarget(name: "KernelTests", dependencies: ["CKernels", "TestSupport"]),
+    .testTarget(name: "KernelTests", dependencies: ["CKernels", "TestSupport"], exclude: ["arm"]),
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "TestSupport"]),
     .testTarget(name: "ContainerTests", dependencies: ["Container", "TestSupport"]),
     .testTarget(name: "RasterTests", dependencies: ["Raster", "TestSupport"]),

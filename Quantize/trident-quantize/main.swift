@@ -1,1 +1,3 @@
-print("trident-quantize")
+// The offline program: published checkpoints in, one INT8 model file out.
+
+QuantizeCommand.main()

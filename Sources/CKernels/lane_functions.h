@@ -57,7 +57,8 @@ static inline __attribute__((always_inline)) void v_activate4(vf x[4], ck_activa
 
 // What an output tile needs besides its sums. Pointers stand at the tile's first channel and row.
 typedef struct v_target {
-  const float *a_scale;  // [rows]
+  const float *a_scale;  // [rows], a_scale_stride apart
+  size_t a_scale_stride;
   const float *scale;    // [channels]
   const float *bias;     // [channels] or NULL
   float *out;
@@ -80,7 +81,19 @@ static inline void v_put(const v_target *target, size_t row, size_t begin, vf va
 
 // acc * (a_scale * scale) + bias for one row and 16 channels; scale and bias have entries for whole panels.
 static inline vf v_dequantize(const v_target *target, vi acc, size_t row, size_t begin) {
-  vf factor = v_mul(v_set(target->a_scale[row]), v_load(target->scale + begin));
+  vf factor = v_mul(v_set(target->a_scale[row * target->a_scale_stride]), v_load(target->scale + begin));
   vf value = v_mul(v_float(acc), factor);
   return target->bias ? v_add(value, v_load(target->bias + begin)) : value;
+}
+
+// The end of a block-scaled product: out *= row_factor, for `channels` of each row.
+static inline void v_scale_rows(float *out, size_t out_stride, size_t rows, size_t channels,
+                                const float *row_factor) {
+  for (size_t row = 0; row < rows; row++) {
+    float *slot = out + row * out_stride;
+    vf factor = v_set(row_factor[row]);
+    size_t c = 0;
+    for (; c + 16 <= channels; c += 16) v_store(slot + c, v_mul(v_load(slot + c), factor));
+    if (c < channels) v_store_first(slot + c, v_mul(v_load_first(slot + c, channels - c), factor), channels - c);
+  }
 }

@@ -7,6 +7,8 @@ extension GGUFHeader {
     package var bytes: [UInt8]
     /// File offset of each key's value contents (arrays: first element; strings: first byte of text).
     package let valueOffsets: [String: Int]
+    /// Where each key's whole entry lies, in file order.
+    package let entryRanges: [(key: String, range: Range<Int>)]
     package let tensors: [TensorRecord]
   }
 
@@ -25,7 +27,9 @@ extension GGUFHeader {
     try check("key count", values.count, Limits.keys)
     try check("tensor count", tensors.count, Limits.tensors)
     var offsets: [String: Int] = [:]
+    var ranges: [(key: String, range: Range<Int>)] = []
     for (key, value) in values {
+      let start = bytes.count
       try check("key length", key.utf8.count, Limits.keyBytes, name: key)
       append(string: key, to: &bytes)
       append(value.type.rawValue, to: &bytes)
@@ -35,6 +39,7 @@ extension GGUFHeader {
         throw ContainerError(.duplicateKey, name: key)
       }
       try append(value, depth: 0, to: &bytes, key)
+      ranges.append((key, start..<bytes.count))
       if key == "general.alignment" {
         guard case .uint32(let number) = value, number >= 8, number <= UInt32(Limits.alignment),
           number & (number - 1) == 0
@@ -50,7 +55,7 @@ extension GGUFHeader {
         name: place.declaration.name, type: place.declaration.type, dimensions: place.declaration.dimensions,
         offset: dataStart + place.offset, byteCount: place.byteCount)
     }
-    return Encoded(bytes: bytes, valueOffsets: offsets, tensors: records)
+    return Encoded(bytes: bytes, valueOffsets: offsets, entryRanges: ranges, tensors: records)
   }
 
   private static func appendRecords(

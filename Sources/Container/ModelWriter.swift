@@ -8,8 +8,8 @@
 
 /// Streams one model file to `path` by way of `path.partial`, which is renamed when everything is on disk.
 ///
-/// Adds four keys behind those given: `trident.model_id`, `trident.tensor_crc32` and, as the last one,
-/// `trident.header_crc32`; `general.alignment` comes first. Same values and bytes in, same file out.
+/// Adds `general.alignment` in front of the keys given, and behind them `trident.model_id`, `trident.tensor_crc32` and,
+/// as the last one, `trident.header_crc32`. Same values and bytes in, same file out.
 /// - Memory: the header (a megabyte or two with a merge table); tensor bytes pass straight through.
 /// - Errors: a failed system call, a wrong number of bytes. Without `finish` nothing appears at `path`, and the
 ///   temporary file is removed when the object goes.
@@ -58,6 +58,7 @@ package final class ModelWriter {
       discard()
       throw error
     }
+    digestConfiguration()
     if !self.tensors.isEmpty { digestRecord(self.tensors[0]) }
   }
 
@@ -106,7 +107,18 @@ package final class ModelWriter {
     if current < tensors.count { digestRecord(tensors[current]) }
   }
 
-  /// A model's identity covers names, shapes and types too: each record is hashed as GGUF spells it.
+  /// A model's identity covers everything that decides its results: sizes, activation and merges too, but not
+  /// where the weights came from. Each key is hashed as GGUF spells it.
+  private func digestConfiguration() {
+    for (key, range) in header.entryRanges {
+      let isMeaningful = key.hasPrefix("trident.") || key.hasPrefix("tokenizer.")
+      let isPlaceholder = key == "trident.model_id" || key.hasSuffix("_crc32")
+      guard isMeaningful, !isPlaceholder, !key.hasPrefix("trident.source.") else { continue }
+      header.bytes[range].withUnsafeBytes { digest.update($0) }
+    }
+  }
+
+  /// ... and names, shapes and types of tensors, as GGUF spells them but without their offsets.
   private func digestRecord(_ record: TensorRecord) {
     var name = record.name
     name.withUTF8 { text in

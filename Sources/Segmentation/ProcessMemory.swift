@@ -28,7 +28,7 @@ package struct ProcessMemory: Equatable, Sendable {
     result.peakResident = (status["VmHWM"] ?? 0) * 1024
     result.readByteCount = fields(of: "/proc/self/io")["read_bytes"] ?? 0
     var usage = rusage()
-    getrusage(RUSAGE_SELF, &usage)
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     result.minorFaults = usage.ru_minflt
     result.majorFaults = usage.ru_majflt
     return result

@@ -21,13 +21,20 @@ public struct RuntimeOptions: Equatable, Sendable {
   public init() { threads = Self.availableCores }
 
   /// Cores that the scheduler lets this process use.
+  ///
+  /// - Source: the `Cpus_allowed` mask of `/proc/self/status`.
   public static var availableCores: Int {
-    var set = cpu_set_t()
-    guard sched_getaffinity(0, MemoryLayout<cpu_set_t>.size, &set) == 0 else {
-      return max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+    let online = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+    let file = open("/proc/self/status", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return online }
+    defer { close(file) }
+    let allowed = withUnsafeTemporaryAllocation(byteCount: 8192, alignment: 1) { buffer in
+      let count = read(file, buffer.baseAddress!, buffer.count)
+      let text = String(decoding: buffer.prefix(max(0, count)), as: UTF8.self)
+      guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Cpus_allowed:") }) else { return 0 }
+      return line.dropFirst(13).reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) }
     }
-    let bits = withUnsafeBytes(of: set) { $0.reduce(0) { $0 + $1.nonzeroBitCount } }
-    return max(1, min(bits, 256))
+    return allowed > 0 ? min(allowed, online, 256) : min(online, 256)
   }
 }
 

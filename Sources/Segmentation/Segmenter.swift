@@ -9,6 +9,8 @@ package struct CopyRequest {
     case windows
     /// Bilinear to `padded`, then columns cut out, then antialiased bilinear (Pillow's rule) to the target size.
     case sam(paddedWidth: Int, paddedHeight: Int, columns: Range<Int>)
+    /// Antialiased bilinear, for people to look at.
+    case preview
   }
   package var kind: Kind
   package var width: Int
@@ -30,8 +32,8 @@ package protocol PhotoPixels: AnyObject {
 
 /// Where text vectors come from.
 package enum TextSource {
-  /// Encoded in this run, phrase groups as the trie planner made them.
-  case prompts([PromptGroup])
+  /// Encoded in this run.
+  case prompts(PromptSource)
   /// Made before: [phrases, embedWidth].
   case vectors([Float])
 }
@@ -129,13 +131,13 @@ struct ScorePhases {
     case .vectors(let stored):
       precondition(stored.count == count, "text vectors of another shape")
       if !arena.isCounting { vectors.update(from: stored, count: count) }
-    case .prompts(let groups):
+    case .prompts(let source):
       try log.run("text") {
         let tower = TextTower(
           engine: engine, arena: arena, reader: reader, tiling: tiling, keepsWeights: keepsWeights,
           progress: { log.step($0) }, taps: taps)
         noteWeights(config.text, name: "text.")
-        try tower.encode(groups, into: vectors)
+        try tower.encode(source, into: vectors)
         taps?.record("text.vectors", vectors, [wording.phraseClass.count, config.embedWidth])
       }
     }

@@ -68,7 +68,8 @@ static __attribute__((noinline)) void finish_activated(const int32_t *sums, int 
 // One tile, from sums to stored floats. `rows` and `panels` are constants after inlining.
 static inline __attribute__((always_inline)) void tile(const int rows, const int panels, const uint8_t *a,
                                                        size_t stride, const int8_t *weight, size_t depth,
-                                                       const int32_t *sum, const v_target *target) {
+                                                       size_t panel_stride, const int32_t *sum,
+                                                       const v_target *target) {
   __m512i acc[TILE_ROWS][2];
   __m512i start0 = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_loadu_si512(sum), 7));
   __m512i start1 = start0;
@@ -80,7 +81,7 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
     acc[r][0] = start0;
     acc[r][1] = start1;
   }
-  multiply(rows, panels, acc, a, stride, weight, weight + 16 * depth, depth / 4);
+  multiply(rows, panels, acc, a, stride, weight, weight + panel_stride, depth / 4);
   ck_activation activation = target->epilogue.activation;
   if (activation == CK_ACTIVATION_GELU || activation == CK_ACTIVATION_QUICKGELU) {
     int32_t sums[TILE_ROWS * 32];
@@ -98,7 +99,7 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
     vf scale0 = v_load(target->scale), scale1 = panels > 1 ? v_load(target->scale + 16) : scale0;
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
-      vf row_scale = v_set(target->a_scale[r]);
+      vf row_scale = v_set(target->a_scale[(size_t)r * target->a_scale_stride]);
       float *slot = target->out + (size_t)r * target->out_stride;
       v_store(slot, v_mul(v_float(acc[r][0]), v_mul(row_scale, scale0)));
       if (panels > 1) v_store(slot + 16, v_mul(v_float(acc[r][1]), v_mul(row_scale, scale1)));
@@ -117,15 +118,15 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
 }
 
 typedef void tile_function(const uint8_t *a, size_t stride, const int8_t *weight, size_t depth,
-                           const int32_t *sum, const v_target *target);
+                           size_t panel_stride, const int32_t *sum, const v_target *target);
 
 // ck_gemm_s8_<rows>x<channels>k4__avx512_vnni; the twelve-row ones know their stride.
 #define CK_TILE(ROWS, PANELS, CHANNELS, STRIDE)                                                                  \
   static __attribute__((noinline)) void ck_gemm_s8_##ROWS##x##CHANNELS##k4__avx512_vnni(                         \
-      const uint8_t *a, size_t stride, const int8_t *weight, size_t depth, const int32_t *sum,                   \
-      const v_target *target) {                                                                                  \
+      const uint8_t *a, size_t stride, const int8_t *weight, size_t depth, size_t panel_stride,                  \
+      const int32_t *sum, const v_target *target) {                                                              \
     (void)stride;                                                                                                \
-    tile(ROWS, PANELS, a, STRIDE, weight, depth, sum, target);                                                   \
+    tile(ROWS, PANELS, a, STRIDE, weight, depth, panel_stride, sum, target);                                     \
   }
 CK_TILE(12, 2, 32, SHALLOW_STRIDE)
 CK_TILE(8, 2, 32, SHALLOW_STRIDE)
@@ -183,6 +184,7 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
       copy_unsigned(a + row * a_stride, a_stride, tiles[kind].rows, depth, copy, stride);
       for (size_t panel = begin; panel < end; panel += 2) {
         v_target target = {a_scale + row,
+                           1,
                            rhs->scale + 16 * panel,
                            rhs->bias ? rhs->bias + 16 * panel : NULL,
                            out + row * out_stride + (16 * panel - first),
@@ -190,11 +192,60 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
                            ck_min_size(ck_min_size(16 * end, channel_end) - 16 * panel, 32),
                            *epilogue};
         tiles[kind].tile[panel + 1 < end](copy, stride, rhs->weight + panel * 16 * depth, depth,
-                                          rhs->sum + 16 * panel, &target);
+                                          16 * depth, rhs->sum + 16 * panel, &target);
       }
       row += tiles[kind].rows;
     }
   }
+}
+
+// Sums of one block of depth for two panels (or one: the second half is then unused).
+static void block_sums(const int8_t *weight, size_t panel_stride, int panels, size_t length, int32_t sum[32]) {
+  __m512i ones = _mm512_set1_epi8(1);
+  for (int j = 0; j < panels; j++) {
+    __m512i total = _mm512_setzero_si512();
+    for (size_t k = 0; k < length; k += 4) {
+      total = _mm512_dpbusd_epi32(total, ones, _mm512_loadu_si512(weight + (size_t)j * panel_stride + k * 16));
+    }
+    _mm512_storeu_si512(sum + 16 * j, total);
+  }
+}
+
+static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
+                           size_t block_count, size_t rows, const ck_panels *rhs, size_t channel_end,
+                           const float *row_factor, float *out, size_t out_stride) {
+  _Alignas(64) uint8_t copy[COPY_BYTES];
+  size_t depth = rhs->depth, panel_end = (channel_end + 15) / 16;
+  if (block > SHALLOW) {
+    ck_table_for(CK_PATH_AVX2)->gemm_s8_blocks(a, a_stride, a_scale, block, block_count, rows, rhs, channel_end,
+                                               row_factor, out, out_stride);
+    return;
+  }
+  for (size_t b = 0; b < block_count && b * block < depth; b++) {
+    size_t begin = b * block, length = ck_min_size(block, depth - begin);
+    for (size_t panel = 0; panel < panel_end; panel += 2) {
+      int panels = panel + 1 < panel_end ? 2 : 1;
+      const int8_t *weight = rhs->weight + panel * 16 * depth + begin * 16;
+      int32_t sum[32];
+      block_sums(weight, 16 * depth, panels, length, sum);
+      for (size_t row = 0; row < rows;) {
+        int kind = 0;
+        while (tiles[kind].rows > rows - row) kind++;
+        copy_unsigned(a + row * a_stride + begin, a_stride, tiles[kind].rows, length, copy, SHALLOW_STRIDE);
+        v_target target = {a_scale + row * block_count + b,
+                           block_count,
+                           rhs->scale + 16 * panel,
+                           NULL,
+                           out + row * out_stride + 16 * panel,
+                           out_stride,
+                           ck_min_size(channel_end - 16 * panel, 32),
+                           {CK_ACTIVATION_NONE, b > 0}};
+        tiles[kind].tile[panels - 1](copy, SHALLOW_STRIDE, weight, length, 16 * depth, sum, &target);
+        row += tiles[kind].rows;
+      }
+    }
+  }
+  if (row_factor) v_scale_rows(out, out_stride, rows, channel_end, row_factor);
 }
 
 #if defined(__clang__)
@@ -205,6 +256,7 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
 
 void ck_fill__avx512_vnni(ck_table *table) {
   table->gemm_s8 = gemm_s8;
+  table->gemm_s8_blocks = gemm_s8_blocks;
   ck_fill_rows__avx512_vnni(table);
 }
 #endif

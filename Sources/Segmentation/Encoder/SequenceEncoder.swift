@@ -56,6 +56,17 @@ package struct SequenceScratch {
   let rowWorkers: [RowWorker]
   let headWorkers: [HeadWorker]
 
+  /// Over memory that the caller reserved, without heads of its own.
+  init(
+    tokens: Int, qkv: UnsafeMutablePointer<Float>, mixed: UnsafeMutablePointer<Float>, rowWorkers: [RowWorker]
+  ) {
+    self.tokens = tokens
+    self.qkv = qkv
+    self.mixed = mixed
+    self.rowWorkers = rowWorkers
+    headWorkers = []
+  }
+
   package init(
     _ arena: Arena, _ engine: Engine, _ config: EncoderConfig, tokens: Int, tiling: Tiling, extraDepth: Int = 0
   ) throws(ComputeError) {

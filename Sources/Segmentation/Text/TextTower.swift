@@ -29,23 +29,19 @@ struct TextTower {
     let scores: [UnsafeMutablePointer<Float>]
   }
 
-  /// Nodes a group may have: the budget, but never less than one phrase with all its templates needs.
-  static func nodeLimit(tiling: Tiling, context: Int) -> Int {
-    max(tiling.textRows, PromptTemplates.count * context)
-  }
-
   /// Reserves what the largest group needs; encodes group after group.
   ///
   /// - Shapes: `vectors` [phrases, embedWidth], in phrase order, overwritten.
-  func encode(_ groups: [PromptGroup], into vectors: UnsafeMutablePointer<Float>) throws {
+  func encode(_ source: PromptSource, into vectors: UnsafeMutablePointer<Float>) throws {
     let mark = arena.mark()
     defer { arena.release(to: mark) }
+    let groups = source.groups(nodeLimit: tiling.textRows)
     let nodes = groups.map(\.nodeCount).max() ?? 0
     let ends = groups.map(\.endCount).max() ?? 0
     let scratch = try reserve(nodes: nodes, ends: ends)
     if arena.isCounting { return }
     for (index, group) in groups.enumerated() {
-      let trie = group.makeTrie()
+      let trie = source.trie(group)
       try encode(trie, scratch, done: Double(index) / Double(groups.count), share: 1 / Double(groups.count))
       reduce(trie, firstPhrase: group.phrases.lowerBound, scratch, into: vectors)
     }
@@ -77,7 +73,7 @@ struct TextTower {
       stream.enter(block)
       let weights = try BlockWeights(reader, config, block: block)
       let rows = SequenceScratch(
-        tokens: count, qkv: scratch.qkv, mixed: scratch.mixed, rowWorkers: scratch.workers, headWorkers: [])
+        tokens: count, qkv: scratch.qkv, mixed: scratch.mixed, rowWorkers: scratch.workers)
       encoder.project(scratch.x, weights, rows)
       engine.pool.run(count: count, chunk: chunk) { range, worker in
         for node in range { attend(node, trie, scratch, scratch.scores[worker]) }
@@ -152,11 +148,9 @@ struct TextTower {
     let width = config.width
     let embed = reader.config.embedWidth
     var row = 0
-    for ends in trie.endNodes {
-      for node in ends {
-        (scratch.ends + row * width).update(from: scratch.x + Int(node) * width, count: width)
-        row += 1
-      }
+    for node in trie.endNodes {
+      (scratch.ends + row * width).update(from: scratch.x + Int(node) * width, count: width)
+      row += 1
     }
     let chunk = engine.pool.chunk(count: row, limit: scratch.workers[0].rows.rowCapacity, multiple: 16)
     engine.pool.run(count: row, chunk: chunk) { range, worker in
@@ -169,10 +163,10 @@ struct TextTower {
       normalizeRows(out, rows: range.count, width: embed)
     }
     row = 0
-    for (phrase, ends) in trie.endNodes.enumerated() {
+    for phrase in 0..<trie.phraseCount {
       let vector = vectors + (firstPhrase + phrase) * embed
       vector.update(repeating: 0, count: embed)
-      for _ in ends {
+      for _ in 0..<trie.promptsPerPhrase {
         let source = scratch.embedded + row * embed
         for channel in 0..<embed { vector[channel] += source[channel] }
         row += 1

@@ -20,7 +20,7 @@ enum WordSplitter {
   /// The first piece at or after `start`, or nil at the end of the text.
   static func next(_ text: [Unicode.Scalar], from start: Int) -> Piece? {
     var index = start
-    while index < text.count, TextCleaning.isSpace(text[index]) { index += 1 }
+    while index < text.count, isSkipped(text[index]) { index += 1 }
     guard index < text.count else { return nil }
     if text[index] == "<" {
       if let end = match(startMark, text, index) { return Piece(kind: .start, range: index..<end) }
@@ -35,7 +35,7 @@ enum WordSplitter {
     switch category(text[index]) {
     case .number: break
     case let kind:
-      while end < text.count, !TextCleaning.isSpace(text[end]), category(text[end]) == kind { end += 1 }
+      while end < text.count, !isSkipped(text[end]), category(text[end]) == kind { end += 1 }
     }
     return Piece(kind: .word, range: index..<end)
   }
@@ -50,6 +50,11 @@ enum WordSplitter {
       index += 1
     }
     return index
+  }
+
+  /// White space, and the Greek iota below, which the original expression matches with none of its parts.
+  private static func isSkipped(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.value == 0x345 || TextCleaning.isSpace(scalar)
   }
 
   private enum Category { case letter, number, other }

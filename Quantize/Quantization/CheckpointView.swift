@@ -1,0 +1,141 @@
+// A checkpoint seen through a name prefix, with every shape checked and every tensor accounted for.
+
+import Container
+
+/// Names below `prefix` of one checkpoint.
+///
+/// `require` marks tensors as used; `finish` then refuses a checkpoint that holds anything nobody asked for,
+/// because an unknown tensor means another architecture.
+/// - Errors: `noSuchTensor`, `shapeMismatch` and `unsupportedModel`, with the full name of the tensor.
+struct CheckpointView {
+  static let depthLimit = 512
+
+  let directory: TensorDirectory
+  let prefix: String
+  private var used: Set<String> = []
+
+  init(_ directory: TensorDirectory, prefix: String) {
+    self.directory = directory
+    self.prefix = prefix
+  }
+
+  func full(_ name: String) -> String { prefix + name }
+
+  func has(_ name: String) -> Bool { directory.record(full(name)) != nil }
+
+  func shape(_ name: String) throws(QuantizationError) -> [Int] { try record(name).shape }
+
+  /// The shape, if it has `count` axes and no empty one.
+  func shape(_ name: String, axes count: Int) throws(QuantizationError) -> [Int] {
+    let shape = try shape(name)
+    guard shape.count == count, !shape.contains(0) else {
+      throw refuse("\(count) axes are expected, the shape is \(shape)", name)
+    }
+    return shape
+  }
+
+  private func record(_ name: String) throws(QuantizationError) -> TensorRecord {
+    guard let record = directory.record(full(name)) else {
+      throw QuantizationError(.noSuchTensor, path: directory.path, name: full(name))
+    }
+    guard record.elementType.isFloatingPoint else {
+      throw refuse("floating-point values are expected, these are \(record.elementType.rawValue)", name)
+    }
+    return record
+  }
+
+  /// Checks a tensor's shape, marks it used, and returns its full name.
+  mutating func require(_ name: String, _ shape: [Int]) throws(QuantizationError) -> String {
+    let found = try record(name).shape
+    guard found == shape else {
+      throw QuantizationError(
+        .shapeMismatch(expected: shape, found: found), path: directory.path, name: full(name))
+    }
+    used.insert(full(name))
+    return full(name)
+  }
+
+  /// Marks tensors that are known and not needed.
+  mutating func ignore(where isKnown: (Substring) -> Bool) {
+    for name in directory.names where name.hasPrefix(prefix) && isKnown(name.dropFirst(prefix.count)) {
+      used.insert(name)
+    }
+  }
+
+  /// One more than the largest number behind `stem`, as in `blocks.11.norm1.weight`.
+  func depth(_ stem: String) throws(QuantizationError) -> Int {
+    var depth = 0
+    let start = full(stem)
+    for name in directory.names where name.hasPrefix(start) {
+      let digits = name.dropFirst(start.count).prefix { $0 != "." }
+      guard let index = Int(digits), index >= 0 else { continue }
+      depth = max(depth, index == Int.max ? index : index + 1)
+    }
+    guard depth > 0 else { throw QuantizationError(.noSuchTensor, path: directory.path, name: start + "0") }
+    guard depth <= Self.depthLimit else {
+      throw QuantizationError(
+        .limitExceeded(what: "blocks", limit: Self.depthLimit, found: depth), path: directory.path, name: start)
+    }
+    return depth
+  }
+
+  /// Refuses what was not asked for.
+  func finish(_ network: String) throws(QuantizationError) {
+    for name in directory.names where name.hasPrefix(prefix) && !used.contains(name) {
+      let rest = name.dropFirst(prefix.count)
+      var reason = "this tensor is not part of a plain \(network)"
+      if rest.contains("ls1") || rest.contains("ls2") || rest.contains("ls_1") || rest.contains("ls_2") {
+        reason = "layer scale is not supported in a \(network)"
+      } else if rest.contains("reg_token") || rest.contains("register") {
+        reason = "register tokens are not supported in a \(network)"
+      } else if rest.contains("attn_pool") {
+        reason = "attention pooling is not supported in a \(network)"
+      }
+      throw QuantizationError(.unsupportedModel(reason), path: directory.path, name: name)
+    }
+  }
+
+  func refuse(_ what: String, _ name: String? = nil) -> QuantizationError {
+    QuantizationError(.unsupportedModel(what), path: directory.path, name: name.map { full($0) })
+  }
+
+  /// The side of a square of `count` cells.
+  func side(of count: Int, _ name: String) throws(QuantizationError) -> Int {
+    var side = 0
+    while side * side < count { side += 1 }
+    guard count > 0, side * side == count else { throw refuse("\(count) positions do not form a square", name) }
+    return side
+  }
+
+  // MARK: - Plan items
+
+  func item(_ name: String, _ recipe: PlanItem.Recipe) -> PlanItem {
+    PlanItem(name: name, recipe: recipe, directory: directory)
+  }
+
+  /// `to.weight` and `to.bias`, float32, from `from.weight` and `from.bias`.
+  mutating func norm(_ to: String, from: String, width: Int) throws(QuantizationError) -> [PlanItem] {
+    var items: [PlanItem] = []
+    for part in ["weight", "bias"] {
+      let name = try require("\(from).\(part)", [width])
+      items.append(item("\(to).\(part)", .floats([name], dimensions: [width])))
+    }
+    return items
+  }
+
+  /// A packed layer from `from.weight` [rows, columns] and `from.bias` [rows].
+  mutating func linear(
+    _ to: String, from: String, rows: Int, columns: Int
+  ) throws(QuantizationError) -> PlanItem {
+    let weight = try require(from + ".weight", [rows, columns])
+    let bias = try require(from + ".bias", [rows])
+    let recipe = LinearRecipe(weight: .rows([weight]), bias: BiasSource(names: [bias]), rows: rows, columns: columns)
+    return item(to, .linear(recipe))
+  }
+
+  /// A tensor copied as float32 with its axes reversed in the description, as GGUF orders them.
+  mutating func copy(_ to: String, from: String, shape: [Int]) throws(QuantizationError) -> PlanItem {
+    let name = try require(from, shape)
+    return item(to, .floats([name], dimensions: shape.reversed()))
+  }
+}

@@ -1,0 +1,185 @@
+// Reading a tensor's values as float32, row by row.
+
+/// Bytes of one storage kept for tensors whose elements are scattered.
+struct SpanCache {
+  var storage: Int
+  var start: Int
+  var count: Int
+  var bytes: ScratchBytes
+}
+
+extension TensorDirectory {
+  /// Reads rows of a tensor as float32, honouring strides and offset.
+  ///
+  /// - Shapes: the tensor is seen as [shape[0], product of the rest]; a single number is one row of one.
+  ///   `out` holds `rows.count` such rows, dense, and is overwritten.
+  /// - Units: floats are converted to nearest, ties to even; integers and bools as their value.
+  /// - Memory: 64 KiB for dense tensors; up to 32 MiB, kept until the next tensor, for scattered ones.
+  /// - Errors: `noSuchTensor`, `rowsOutOfRange`, `truncated`, `cannotRead`; for a deflated storage see
+  ///   `ZipDirectory.extent`.
+  package func readFloat(
+    _ name: String, rows: Range<Int>, into out: UnsafeMutablePointer<Float>
+  ) throws(QuantizationError) {
+    guard let record = record(name) else { throw file.error(.noSuchTensor, name: name) }
+    let shape = record.shape.isEmpty ? [1] : record.shape
+    let strides = record.strides.isEmpty ? [1] : record.strides
+    if rows.lowerBound < 0 || rows.upperBound > shape[0] {
+      throw file.error(
+        .rowsOutOfRange(lower: rows.lowerBound, upper: rows.upperBound, rows: shape[0]), name: name)
+    }
+    if rows.isEmpty || record.elementCount == 0 { return }
+    var partShape = shape
+    partShape[0] = rows.count
+    let run = Run(shape: partShape, strides: strides)
+    let source = Source(
+      extent: try extent(of: record.storage), record: record,
+      window: ScratchBytes(count: min(65_536, max(run.count * record.elementType.byteCount, 1))))
+    // Scattered elements are picked out of memory if the whole tensor's span is small enough to hold.
+    let isScattered = run.count * record.elementType.byteCount < 4096 && run.outerCount > 1
+    let span = isScattered ? try spanBytes(record, shape: shape, strides: strides, source: source) : nil
+    var position = record.storageOffset + rows.lowerBound * strides[0]
+    var counters = [Int](repeating: 0, count: run.outerShape.count)
+    var target = out
+    for _ in 0..<run.outerCount {
+      if let span {
+        let start = position * record.elementType.byteCount - span.start
+        convert(span.bytes.base + start, count: run.count, type: record.elementType, into: target)
+      } else {
+        try source.read(at: position, count: run.count, into: target)
+      }
+      target += run.count
+      var axis = run.outerShape.count - 1
+      while axis >= 0 {
+        counters[axis] += 1
+        position += run.outerStrides[axis]
+        if counters[axis] < run.outerShape[axis] { break }
+        position -= run.outerStrides[axis] * run.outerShape[axis]
+        counters[axis] = 0
+        axis -= 1
+      }
+    }
+  }
+
+  /// Reads a whole tensor as float32, dense, row-major.
+  ///
+  /// - Memory: the result, besides what `readFloat(_:rows:into:)` holds.
+  package func readFloat(_ name: String) throws(QuantizationError) -> [Float] {
+    guard let record = record(name) else { throw file.error(.noSuchTensor, name: name) }
+    let scratch = ScratchBytes(count: record.elementCount * 4)
+    let floats = scratch.base.bindMemory(to: Float.self, capacity: max(record.elementCount, 1))
+    try readFloat(name, rows: 0..<(record.shape.first ?? 1), into: floats)
+    return [Float](UnsafeBufferPointer(start: floats, count: record.elementCount))
+  }
+
+  private func spanBytes(
+    _ record: TensorRecord, shape: [Int], strides: [Int], source: Source
+  ) throws(QuantizationError) -> SpanCache? {
+    let size = record.elementType.byteCount
+    var last = record.storageOffset
+    for (extent, stride) in zip(shape, strides) { last += (extent - 1) * stride }
+    let start = record.storageOffset * size
+    let count = (last + 1) * size - start
+    if let cached = spanCache, cached.storage == record.storage, cached.start <= start,
+      start + count <= cached.start + cached.count
+    {
+      return cached
+    }
+    if count > Self.scratchByteLimit { return nil }
+    spanCache = nil
+    let bytes = ScratchBytes(count: count)
+    try source.extent.file.read(at: source.extent.offset + start, count: count, into: bytes.base)
+    let span = SpanCache(storage: record.storage, start: start, count: count, bytes: bytes)
+    spanCache = span
+    return span
+  }
+}
+
+/// A strided block split into dense runs and the axes that step from one run to the next.
+private struct Run {
+  var count = 1
+  var outerShape: [Int]
+  var outerStrides: [Int]
+
+  /// Moves dense trailing axes into the run; an axis of one element is dense whatever its stride.
+  init(shape: [Int], strides: [Int]) {
+    outerShape = shape
+    outerStrides = strides
+    while let extent = outerShape.last, let stride = outerStrides.last, extent == 1 || stride == count {
+      count *= extent
+      outerShape.removeLast()
+      outerStrides.removeLast()
+    }
+  }
+
+  var outerCount: Int { outerShape.reduce(1, *) }
+}
+
+/// Dense runs of one storage, converted through a window.
+private struct Source {
+  let extent: ByteExtent
+  let record: TensorRecord
+  let window: ScratchBytes
+
+  func read(at element: Int, count: Int, into out: UnsafeMutablePointer<Float>) throws(QuantizationError) {
+    let size = record.elementType.byteCount
+    let perWindow = max(window.count / size, 1)
+    var done = 0
+    while done < count {
+      let part = min(perWindow, count - done)
+      try extent.file.read(
+        at: extent.offset + (element + done) * size, count: part * size, into: window.base)
+      convert(window.base, count: part, type: record.elementType, into: out + done)
+      done += part
+    }
+  }
+}
+
+/// Converts little-endian stored numbers to float32.
+private func convert(
+  _ bytes: UnsafeMutableRawPointer, count: Int, type: ElementType, into out: UnsafeMutablePointer<Float>
+) {
+  let source = UnsafeRawPointer(bytes)
+  switch type {
+  case .float32:
+    for i in 0..<count {
+      out[i] = Float(bitPattern: source.loadUnaligned(fromByteOffset: 4 * i, as: UInt32.self))
+    }
+  case .float16:
+    for i in 0..<count {
+      out[i] = widenHalf(source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
+    }
+  case .bfloat16:
+    for i in 0..<count {
+      out[i] = Float(bitPattern: UInt32(source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)) << 16)
+    }
+  case .float64:
+    for i in 0..<count {
+      out[i] = Float(Double(bitPattern: source.loadUnaligned(fromByteOffset: 8 * i, as: UInt64.self)))
+    }
+  case .int64:
+    for i in 0..<count { out[i] = Float(source.loadUnaligned(fromByteOffset: 8 * i, as: Int64.self)) }
+  case .int32:
+    for i in 0..<count { out[i] = Float(source.loadUnaligned(fromByteOffset: 4 * i, as: Int32.self)) }
+  case .int16:
+    for i in 0..<count { out[i] = Float(source.loadUnaligned(fromByteOffset: 2 * i, as: Int16.self)) }
+  case .int8:
+    for i in 0..<count { out[i] = Float(source.load(fromByteOffset: i, as: Int8.self)) }
+  case .uint8:
+    for i in 0..<count { out[i] = Float(source.load(fromByteOffset: i, as: UInt8.self)) }
+  case .bool:
+    for i in 0..<count { out[i] = source.load(fromByteOffset: i, as: UInt8.self) == 0 ? 0 : 1 }
+  }
+}
+
+/// IEEE binary16 to binary32, exact.
+///
+/// Shifting exponent and mantissa into place leaves the exponent 112 short, which a multiplication by 2^112
+/// mends for normal and subnormal numbers alike; infinities and NaNs are set apart.
+@inline(__always)
+private func widenHalf(_ bits: UInt16) -> Float {
+  let sign = UInt32(bits & 0x8000) << 16
+  let rest = UInt32(bits & 0x7fff) << 13
+  if rest >= 0x0f80_0000 { return Float(bitPattern: sign | 0x7f80_0000 | (rest & 0x007f_ffff)) }
+  let scaled = Float(bitPattern: rest) * Float(bitPattern: 0x7780_0000)
+  return Float(bitPattern: sign | scaled.bitPattern)
+}

@@ -1,0 +1,225 @@
+// One opened checkpoint, whatever its format: names, shapes, and float rows on request.
+
+/// What a checkpoint stores for one number.
+package enum ElementType: String, Sendable, CaseIterable {
+  case float32, float16, bfloat16, float64, int64, int32, int16, int8, uint8, bool
+
+  package var byteCount: Int {
+    switch self {
+    case .float64, .int64: return 8
+    case .float32, .int32: return 4
+    case .float16, .bfloat16, .int16: return 2
+    case .int8, .uint8, .bool: return 1
+    }
+  }
+
+  package var isFloatingPoint: Bool {
+    switch self {
+    case .float32, .float16, .bfloat16, .float64: return true
+    default: return false
+    }
+  }
+}
+
+/// One tensor: a view of a storage that stays on disk.
+///
+/// - Shapes: `shape` outermost first, empty for a single number; `strides` one each, in elements, zero or
+///   more.
+package struct TensorRecord: Sendable {
+  package let name: String
+  package let shape: [Int]
+  package let strides: [Int]
+  package let elementType: ElementType
+  /// Which storage of the checkpoint; tensors that share memory share this number.
+  package let storage: Int
+  /// First element within the storage, in elements.
+  package let storageOffset: Int
+  /// Product of `shape`; checked to fit when the checkpoint is opened.
+  package let elementCount: Int
+}
+
+/// One opened checkpoint.
+///
+/// Opening reads the directory of tensors only and checks that each lies inside its storage. Values are read
+/// when asked for. Nothing in the file is executed.
+///
+/// - Memory: the directory; a read holds at most `TensorDirectory.scratchByteLimit` besides the caller's
+///   buffer.
+/// - Errors: everything in `QuantizationError.Reason` up to `noSuchTensor`.
+package final class TensorDirectory {
+  package enum Format: String, Sendable {
+    case torchZip = "PyTorch zip"
+    case torchScript = "TorchScript"
+    case torchLegacy = "PyTorch legacy"
+    case safetensors = "safetensors"
+  }
+
+  static let tensorLimit = 200_000
+  static let axisLimit = 16
+  static let scratchByteLimit = 32 << 20
+
+  package let path: String
+  package let byteCount: Int
+  package let format: Format
+  package let metadata: [String: String]
+  /// Names in file order.
+  package let names: [String]
+
+  let file: InputFile
+  private let recordOfName: [String: TensorRecord]
+  private let archive: ZipDirectory?
+  private var storages: [StoredBytes]
+  /// The last scattered tensor's bytes; see `TensorDirectory+Read.swift`.
+  var spanCache: SpanCache?
+
+  /// Opens a checkpoint; the format is told from the contents, not from the file's name.
+  package static func open(path: String) throws(QuantizationError) -> TensorDirectory {
+    let file = try InputFile.open(path: path)
+    let listing: TensorListing
+    switch try CheckpointKind.detect(file) {
+    case .zip: listing = try TorchArchiveReader.read(file)
+    case .legacy: listing = try LegacyTorchReader.read(file)
+    case .safetensors: listing = try SafetensorsReader.read(file)
+    }
+    return try TensorDirectory(file: file, listing: listing)
+  }
+
+  init(file: InputFile, listing: TensorListing) throws(QuantizationError) {
+    self.file = file
+    path = file.path
+    byteCount = file.byteCount
+    format = listing.format
+    metadata = listing.metadata
+    archive = listing.archive
+    storages = listing.storages
+    var records: [String: TensorRecord] = [:]
+    var names: [String] = []
+    if listing.tensors.isEmpty { throw file.error(.noTensors) }
+    if listing.tensors.count > Self.tensorLimit {
+      throw file.error(
+        .limitExceeded(what: "tensors", limit: Self.tensorLimit, found: listing.tensors.count))
+    }
+    for tensor in listing.tensors {
+      let record = try Self.check(tensor, storages: listing.storages, file: file)
+      if records.updateValue(record, forKey: record.name) != nil {
+        throw file.error(.duplicateName, name: record.name)
+      }
+      names.append(record.name)
+    }
+    self.names = names
+    recordOfName = records
+  }
+
+  package func record(_ name: String) -> TensorRecord? { recordOfName[name] }
+
+  /// SHA-256 of the whole file in lower-case hexadecimal.
+  ///
+  /// - Units: `progress` is told the bytes done so far, now and then.
+  package func sha256Hex(progress: ((Int) -> Void)? = nil) throws(QuantizationError) -> String {
+    try file.sha256Hex(progress: progress)
+  }
+
+  /// Lets go of cached bytes and tells the system that what was read is not needed again.
+  package func releasePages() {
+    spanCache = nil
+    file.releasePages()
+  }
+
+  /// Compares every storage of a zip archive with its checksum; other formats carry none.
+  ///
+  /// - Memory: 64 KiB. Time: one pass over the file.
+  package func verifyChecksums() throws(QuantizationError) {
+    guard let archive else { return }
+    for entry in archive.entries { _ = try archive.extent(of: entry, checkingStored: true) }
+  }
+
+  /// Where a storage's bytes lie; a deflated one is unpacked the first time.
+  func extent(of storage: Int) throws(QuantizationError) -> ByteExtent {
+    switch storages[storage].place {
+    case .extent(let extent): return extent
+    case .entry(let entry):
+      guard let archive else { throw file.error(.malformed("no archive"), name: entry.name) }
+      let extent = try archive.extent(of: entry, checkingStored: false)
+      storages[storage].place = .extent(extent)
+      return extent
+    }
+  }
+
+  // MARK: Checks
+
+  /// A tensor must lie inside its storage, and its element count must be in proportion to the file: a stride
+  /// of zero lets four bytes pose as petabytes.
+  private static func check(
+    _ tensor: ListedTensor, storages: [StoredBytes], file: InputFile
+  ) throws(QuantizationError) -> TensorRecord {
+    if tensor.shape.count > axisLimit || tensor.shape.count != tensor.strides.count {
+      throw file.error(
+        .limitExceeded(what: "axes", limit: axisLimit, found: tensor.shape.count), name: tensor.name)
+    }
+    if let stride = tensor.strides.first(where: { $0 < 0 }) {
+      throw file.error(.negativeStride(stride), name: tensor.name)
+    }
+    let limit = (1 << 20) + min(file.byteCount, Int.max / 64) * 32
+    guard let count = checkedProduct(tensor.shape), count <= limit else {
+      throw file.error(.malformed("shape \(tensor.shape) is impossible in this file"), name: tensor.name)
+    }
+    let storageElements = storages[tensor.storage].byteCount / tensor.elementType.byteCount
+    if tensor.storageOffset < 0 || tensor.storageOffset > storageElements {
+      throw file.error(
+        .tensorOutsideStorage(lastElement: tensor.storageOffset, storageElements: storageElements),
+        name: tensor.name)
+    }
+    var last = tensor.storageOffset
+    if count > 0 {
+      for (extent, stride) in zip(tensor.shape, tensor.strides) {
+        let reach = (extent - 1).multipliedReportingOverflow(by: stride)
+        let sum = last.addingReportingOverflow(reach.partialValue)
+        if reach.overflow || sum.overflow || sum.partialValue >= storageElements {
+          throw file.error(
+            .tensorOutsideStorage(
+              lastElement: reach.overflow || sum.overflow ? Int.max : sum.partialValue,
+              storageElements: storageElements), name: tensor.name)
+        }
+        last = sum.partialValue
+      }
+      if last >= storageElements {
+        throw file.error(
+          .tensorOutsideStorage(lastElement: last, storageElements: storageElements), name: tensor.name)
+      }
+    }
+    return TensorRecord(
+      name: tensor.name, shape: tensor.shape, strides: tensor.strides, elementType: tensor.elementType,
+      storage: tensor.storage, storageOffset: tensor.storageOffset, elementCount: count)
+  }
+}
+
+// MARK: What the format readers hand over
+
+/// A storage: bytes already located, or an archive entry.
+struct StoredBytes {
+  enum Place {
+    case extent(ByteExtent)
+    case entry(ZipEntry)
+  }
+  var place: Place
+  let byteCount: Int
+}
+
+/// A tensor as its file declares it, not yet checked against its storage.
+struct ListedTensor {
+  var name: String
+  var shape: [Int]
+  var strides: [Int]
+  var elementType: ElementType
+  var storage: Int
+  var storageOffset: Int
+}
+
+/// A checkpoint's directory, from one of the format readers.
+struct TensorListing {
+  var format: TensorDirectory.Format
+  var tensors: [ListedTensor] = []
+  var storages: [StoredBytes] = []
+  var metadata: [String: String] = [:]
+  var archive: ZipDirectory?
+}

@@ -1,0 +1,142 @@
+// Arguments, messages and exit codes of `trident-quantize`.
+
+import ArgumentParser
+import Glibc
+import Quantization
+
+extension CLIPActivation: ExpressibleByArgument {}
+
+/// Exit codes: 0 ok, 2 usage, 4 checkpoint or vocabulary, 6 output.
+struct QuantizeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "trident-quantize",
+    abstract: "Turns published CLIP, DINO and SAM checkpoints into one INT8 model file.",
+    discussion: """
+      Checkpoints are read as downloaded: PyTorch (.pt, .pth, .bin) or .safetensors. Nothing in them is
+      executed, and Python is not needed. Every size is taken from the tensors.
+
+      EXAMPLE
+        trident-quantize --clip ViT-B-16.pt --dino dino_vitbase16_pretrain.pth --sam sam_vit_b_01ec64.pth \\
+                         --vocab bpe_simple_vocab_16e6.txt.gz --output models/trident-b.gguf
+
+      WHICH ACTIVATION?
+        OpenAI's own archives and Hugging Face folders say so themselves. For other files name it:
+        --activation quickgelu   OpenAI weights saved again, MetaCLIP, DFN
+        --activation gelu        LAION and most others trained with open_clip
+
+      The vocabulary may be bpe_simple_vocab_16e6.txt.gz, tokenizer.json or merges.txt. Addresses and
+      checksums of all published checkpoints are in models/README.md; `make models` downloads them.
+
+      EXIT CODES
+        0 done   2 wrong usage   4 a checkpoint or vocabulary is unusable   6 the output cannot be written
+      """)
+
+  @Option(help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"))
+  var clip: String
+  @Option(help: ArgumentHelp("DINO checkpoint: a backbone, or a whole training state.", valueName: "file"))
+  var dino: String
+  @Option(help: ArgumentHelp("SAM checkpoint.", valueName: "file"))
+  var sam: String
+  @Option(help: ArgumentHelp("Byte-pair vocabulary. Default: found beside the CLIP checkpoint.", valueName: "file"))
+  var vocab: String?
+  @Option(name: [.short, .long], help: ArgumentHelp("Model file to write.", valueName: "file"))
+  var output: String
+  @Option(help: "CLIP's activation, where the checkpoint does not tell: quickgelu or gelu.")
+  var activation: CLIPActivation?
+  @Option(help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels"))
+  var clipHeadWidth: Int?
+  @Option(help: ArgumentHelp("Name stored in the model. Default: from the files' names.", valueName: "text"))
+  var name: String?
+  @Option(help: ArgumentHelp("Also write the error table as JSON.", valueName: "file"))
+  var report: String?
+  @Flag(help: "Replace an existing output file.")
+  var overwrite = false
+  @Flag(name: [.short, .long], help: "No progress and no table.")
+  var quiet = false
+
+  func validate() throws {
+    if let clipHeadWidth, !(1...1024).contains(clipHeadWidth) {
+      throw ValidationError("--clip-head-width must lie between 1 and 1024.")
+    }
+    if output.isEmpty { throw ValidationError("--output needs a file name.") }
+    for path in [clip, dino, sam] + [vocab].compactMap({ $0 }) where path == output {
+      throw ValidationError("--output names one of the inputs.")
+    }
+    if let report, [clip, dino, sam, output].contains(report) {
+      throw ValidationError("--report names one of the other files.")
+    }
+  }
+
+  func run() throws {
+    if !overwrite {
+      for path in [output] + [report].compactMap({ $0 }) where access(path, F_OK) == 0 {
+        Self.say("error: \(path): file exists already; --overwrite replaces it\n")
+        throw ExitCode(6)
+      }
+    }
+    var request = QuantizationRequest(clip: clip, dino: dino, sam: sam, output: output)
+    request.vocabulary = vocab
+    request.activation = activation
+    request.clipHeadWidth = clipHeadWidth
+    request.name = name
+    request.overwrite = overwrite
+    let meter = ProgressMeter(isQuiet: quiet)
+    let result: QuantizationReport
+    do throws(QuantizationFailure) {
+      let quantizer = try ModelQuantizer(request) { meter.show($0) }
+      result = try quantizer.run { Interruption.removeOnSignal($0) }
+      Interruption.clear()
+      meter.end()
+    } catch {
+      meter.end()
+      Self.say("error: \(error)\n")
+      if case .output = error { throw ExitCode(6) }
+      throw ExitCode(4)
+    }
+    if let report { try write(result.json, to: report) }
+    if !quiet {
+      print(result.table, terminator: "")
+      print("\(output): \(result.outputByteCount) bytes")
+    }
+  }
+
+  /// Writes beside the target and renames.
+  private func write(_ text: String, to path: String) throws {
+    let temporary = path + ".partial"
+    let bytes = Array(text.utf8)
+    guard let file = fopen(temporary, "w") else { throw Self.outputFailure(path) }
+    let isWritten = fwrite(bytes, 1, bytes.count, file) == bytes.count
+    let isClosed = fclose(file) == 0
+    guard isWritten, isClosed, rename(temporary, path) == 0 else {
+      let failure = Self.outputFailure(path)
+      unlink(temporary)
+      throw failure
+    }
+  }
+
+  private static func outputFailure(_ path: String) -> ExitCode {
+    say("error: \(path): cannot write: \(String(cString: strerror(errno)).lowercased())\n")
+    return ExitCode(6)
+  }
+
+  /// Writes to the standard error stream.
+  static func say(_ text: String) {
+    let bytes = Array(text.utf8)
+    _ = Glibc.write(2, bytes, bytes.count)
+  }
+}
+
+extension QuantizeCommand {
+  /// Usage errors end with 2, as in every program of this package; ArgumentParser's own code is 64.
+  static func main() {
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch {
+      let code = exitCode(for: error)
+      guard code == .validationFailure else { exit(withError: error) }
+      say(fullMessage(for: error) + "\n")
+      Glibc.exit(2)
+    }
+  }
+}
