@@ -5,7 +5,8 @@ extension LabelRows {
   /// One row of the half-size copy.
   ///
   /// - Shapes: `labels`, `probabilities` [width / 2], overwritten: the class (or `noClass`) and that class's
-  ///   probability; `photoLabels` [width], scratch. The worker's `top` collects each class's largest probability.
+  ///   probability; `photoLabels` [width], scratch. The worker's `top` collects each class's largest
+  ///   probability.
   /// - Units: probability; a pixel whose best class is below `coarseThreshold` (if above 0) has no class.
   /// - Memory: allocates nothing.
   package func halfRow(
@@ -62,7 +63,8 @@ extension LabelRows {
 
   /// One row of the mask prompts of a few classes: half-size probabilities resampled to the prompt's size.
   ///
-  /// - Shapes: `classes` [count]; class k's row goes to `out + k * stride` [geometry.promptWidth], overwritten.
+  /// - Shapes: `classes` [count]; class k's row goes to `out + k * stride` [geometry.promptWidth],
+  ///   overwritten.
   /// - Units: `alpha` times the probability where that is above `coarseThreshold`, else 0.
   func promptRow(
     _ row: Int, _ geometry: PhotoGeometry, classes: ArraySlice<Int>, coarseThreshold: Float, alpha: Float,

@@ -1,4 +1,5 @@
-// Class probabilities of one photo row, pixel after pixel: between two grid columns logits are linear in x, so
+// Class probabilities of one photo row, pixel after pixel: between two grid columns logits are linear in x,
+// so
 // softmax numerators are multiplied by a constant from pixel to pixel.
 import Compute
 
