@@ -106,10 +106,6 @@ package final class WorkerPool: @unchecked Sendable {
     return max(1, min(limit, (size + multiple - 1) / multiple * multiple))
   }
 
-  /// The job of this generation; it stays until every worker has left this function, so no reference outlives the caller.
-  @inline(never)
-  private func perform(_ worker: Int) { job?(worker) }
-
   private func loop(_ worker: Int) {
     var seen = 0
     while true {
