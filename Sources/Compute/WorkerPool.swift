@@ -19,7 +19,7 @@ package final class WorkerPool: @unchecked Sendable {
   private var generation = 0
   private var running = 0
   private var stopping = false
-  private var job: ((Int) -> Void)?
+  fileprivate var job: ((Int) -> Void)?
   private var threads: [pthread_t] = []
   private let next = Atomic<Int>(0)
 
@@ -124,6 +124,13 @@ package final class WorkerPool: @unchecked Sendable {
       pthread_mutex_unlock(mutex)
     }
   }
+}
+
+extension WorkerPool {
+  /// Runs the job in a frame of its own, so that it is let go of before the worker reports back: the caller's
+  /// closure must not be held by anyone once `run` returns.
+  @inline(never)
+  private func perform(_ worker: Int) { job?(worker) }
 }
 
 /// What a new thread is told.
