@@ -18,7 +18,8 @@ import Testing
     let iou = mask.withUnsafeBufferPointer { mask in
       decoder.decode(
         MaskPrompt(
-          point: points[index], boxMin: (boxes[index].0, boxes[index].1), boxMax: (boxes[index].2, boxes[index].3),
+          point: points[index], boxMin: (boxes[index].0, boxes[index].1),
+          boxMax: (boxes[index].2, boxes[index].3),
           mask: mask.baseAddress!),
         embedding: toy.embedding, logits: &logits)
     }

@@ -35,7 +35,8 @@ import Testing
       out.append(
         Region(
           label: labels[start], area: Int32(members.count), minX: xs.min()!, minY: ys.min()!, maxX: xs.max()!,
-          maxY: ys.max()!, firstX: Int32(start % width), firstY: Int32(start / width), bestX: Int32(best % width),
+          maxY: ys.max()!, firstX: Int32(start % width), firstY: Int32(start / width),
+          bestX: Int32(best % width),
           bestY: Int32(best / width), best: values[best]))
     }
     return out.sorted { ($0.label, $0.firstY, $0.firstX) < ($1.label, $1.firstY, $1.firstX) }
@@ -46,7 +47,8 @@ import Testing
   ) throws -> (regions: [Region], dropped: Int) {
     let arena = try Arena(capacity: 4 << 20)
     let kept = try arena.reserve(Region.self, capacity)
-    var finder = try RegionFinder(arena, width: width, minimalArea: minimalArea, kept: kept, capacity: capacity)
+    var finder = try RegionFinder(
+      arena, width: width, minimalArea: minimalArea, kept: kept, capacity: capacity)
     for start in stride(from: 0, to: labels.count, by: width) {
       labels.withUnsafeBufferPointer { labels in
         values.withUnsafeBufferPointer { values in
@@ -91,13 +93,18 @@ import Testing
   }
 
   @Test func smallestAreLeftOutWhenFull() throws {
-    let labels = Refine.uniform(7, 900).map { UInt16($0 > 0.2 ? 1 : 0) }.map { $0 == 0 ? LabelRows.noClass : $0 }
+    let labels = Refine.uniform(7, 900).map { UInt16($0 > 0.2 ? 1 : 0) }.map {
+      $0 == 0 ? LabelRows.noClass : $0
+    }
     let values = [Float](repeating: 1, count: 900)
     let all = try stream(labels, values, width: 30, minimalArea: 1)
     #expect(all.regions.count > 8)
     let some = try stream(labels, values, width: 30, minimalArea: 1, capacity: 5)
     #expect(some.dropped == all.regions.count - 5)
-    let largest = all.regions.sorted { ($1.area, $0.firstY, $0.firstX) < ($0.area, $1.firstY, $1.firstX) }.prefix(5)
-    #expect(some.regions.map(\.firstX) == largest.sorted { ($0.firstY, $0.firstX) < ($1.firstY, $1.firstX) }.map(\.firstX))
+    let largest = all.regions.sorted { ($1.area, $0.firstY, $0.firstX) < ($0.area, $1.firstY, $1.firstX) }
+      .prefix(5)
+    #expect(
+      some.regions.map(\.firstX)
+        == largest.sorted { ($0.firstY, $0.firstX) < ($1.firstY, $1.firstX) }.map(\.firstX))
   }
 }

@@ -35,7 +35,8 @@ enum Refine {
   }
 
   static func fixture(_ name: String, file: String = #filePath) -> [UInt8] {
-    let folder = file.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
+    let folder = file.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(
+      separator: "/")
     guard let handle = fopen(folder + "/Fixtures/refine/" + name, "rb") else {
       Issue.record("fixture \(name) is missing")
       return []
@@ -138,7 +139,8 @@ struct RefineWeights {
       let norms = (0..<4).map { _ in norm(width, epsilon: 1e-5) }
       layers.append(
         DecoderLayerWeights(
-          selfAttention: own, crossToken: token, crossImage: image, mlpIn: mlpIn, mlpOut: mlpOut, norms: norms))
+          selfAttention: own, crossToken: token, crossImage: image, mlpIn: mlpIn, mlpOut: mlpOut, norms: norms
+        ))
     }
     let final = attention(width, shape.attentionWidth)
     let finalNorm = norm(width, epsilon: 1e-5)

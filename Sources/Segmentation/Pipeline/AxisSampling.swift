@@ -5,7 +5,8 @@ import Compute
 ///
 /// - Units: positions in elements; weights f32.
 /// - Memory: allocates nothing.
-/// - Source: PyTorch `interpolate(mode: bilinear, align_corners: False)` and `nearest`, evaluated in f32 as it does.
+/// - Source: PyTorch `interpolate(mode: bilinear, align_corners: False)` and `nearest`, evaluated in f32 as
+///   it does.
 package struct AxisSampling: Equatable, Sendable {
   package let input: Int
   package let output: Int
@@ -35,7 +36,8 @@ package struct AxisSampling: Equatable, Sendable {
   }
 }
 
-/// Three bilinear resamplings of one axis in a row: mask logits -> SAM's square (padding cut) -> the photo with
+/// Three bilinear resamplings of one axis in a row: mask logits -> SAM's square (padding cut) -> the photo
+/// with
 /// sides rounded up to whole patches -> the photo.
 ///
 /// - Memory: allocates nothing; a position is a band of `span` weights.
@@ -132,7 +134,8 @@ package struct PhotoGeometry: Equatable, Sendable {
     (promptHeight, promptWidth) = Self.fitted(height, width, longSide: 4 * grid)
   }
 
-  /// Sizes scaled to a long side, rounded half up, at least 1. Source: segment-anything `get_preprocess_shape`.
+  /// Sizes scaled to a long side, rounded half up, at least 1. Source: segment-anything
+  /// `get_preprocess_shape`.
   package static func fitted(_ height: Int, _ width: Int, longSide: Int) -> (height: Int, width: Int) {
     let scale = Double(longSide) / Double(max(height, width))
     return (

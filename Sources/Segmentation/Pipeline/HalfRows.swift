@@ -2,31 +2,11 @@
 import Compute
 
 extension LabelRows {
-  /// Adds `weight` times the class probabilities of half-size pixel (j, i), a blend of up to four pixels.
-  ///
-  /// - Shapes: `upper`, `lower`: blended rows of the two photo rows that `vertical.tap(j)` names.
-  @inline(__always)
-  private func addHalf(
-    _ tap: (lower: Int, upper: Int, fraction: Float), rowFraction: Float, weight: Float,
-    _ upper: UnsafeMutablePointer<Eight>, _ lower: UnsafeMutablePointer<Eight>, _ worker: LabelWorker,
-    to sum: UnsafeMutablePointer<Eight>
-  ) {
-    for side in 0..<2 {
-      let across = weight * (side == 0 ? 1 - tap.fraction : tap.fraction)
-      if across == 0 { continue }
-      let x = side == 0 ? tap.lower : tap.upper
-      let above = cells(x, upper)
-      addProbabilities(above.left, above.right, fraction[x], weight: across * (1 - rowFraction), worker, to: sum)
-      if rowFraction == 0 { continue }
-      let below = cells(x, lower)
-      addProbabilities(below.left, below.right, fraction[x], weight: across * rowFraction, worker, to: sum)
-    }
-  }
-
   /// One row of the half-size copy.
   ///
   /// - Shapes: `labels`, `probabilities` [width / 2], overwritten: the class (or `noClass`) and that class's
-  ///   probability; `photoLabels` [width], scratch. The worker's `top` collects each class's largest probability.
+  ///   probability; `photoLabels` [width], scratch. The worker's `top` collects each class's largest
+  ///   probability.
   /// - Units: probability; a pixel whose best class is below `coarseThreshold` (if above 0) has no class.
   /// - Memory: allocates nothing.
   package func halfRow(
@@ -40,21 +20,30 @@ extension LabelRows {
     let rows = down.tap(j)
     blend(rows.lower, worker, into: worker.blends[0])
     blend(rows.upper, worker, into: worker.blends[1])
+    var upper = ProbabilityWalker(self, worker, line: worker.blends[0], slot: 0)
+    var lower = ProbabilityWalker(self, worker, line: worker.blends[1], slot: 1)
+    let sum = worker.sum
+    let top = worker.top
+    let classLanes = self.classLanes
     for i in 0..<width / 2 {
-      for lane in 0..<classLanes { worker.sum[lane] = Eight(repeating: 0) }
-      addHalf(
-        across.tap(i), rowFraction: rows.fraction, weight: 1, worker.blends[0], worker.blends[1], worker,
-        to: worker.sum)
+      for lane in 0..<classLanes { sum[lane] = Eight(repeating: 0) }
+      let tap = across.tap(i)
+      upper.add(tap.lower, weight: (1 - tap.fraction) * (1 - rows.fraction), to: sum)
+      if rows.fraction > 0 { lower.add(tap.lower, weight: (1 - tap.fraction) * rows.fraction, to: sum) }
+      if tap.fraction > 0 {
+        upper.add(tap.upper, weight: tap.fraction * (1 - rows.fraction), to: sum)
+        if rows.fraction > 0 { lower.add(tap.upper, weight: tap.fraction * rows.fraction, to: sum) }
+      }
       var best = Eight(repeating: 0)
       for lane in 0..<classLanes {
-        let value = worker.sum[lane]
+        let value = sum[lane]
         best = larger(best, value)
-        worker.top[lane] = larger(worker.top[lane], value)
+        top[lane] = larger(top[lane], value)
       }
       let label = photoLabels[across.nearest(i)]
       let belongs = coarseThreshold <= 0 || largest(best) >= coarseThreshold
       labels[i] = belongs ? label : Self.noClass
-      probabilities[i] = floats(worker.sum)[Int(label)]
+      probabilities[i] = floats(sum)[Int(label)]
     }
   }
 
@@ -74,39 +63,74 @@ extension LabelRows {
 
   /// One row of the mask prompts of a few classes: half-size probabilities resampled to the prompt's size.
   ///
-  /// - Shapes: `classes` [count]; class k's row goes to `out + k * stride` [geometry.promptWidth], overwritten.
+  /// - Shapes: `classes` [count]; class k's row goes to `out + k * stride` [geometry.promptWidth],
+  ///   overwritten.
   /// - Units: `alpha` times the probability where that is above `coarseThreshold`, else 0.
   func promptRow(
     _ row: Int, _ geometry: PhotoGeometry, classes: ArraySlice<Int>, coarseThreshold: Float, alpha: Float,
     worker index: Int, out: UnsafeMutablePointer<Float>, stride: Int
   ) {
     let worker = workers[index]
-    let down = AxisSampling(from: height, to: geometry.halfHeight)
-    let across = AxisSampling(from: width, to: geometry.halfWidth)
-    let promptDown = AxisSampling(from: geometry.halfHeight, to: geometry.promptHeight)
-    let promptAcross = AxisSampling(from: geometry.halfWidth, to: geometry.promptWidth)
-    let outer = promptDown.tap(row)
-    let rows = [down.tap(outer.lower), down.tap(outer.upper)]
-    for side in 0..<2 {
-      blend(rows[side].lower, worker, into: worker.blends[2 * side])
-      blend(rows[side].upper, worker, into: worker.blends[2 * side + 1])
-    }
-    for column in 0..<geometry.promptWidth {
-      let tap = promptAcross.tap(column)
-      for lane in 0..<classLanes { worker.sum[lane] = Eight(repeating: 0) }
-      for side in 0..<4 {
-        let vertical = side < 2 ? 1 - outer.fraction : outer.fraction
-        let weight = vertical * (side & 1 == 0 ? 1 - tap.fraction : tap.fraction)
-        if weight == 0 { continue }
-        let half = side / 2
-        addHalf(
-          across.tap(side & 1 == 0 ? tap.lower : tap.upper), rowFraction: rows[half].fraction, weight: weight,
-          worker.blends[2 * half], worker.blends[2 * half + 1], worker, to: worker.sum)
-      }
+    let across = AxisSampling(from: geometry.halfWidth, to: geometry.promptWidth)
+    var column = HalfColumn(self, geometry, promptRow: row, worker)
+    for x in 0..<geometry.promptWidth {
+      let tap = across.tap(x)
+      let left = floats(column.cell(tap.lower))
+      let right = floats(column.cell(tap.upper))
       for (slot, label) in classes.enumerated() {
-        let value = floats(worker.sum)[label]
-        out[slot * stride + column] = value > coarseThreshold ? alpha * value : 0
+        let value = left[label] * (1 - tap.fraction) + right[label] * tap.fraction
+        out[slot * stride + x] = value > coarseThreshold ? alpha * value : 0
       }
     }
+  }
+}
+
+/// Class probabilities of half-size cells, blended over the two half-size rows that a prompt row reads.
+private struct HalfColumn {
+  private let across: AxisSampling
+  private let lanes: Int
+  private let worker: LabelWorker
+  private let weights: (Float, Float, Float, Float)
+  private var walkers: (ProbabilityWalker, ProbabilityWalker, ProbabilityWalker, ProbabilityWalker)
+  private var held = (-1, -1)
+
+  init(_ rows: LabelRows, _ geometry: PhotoGeometry, promptRow: Int, _ worker: LabelWorker) {
+    self.worker = worker
+    lanes = rows.classLanes
+    across = AxisSampling(from: rows.width, to: geometry.halfWidth)
+    let down = AxisSampling(from: rows.height, to: geometry.halfHeight)
+    let outer = AxisSampling(from: geometry.halfHeight, to: geometry.promptHeight).tap(promptRow)
+    let first = down.tap(outer.lower)
+    let second = down.tap(outer.upper)
+    for (slot, y) in [first.lower, first.upper, second.lower, second.upper].enumerated() {
+      rows.blend(y, worker, into: worker.blends[slot])
+    }
+    weights = (
+      (1 - outer.fraction) * (1 - first.fraction), (1 - outer.fraction) * first.fraction,
+      outer.fraction * (1 - second.fraction), outer.fraction * second.fraction
+    )
+    func walker(_ slot: Int) -> ProbabilityWalker {
+      ProbabilityWalker(rows, worker, line: worker.blends[slot], slot: slot)
+    }
+    walkers = (walker(0), walker(1), walker(2), walker(3))
+  }
+
+  /// The cell at half-size column `i`; even and odd columns have a place each.
+  mutating func cell(_ i: Int) -> UnsafeMutablePointer<Eight> {
+    let out = worker.cells + (i & 1) * lanes
+    if (i & 1 == 0 ? held.0 : held.1) == i { return out }
+    if i & 1 == 0 { held.0 = i } else { held.1 = i }
+    for lane in 0..<lanes { out[lane] = Eight(repeating: 0) }
+    let tap = across.tap(i)
+    for side in 0..<2 {
+      let share = side == 0 ? 1 - tap.fraction : tap.fraction
+      if share == 0 { continue }
+      let x = side == 0 ? tap.lower : tap.upper
+      if weights.0 > 0 { walkers.0.add(x, weight: weights.0 * share, to: out) }
+      if weights.1 > 0 { walkers.1.add(x, weight: weights.1 * share, to: out) }
+      if weights.2 > 0 { walkers.2.add(x, weight: weights.2 * share, to: out) }
+      if weights.3 > 0 { walkers.3.add(x, weight: weights.3 * share, to: out) }
+    }
+    return out
   }
 }

@@ -16,9 +16,11 @@ package struct LabelSettings: Equatable, Sendable {
 /// Evaluates label rows of one photo.
 ///
 /// - Shapes: score map [rows, columns] -> photo [height, width].
-/// - Memory: width * 4 bytes, and per worker 6 grid rows of scores (columns * lanes * 32 bytes each), one tile of
-///   features and 3 pixels; nothing that grows with pixels.
-/// - Source: Trident's public code: bilinear upsampling of cosines, times the logit scale, softmax over phrases, the
+/// - Memory: width * 4 bytes, and per worker 6 grid rows of scores (columns * lanes * 32 bytes each), one
+///   tile of
+///   features and some 14 pixels; nothing that grows with pixels.
+/// - Source: Trident's public code: bilinear upsampling of cosines, times the logit scale, softmax over
+///   phrases, the
 ///   best phrase of each class, arg-max. Differs: every class may have several phrases.
 package struct LabelRows {
   /// The label of a pixel that belongs to no class.
@@ -84,7 +86,9 @@ package struct LabelRows {
     let weight = Eight(repeating: tap.fraction)
     let rest = Eight(repeating: 1 - tap.fraction)
     let scale = Eight(repeating: settings.logitScale)
-    for index in 0..<scores.columns * lanes { out[index] = (upper[index] * rest + lower[index] * weight) * scale }
+    for index in 0..<scores.columns * lanes {
+      out[index] = (upper[index] * rest + lower[index] * weight) * scale
+    }
   }
 
   /// The blended cells left and right of pixel `x`.
@@ -124,8 +128,10 @@ package struct LabelRows {
   struct Decision: Equatable {
     var label: UInt16
     var phrase: Int32
-    /// Above the threshold: logits are linear between two cells, so the winner's lead is convex and its softmax
-    /// denominator too; both ends winning above the threshold settles everything between. Below it nothing follows.
+    /// Above the threshold: logits are linear between two cells, so the winner's lead is convex and its
+    /// softmax
+    /// denominator too; both ends winning above the threshold settles everything between. Below it nothing
+    /// follows.
     var settles: Bool
   }
 
@@ -171,7 +177,9 @@ package struct LabelRows {
     // Not a number anywhere in a pixel: the first phrase, as good as any.
     if phrase == .max { phrase = 0 }
     let label = scores.classOf[Int(phrase)]
-    guard settings.probabilityThreshold > 0 else { return Decision(label: label, phrase: phrase, settles: true) }
+    guard settings.probabilityThreshold > 0 else {
+      return Decision(label: label, phrase: phrase, settles: true)
+    }
     var sum = Eight(repeating: 0)
     for lane in 0..<lanes { sum += expOfNonPositive(pixel[lane] - top) }
     let isSure = 1 / total(sum) >= settings.probabilityThreshold
@@ -185,7 +193,8 @@ package struct LabelRows {
   /// - Shapes: `left`, `right` [lanes]: blended cells; `sum` [classLanes].
   @inline(__always)
   func addProbabilities(
-    _ left: UnsafeMutablePointer<Eight>, _ right: UnsafeMutablePointer<Eight>, _ fraction: Float, weight: Float,
+    _ left: UnsafeMutablePointer<Eight>, _ right: UnsafeMutablePointer<Eight>, _ fraction: Float,
+    weight: Float,
     _ worker: LabelWorker, to sum: UnsafeMutablePointer<Eight>
   ) {
     let pixel = worker.pixel
@@ -209,8 +218,13 @@ package struct LabelRows {
       for lane in 0..<lanes { sum[lane] += pixel[lane] * factor }
       return
     }
-    let phrases = floats(pixel)
-    let classes = floats(worker.classes)
+    reduceToClasses(floats(pixel), into: floats(worker.classes))
+    for lane in 0..<classLanes { sum[lane] += worker.classes[lane] * factor }
+  }
+
+  /// The largest value of each class's phrases.
+  @inline(__always)
+  func reduceToClasses(_ phrases: UnsafeMutablePointer<Float>, into classes: UnsafeMutablePointer<Float>) {
     for label in 0..<scores.classCount {
       var value = phrases[Int(scores.firstPhrase[label])]
       for phrase in Int(scores.firstPhrase[label]) + 1..<Int(scores.firstPhrase[label + 1]) {
@@ -218,7 +232,6 @@ package struct LabelRows {
       }
       classes[label] = value
     }
-    for lane in 0..<classLanes { sum[lane] += worker.classes[lane] * factor }
   }
 
   /// Class probabilities at one pixel of the photo.
@@ -236,12 +249,16 @@ package struct LabelRows {
   }
 }
 
-/// One worker's room: two cached grid rows, four blended rows, three pixels.
+/// One worker's room: two cached grid rows, four blended rows, and single pixels.
 struct LabelWorker {
   let blends: [UnsafeMutablePointer<Eight>]
   let pixel: UnsafeMutablePointer<Eight>
   let classes: UnsafeMutablePointer<Eight>
   let sum: UnsafeMutablePointer<Eight>
+  /// [4, 2, lanes]: numerators and steps of four walks.
+  let walks: UnsafeMutablePointer<Eight>
+  /// [2, lanes]: two neighbouring half-size cells.
+  let cells: UnsafeMutablePointer<Eight>
   /// Largest probability of each class this worker has seen.
   let top: UnsafeMutablePointer<Eight>
   private let cached: [UnsafeMutablePointer<Eight>]
@@ -259,6 +276,8 @@ struct LabelWorker {
     pixel = try arena.reserve(Eight.self, scores.lanes)
     classes = try arena.reserve(Eight.self, scores.lanes)
     sum = try arena.reserve(Eight.self, scores.lanes)
+    walks = try arena.reserve(Eight.self, 8 * scores.lanes)
+    cells = try arena.reserve(Eight.self, 2 * scores.lanes)
     top = try arena.reserve(Eight.self, scores.lanes)
     cachedRow = try arena.reserve(Int.self, 2)
     scratch = try arena.floats(scores.scratchCount)

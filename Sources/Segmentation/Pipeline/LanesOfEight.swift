@@ -2,7 +2,7 @@
 
 typealias Eight = SIMD8<Float>
 
-/// exp of eight arguments that are at most 0; below -87 the answer is about 1e-38.
+/// exp of eight arguments that are at most 0 (or little above); below -87 the answer is about 1e-38.
 ///
 /// - Units: relative error below 2e-7.
 /// - Source: Cody-Waite reduction and a degree-6 Taylor polynomial on [-ln 2 / 2, ln 2 / 2].

@@ -1,4 +1,5 @@
-// Mask logits of the regions that succeeded, cut to where they can matter, until the last pass reads them by rows.
+// Mask logits of the regions that succeeded, cut to where they can matter, until the last pass reads them by
+// rows.
 import Compute
 
 #if canImport(Glibc)
@@ -28,8 +29,10 @@ struct StoredMask {
 /// A fixed room for masks, and behind it an unlinked temporary file.
 ///
 /// - Units: logits as IEEE half (int8) or f32 (float32 precision).
-/// - Memory: `byteCount` bytes of the arena. What does not fit goes to a file in TMPDIR (or /tmp), written as it comes
-///   and mapped read-only for the last pass: reclaimable pages, none of them private. Results do not depend on
+/// - Memory: `byteCount` bytes of the arena. What does not fit goes to a file in TMPDIR (or /tmp), written
+///   as it comes
+///   and mapped read-only for the last pass: reclaimable pages, none of them private. Results do not depend
+///   on
 ///   where a mask lies.
 /// - Errors: none; a mask that cannot be stored at all is refused, and its region counts as dropped.
 final class MaskStore {
@@ -67,7 +70,8 @@ final class MaskStore {
 
   private var elementSize: Int { half == nil ? 4 : 2 }
 
-  /// Keeps the part of a map that output positions with a positive logit read: the positive cells and `margin` more.
+  /// Keeps the part of a map that output positions with a positive logit read: the positive cells and
+  /// `margin` more.
   ///
   /// - Shapes: `logits` [rows, side].
   /// Returns false if it cannot be stored.
@@ -105,7 +109,9 @@ final class MaskStore {
     }
     for y in 0..<Int(mask.height) {
       let source = logits + (Int(mask.y) + y) * side + Int(mask.x)
-      if !put(source, Int(mask.width), mask.offset + y * Int(mask.width), isSpilled: mask.isSpilled) { return false }
+      if !put(source, Int(mask.width), mask.offset + y * Int(mask.width), isSpilled: mask.isSpilled) {
+        return false
+      }
     }
     if mask.isSpilled { spilledByteCount += size * elementSize }
     masks[count] = mask
@@ -164,7 +170,8 @@ final class MaskStore {
   ///
   /// - Shapes: `scratch`, `sum` [mask width].
   func blend(
-    _ mask: StoredMask, first: Int, weights: UnsafePointer<Float>, count: Int, scratch: UnsafeMutablePointer<Float>,
+    _ mask: StoredMask, first: Int, weights: UnsafePointer<Float>, count: Int,
+    scratch: UnsafeMutablePointer<Float>,
     into sum: UnsafeMutablePointer<Float>
   ) {
     let width = Int(mask.width)

@@ -12,8 +12,10 @@ package typealias LabelConsumer = (_ row: Int, _ labels: UnsafePointer<UInt16>) 
 
 /// Evaluates rows in bands, a few rows a worker, and merges stored masks into them.
 ///
-/// - Memory: 8 rows of labels a worker; with masks also a row of owners a worker and `span + 1` floats a column.
-/// - Source: Trident's public code, `map_refinement_coarse`. A class scores the largest of its masks' sigmoids times
+/// - Memory: 8 rows of labels a worker; with masks also a row of owners a worker and `span + 1` floats a
+///   column.
+/// - Source: Trident's public code, `map_refinement_coarse`. A class scores the largest of its masks'
+///   sigmoids times
 ///   its probability where a mask is positive. Among classes the softmax denominator cancels, so only pixels
 ///   that two classes claim are compared, and only by logits.
 struct PhotoRows {
@@ -128,7 +130,8 @@ struct PhotoRows {
       }
       touched = min(touched.lowerBound, columns.lowerBound)..<max(touched.upperBound, columns.upperBound)
       store.blend(
-        mask, first: first, weights: worker.weights, count: range.upper - range.lower + 1, scratch: worker.scratch,
+        mask, first: first, weights: worker.weights, count: range.upper - range.lower + 1,
+        scratch: worker.scratch,
         into: worker.line)
       (worker.line + Int(mask.width)).update(repeating: 0, count: span)
       for x in columns {

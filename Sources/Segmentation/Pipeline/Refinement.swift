@@ -1,4 +1,5 @@
-// SAM refinement: regions of the coarse labels become prompts, SAM's masks become labels. And the way without it.
+// SAM refinement: regions of the coarse labels become prompts, SAM's masks become labels. And the way without
+// it.
 import Compute
 
 /// How refinement chooses regions and trusts masks.
@@ -41,6 +42,8 @@ package struct RefinementReport: Equatable, Sendable {
   package var spilledByteCount = 0
   /// Pixels of the photo per class.
   package var pixels: [Int] = []
+
+  package init() {}
 }
 
 /// What a refinement looks with.
@@ -59,10 +62,13 @@ package struct RefinementModel {
 
 /// From scores to label rows, with or without refinement.
 ///
-/// - Memory: everything from the arena, given back before return. On a counting arena the same reservations are
-///   made and nothing else happens. Largest phase: the mask decoder (about 10.5 MiB with two workers at grid 64).
+/// - Memory: everything from the arena, given back before return. On a counting arena the same reservations
+///   are
+///   made and nothing else happens. Largest phase: the mask decoder (about 10.5 MiB with two workers at grid
+///   64).
 /// - Errors: an arena that is too small throws.
-/// - Source: Trident's public code, `sam_refinement`. There, failed regions put their coarse probabilities back into
+/// - Source: Trident's public code, `sam_refinement`. There, failed regions put their coarse probabilities
+///   back into
 ///   the scores first and are compared with the result, so they never change a label; so it is here.
 package struct Refinement {
   package let engine: Engine
@@ -101,7 +107,8 @@ package struct Refinement {
     var report = RefinementReport()
     let pixels = try arena.reserve(Int.self, scores.classCount)
     let rows = try LabelRows(
-      arena, engine: engine, scores: scores, height: geometry.height, width: geometry.width, settings: labelSettings)
+      arena, engine: engine, scores: scores, height: geometry.height, width: geometry.width,
+      settings: labelSettings)
     var store: MaskStore?
     if let model, geometry.halfHeight > 0, geometry.halfWidth > 0 {
       store = try refine(arena, rows, model, &report)
@@ -122,7 +129,8 @@ package struct Refinement {
     let capacity = max(1, min(settings.regionLimit, possible))
     let kept = try arena.reserve(Region.self, capacity)
     let store = try MaskStore(
-      arena, engine: engine, byteCount: settings.storeByteCount, maskCapacity: capacity, side: model.shape.maskSide)
+      arena, engine: engine, byteCount: settings.storeByteCount, maskCapacity: capacity,
+      side: model.shape.maskSide)
     let regions = try findRegions(arena, rows, kept: kept, capacity: capacity, &report)
     try decodeRegions(arena, rows, model, regions, store, &report)
     if arena.isCounting { return store }
@@ -168,12 +176,16 @@ package struct Refinement {
             probabilities: probabilities + row * width)
         }
       }
-      for row in 0..<count { finder.add(row: labels + row * width, probabilities: probabilities + row * width) }
+      for row in 0..<count {
+        finder.add(row: labels + row * width, probabilities: probabilities + row * width)
+      }
       start += count
     }
     let lastClass = UInt16(rows.scores.classCount - 1)
     finder.finish { label in
-      if settings.coarseThreshold <= 0 && settings.skipsLastClassWithoutThreshold && label == lastClass { return false }
+      if settings.coarseThreshold <= 0 && settings.skipsLastClassWithoutThreshold && label == lastClass {
+        return false
+      }
       return rows.top(Int(label)) >= settings.coarseThreshold
     }
     report.dropped += finder.dropped
@@ -186,7 +198,8 @@ package struct Refinement {
   ///
   /// - Memory: released on return.
   private func decodeRegions(
-    _ arena: Arena, _ rows: LabelRows, _ model: RefinementModel, _ regions: UnsafeMutableBufferPointer<Region>,
+    _ arena: Arena, _ rows: LabelRows, _ model: RefinementModel,
+    _ regions: UnsafeMutableBufferPointer<Region>,
     _ store: MaskStore, _ report: inout RefinementReport
   ) throws(ComputeError) {
     let mark = arena.mark()
@@ -206,7 +219,8 @@ package struct Refinement {
       makePrompts(rows, some, side: side, prompts)
       while next < regions.count, let slot = some.firstIndex(of: Int(regions[next].label)) {
         decode(
-          regions[next], decoder, model.embedding, prompt: prompts + (slot - start) * side * side, logits, store,
+          regions[next], decoder, model.embedding, prompt: prompts + (slot - start) * side * side, logits,
+          store,
           &report)
         next += 1
       }
@@ -221,7 +235,8 @@ package struct Refinement {
     engine.pool.run(count: min(geometry.promptHeight, side), chunk: 4) { range, worker in
       for row in range {
         rows.promptRow(
-          row, geometry, classes: classes, coarseThreshold: settings.coarseThreshold, alpha: settings.maskAlpha,
+          row, geometry, classes: classes, coarseThreshold: settings.coarseThreshold,
+          alpha: settings.maskAlpha,
           worker: worker, out: prompts + row * side, stride: side * side)
       }
     }

@@ -20,7 +20,8 @@ package struct Region: Equatable, Sendable {
   package var best: Float
 
   package init(
-    label: UInt16, area: Int32, minX: Int32, minY: Int32, maxX: Int32, maxY: Int32, firstX: Int32, firstY: Int32,
+    label: UInt16, area: Int32, minX: Int32, minY: Int32, maxX: Int32, maxY: Int32, firstX: Int32,
+    firstY: Int32,
     bestX: Int32, bestY: Int32, best: Float
   ) {
     self.label = label
@@ -66,7 +67,8 @@ package struct Region: Equatable, Sendable {
 /// - Shapes: rows of [width] labels and probabilities, top to bottom.
 /// - Memory: about 250 bytes a column and 44 bytes a kept region; nothing that grows with rows.
 /// - Errors: none; of more than `capacity` regions the smallest are left out and counted in `dropped`.
-/// - Source: regions as skimage `measure.label(connectivity: 2)` numbers them, boxes as torchvision `masks_to_boxes`.
+/// - Source: regions as skimage `measure.label(connectivity: 2)` numbers them, boxes as torchvision
+///   `masks_to_boxes`.
 package struct RegionFinder {
   private struct Run {
     var start: Int32
@@ -109,7 +111,9 @@ package struct RegionFinder {
   }
 
   /// The regions found so far; in order once `finish` was called.
-  package var regions: UnsafeMutableBufferPointer<Region> { UnsafeMutableBufferPointer(start: kept, count: count) }
+  package var regions: UnsafeMutableBufferPointer<Region> {
+    UnsafeMutableBufferPointer(start: kept, count: count)
+  }
 
   /// Takes the next row.
   package mutating func add(row labels: UnsafePointer<UInt16>, probabilities: UnsafePointer<Float>) {
@@ -174,7 +178,8 @@ package struct RegionFinder {
     return part
   }
 
-  /// Ends the row: parts that no run of it belongs to are complete, the others are renumbered by their first run.
+  /// Ends the row: parts that no run of it belongs to are complete, the others are renumbered by their first
+  /// run.
   private mutating func settle(_ runCount: Int) {
     for part in 0..<partCount { renamed[part] = -1 }
     var nextCount = 0

@@ -100,7 +100,8 @@ package struct ScoreMap {
         let count = min(Self.tile, columns - column)
         engine.fromHalf(half + (row * columns + column) * width, count * width, scratch)
         engine.productNT(
-          scratch, width, rows: count, text, width, columns: phraseCount, depth: width, out: out + column * stride,
+          scratch, width, rows: count, text, width, columns: phraseCount, depth: width,
+          out: out + column * stride,
           stride)
         column += count
       }

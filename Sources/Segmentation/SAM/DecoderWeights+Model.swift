@@ -13,7 +13,9 @@ extension DecoderShape {
   func check() throws(SegmentationError) {
     guard width % 8 == 0, width % heads == 0, attentionWidth % heads == 0 else {
       throw SegmentationError(
-        .model("SAM's decoder: width \(width) and attention width \(attentionWidth) for \(heads) heads do not divide"))
+        .model(
+          "SAM's decoder: widths \(width) and \(attentionWidth) do not divide by \(heads) heads"
+        ))
     }
   }
 }
@@ -63,8 +65,10 @@ extension DecoderWeights {
       layers.append(
         DecoderLayerWeights(
           selfAttention: try AttentionWeights(reader, name + ".self_attn", width: width, inner: width),
-          crossToken: try AttentionWeights(reader, name + ".cross_token", width: width, inner: shape.attentionWidth),
-          crossImage: try AttentionWeights(reader, name + ".cross_image", width: width, inner: shape.attentionWidth),
+          crossToken: try AttentionWeights(
+            reader, name + ".cross_token", width: width, inner: shape.attentionWidth),
+          crossImage: try AttentionWeights(
+            reader, name + ".cross_image", width: width, inner: shape.attentionWidth),
           mlpIn: try reader.packed(name + ".mlp_in", inputs: width, outputs: shape.mlpWidth, bias: true),
           mlpOut: try reader.packed(name + ".mlp_out", inputs: shape.mlpWidth, outputs: width, bias: true),
           norms: norms))

@@ -3,7 +3,8 @@ import Compute
 
 /// One worker's room for one grid row.
 ///
-/// - Memory: at grid 64, width 256: about 0.5 MiB (int8), plus a chunk of expanded weights in float32 precision.
+/// - Memory: at grid 64, width 256: about 0.5 MiB (int8), plus a chunk of expanded weights in float32
+///   precision.
 struct DecoderWorker {
   let prompt: PromptEncoder.Scratch
   /// [grid, width]; in `upscale` [grid, 16].
@@ -35,7 +36,8 @@ struct DecoderWorker {
 }
 
 extension MaskDecoder {
-  /// One pass over the image: what the layer before left to do (or, in the first pass, embedding plus mask prompt),
+  /// One pass over the image: what the layer before left to do (or, in the first pass, embedding plus mask
+  /// prompt),
   /// then the raw attention weights and values that `look` wants, and the image's queries for its own turn.
   func sweepImage(
     _ mask: UnsafePointer<Float>, _ embedding: UnsafePointer<Float>, updatedBy previous: DecoderLayerWeights?,
@@ -73,7 +75,8 @@ extension MaskDecoder {
     for index in 0..<shape.heads {
       engine.productNT(
         tokens.query + index * head, inner, rows: shape.tokens, worker.projected + index * head, inner,
-        columns: shape.grid, depth: head, out: attention + index * shape.tokens * shape.cells + first, shape.cells)
+        columns: shape.grid, depth: head, out: attention + index * shape.tokens * shape.cells + first,
+        shape.cells)
     }
   }
 
@@ -101,7 +104,8 @@ extension MaskDecoder {
     engine.normalize(cells, width, rows: grid, layer.norms[3], out: cells, width)
   }
 
-  /// Two transposed convolutions of stride 2 (kernels do not overlap, so they are products), then the dot product
+  /// Two transposed convolutions of stride 2 (kernels do not overlap, so they are products), then the dot
+  /// product
   /// with the hypernetwork's answer.
   ///
   /// - Shapes: `hyper` [width / 8]; `logits` [4 * grid, 4 * grid].
@@ -115,13 +119,15 @@ extension MaskDecoder {
       for row in range {
         let rows = engine.prepare(image + row * grid * width, width, rows: grid, columns: width, worker.rows)
         engine.linear(weights.upscale0, rows, out: worker.coarse, width)
-        engine.normalize(worker.coarse, quarter, rows: 4 * grid, weights.upscaleNorm, out: worker.coarse, quarter)
+        engine.normalize(
+          worker.coarse, quarter, rows: 4 * grid, weights.upscaleNorm, out: worker.coarse, quarter)
         engine.activate(worker.coarse, grid * width, .gelu)
         let fine = engine.prepare(worker.coarse, quarter, rows: 4 * grid, columns: quarter, worker.fineRows)
         engine.linear(weights.upscale3, fine, activation: .gelu, out: worker.fine, 4 * eighth)
         // One product for all pixels of the row, then each goes to its place.
         engine.productNT(
-          worker.fine, eighth, rows: 16 * grid, hyper, eighth, columns: 1, depth: eighth, out: worker.shifted, 1)
+          worker.fine, eighth, rows: 16 * grid, hyper, eighth, columns: 1, depth: eighth, out: worker.shifted,
+          1)
         for cell in 0..<grid {
           for outer in 0..<4 {
             let y = 4 * row + outer / 2 * 2

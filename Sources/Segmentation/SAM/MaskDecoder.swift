@@ -1,4 +1,5 @@
-// SAM's mask decoder for one prompt at a time: tokens and image look at each other, then the image is upscaled.
+// SAM's mask decoder for one prompt at a time: tokens and image look at each other, then the image is
+// upscaled.
 import Compute
 
 #if canImport(Glibc)
@@ -29,7 +30,8 @@ package struct MaskPrompt {
 /// The mask decoder with its room for one prompt.
 ///
 /// - Shapes: embedding [grid * grid, width]; mask logits [4 * grid, 4 * grid].
-/// - Memory: at grid 64, width 256, 8 tokens: 4 MiB of image tokens, 2 MiB of queries, 2 MiB of values, 1 MiB of
+/// - Memory: at grid 64, width 256, 8 tokens: 4 MiB of image tokens, 2 MiB of queries, 2 MiB of values, 1
+///   MiB of
 ///   attention weights, and about 0.5 MiB a worker.
 /// - Source: segment-anything `mask_decoder.py` and `transformer.py`, single-mask output (mask token 0).
 package struct MaskDecoder {
@@ -71,7 +73,8 @@ package struct MaskDecoder {
 
   /// Mask logits and predicted IoU of one prompt.
   ///
-  /// - Shapes: `embedding` [cells, width]; `logits` [4 * grid, 4 * grid], rows of the first `gridRows` grid rows
+  /// - Shapes: `embedding` [cells, width]; `logits` [4 * grid, 4 * grid], rows of the first `gridRows` grid
+  ///   rows
   ///   (default all) are written.
   /// - Memory: allocates nothing of size.
   package func decode(
@@ -91,7 +94,8 @@ package struct MaskDecoder {
       selfAttention(current, isFirst: layer == 0)
       project(current.crossToken.q, addingStart: true, into: tokens.query)
       sweepImage(
-        prompt.mask, embedding, updatedBy: layer == 0 ? nil : weights.layers[layer - 1], for: current.crossToken,
+        prompt.mask, embedding, updatedBy: layer == 0 ? nil : weights.layers[layer - 1],
+        for: current.crossToken,
         query: current.crossImage.q)
       look(current.crossToken)
       engine.normalize(tokens.state, width, rows: shape.tokens, current.norms[1], out: tokens.state, width)
@@ -161,13 +165,15 @@ package struct MaskDecoder {
   }
 
   /// A float network with ReLU between its layers; the answer lies in scratch.
-  private func network(_ layers: [DenseWeights], _ input: UnsafePointer<Float>) -> UnsafeMutablePointer<Float> {
+  private func network(_ layers: [DenseWeights], _ input: UnsafePointer<Float>) -> UnsafeMutablePointer<Float>
+  {
     var source = input
     var target = tokens.hidden
     for (index, layer) in layers.enumerated() {
       target = index % 2 == 0 ? tokens.shifted : tokens.mixed
       engine.productNT(
-        source, layer.inputs, rows: 1, layer.weight, layer.inputs, columns: layer.outputs, depth: layer.inputs,
+        source, layer.inputs, rows: 1, layer.weight, layer.inputs, columns: layer.outputs,
+        depth: layer.inputs,
         bias: layer.bias, out: target, layer.outputs)
       if index < layers.count - 1 { engine.activate(target, layer.outputs, .relu) }
       source = UnsafePointer(target)
@@ -194,9 +200,11 @@ package struct MaskDecoder {
         let weights = attention + index * count * shape.cells
         let sums = rowSum + index * count
         engine.expRows(
-          weights, shape.cells, rows: count, keys: shape.cells, factor: 1 / Float(head).squareRoot(), rowSum: sums)
+          weights, shape.cells, rows: count, keys: shape.cells, factor: 1 / Float(head).squareRoot(),
+          rowSum: sums)
         engine.productNN(
-          weights, shape.cells, rows: count, imageValue + index * head, inner, columns: head, depth: shape.cells,
+          weights, shape.cells, rows: count, imageValue + index * head, inner, columns: head,
+          depth: shape.cells,
           out: tokens.mixed + index * head, inner)
         scaleRows(tokens.mixed + index * head, inner, rows: count, columns: head, by: sums)
       }
@@ -237,6 +245,7 @@ struct TokenScratch {
     scores = try arena.floats(shape.tokens * shape.tokens)
     hidden = try arena.floats(shape.tokens * shape.mlpWidth)
     rows = try RowScratch(
-      arena, engine: engine, rows: shape.tokens, depth: max(shape.width, shape.mlpWidth, shape.attentionWidth))
+      arena, engine: engine, rows: shape.tokens, depth: max(shape.width, shape.mlpWidth, shape.attentionWidth)
+    )
   }
 }

@@ -10,7 +10,8 @@ import Compute
 /// Point, box and mask prompts as tokens and image offsets.
 ///
 /// - Units: places in pixels of SAM's square.
-/// - Memory: 4 tables [grid, width / 2] f32 for the positional encoding of the image, instead of [cells, width];
+/// - Memory: 4 tables [grid, width / 2] f32 for the positional encoding of the image, instead of [cells,
+///   width];
 ///   per worker the two inner maps of one grid row.
 /// - Source: segment-anything `prompt_encoder.py`. Always a point, a box and a mask, so no padding point.
 package struct PromptEncoder {
@@ -96,7 +97,8 @@ package struct PromptEncoder {
       let line = out + token * shape.width
       let embedding = weights.points + label * shape.width
       for index in 0..<half {
-        let angle = 2 * Double.pi * (x * Double(weights.gaussian[index]) + y * Double(weights.gaussian[half + index]))
+        let angle =
+          2 * Double.pi * (x * Double(weights.gaussian[index]) + y * Double(weights.gaussian[half + index]))
         line[index] = Float(sin(angle)) + embedding[index]
         line[half + index] = Float(cos(angle)) + embedding[half + index]
       }
@@ -107,7 +109,8 @@ package struct PromptEncoder {
   ///
   /// - Shapes: `mask` [4 * grid, 4 * grid]; `embedding`, `out` [grid, width] of that row.
   func addMask(
-    _ engine: Engine, _ row: Int, mask: UnsafePointer<Float>, embedding: UnsafePointer<Float>, _ scratch: Scratch,
+    _ engine: Engine, _ row: Int, mask: UnsafePointer<Float>, embedding: UnsafePointer<Float>,
+    _ scratch: Scratch,
     out: UnsafeMutablePointer<Float>
   ) {
     let grid = shape.grid
@@ -132,12 +135,14 @@ package struct PromptEncoder {
     for cell in 0..<grid {
       for channel in 0..<first {
         for inner in 0..<4 {
-          scratch.patches[(cell * first + channel) * 4 + inner] = scratch.first[(cell * 4 + inner) * first + channel]
+          scratch.patches[(cell * first + channel) * 4 + inner] =
+            scratch.first[(cell * 4 + inner) * first + channel]
         }
       }
     }
     engine.productNT(
-      scratch.patches, 4 * first, rows: grid, weights.conv3.weight, 4 * first, columns: second, depth: 4 * first,
+      scratch.patches, 4 * first, rows: grid, weights.conv3.weight, 4 * first, columns: second,
+      depth: 4 * first,
       bias: weights.conv3.bias, out: scratch.second, second)
     engine.normalize(scratch.second, second, rows: grid, weights.norm4, out: scratch.second, second)
     engine.activate(scratch.second, grid * second, .gelu)
