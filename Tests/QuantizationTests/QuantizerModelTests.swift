@@ -90,7 +90,8 @@ import Testing
     // Heads of 24 take 32 places each.
     let spread: (Int) -> Int = { $0 / 24 * 32 + $0 % 24 }
     try dense(
-      model, "clip.blocks.1.qkv", clip, block + "attn.in_proj_weight", bias: block + "attn.in_proj_bias", row: spread)
+      model, "clip.blocks.1.qkv", clip, block + "attn.in_proj_weight", bias: block + "attn.in_proj_bias",
+      row: spread)
     try dense(
       model, "clip.blocks.1.out", clip, block + "attn.out_proj.weight", bias: block + "attn.out_proj.bias",
       column: spread)
@@ -102,7 +103,8 @@ import Testing
     let wide: (Int) -> Int = { $0 / 20 * 32 + $0 % 20 }
     let samBlock = "image_encoder.blocks.1.attn."
     try dense(model, "sam.blocks.1.qkv", sam, samBlock + "qkv.weight", bias: samBlock + "qkv.bias", row: wide)
-    try dense(model, "sam.blocks.1.out", sam, samBlock + "proj.weight", bias: samBlock + "proj.bias", column: wide)
+    try dense(
+      model, "sam.blocks.1.out", sam, samBlock + "proj.weight", bias: samBlock + "proj.bias", column: wide)
     let convolution = sam.tensors["image_encoder.neck.2.weight"]!.values
     try expect(model, "sam.neck.conv2", rows: 16, columns: 144, bias: nil) { row, column in
       convolution[(row * 16 + column % 16) * 9 + column / 16]
@@ -139,9 +141,11 @@ import Testing
 
     let counts: [(String, Int)] = [
       ("clip.heads", 3), ("clip.head_width", 24), ("clip.depth", 2), ("clip.grid", 3), ("clip.patch", 4),
-      ("clip.mlp_width", 90), ("clip.embed_dim", 20), ("text.width", 64), ("text.context", 7), ("text.vocab", 517),
+      ("clip.mlp_width", 90), ("clip.embed_dim", 20), ("text.width", 64), ("text.context", 7),
+      ("text.vocab", 517),
       ("dino.heads", 1), ("dino.grid", 3), ("dino.patch", 8), ("sam.heads", 2), ("sam.head_width", 20),
-      ("sam.window", 2), ("sam.grid", 4), ("sam.image_side", 16), ("sam.neck_width", 16), ("sam.decoder.heads", 8),
+      ("sam.window", 2), ("sam.grid", 4), ("sam.image_side", 16), ("sam.neck_width", 16),
+      ("sam.decoder.heads", 8),
       ("sam.decoder.mask_tokens", 4), ("sam.decoder.attention_width", 8), ("sam.decoder.hyper_depth", 3),
       ("source.vocab.bytes", 26),
     ]
@@ -152,8 +156,9 @@ import Testing
     #expect(try model.string("general.name") == "clip + dino + sam")
     #expect(try model.count("tokenizer.ggml.merges") == 3)
     let order = model.tensors.map { $0.name.split(separator: ".")[0] }
-    #expect(order.filter { $0 == "text" } + order.filter { $0 == "dino" } + order.filter { $0 == "clip" }
-      + order.filter { $0 == "sam" } == order)
+    #expect(
+      order.filter { $0 == "text" } + order.filter { $0 == "dino" } + order.filter { $0 == "clip" }
+        + order.filter { $0 == "sam" } == order)
   }
 
   @Test func sameInputsSameBytes() throws {
@@ -161,8 +166,9 @@ import Testing
     let second = try ToyFolder()
     _ = try first.quantize()
     _ = try second.quantize()
-    #expect(try Data(contentsOf: URL(fileURLWithPath: first.request.output))
-      == Data(contentsOf: URL(fileURLWithPath: second.request.output)))
+    #expect(
+      try Data(contentsOf: URL(fileURLWithPath: first.request.output))
+        == Data(contentsOf: URL(fileURLWithPath: second.request.output)))
   }
 
   /// Other names for the same weights make the same model; another activation makes another one.
@@ -184,8 +190,9 @@ import Testing
     }
     training.tensors["teacher.head.mlp.0.weight"] = ([2, 2], [1, 2, 3, 4])
     #expect(try identity(ToyFolder(dino: training)) == expected)
-    #expect(try identity(ToyFolder(dino: teacher.renamed { $0.replacingOccurrences(of: "teacher.", with: "") }))
-      == expected)
+    #expect(
+      try identity(ToyFolder(dino: teacher.renamed { $0.replacingOccurrences(of: "teacher.", with: "") }))
+        == expected)
     #expect(try identity(ToyFolder(sam: ToyCheckpoint.sam().renamed { "module." + $0 })) == expected)
     let exact = try ToyFolder()
     exact.request.activation = .gelu
@@ -199,7 +206,8 @@ import Testing
     #expect(report.total().storedByteCount == model.byteCount - model.header.dataStart)
     let layer = try #require(report.entries.first { $0.name == "clip.blocks.0.qkv" })
     #expect(layer.kind == "int8" && layer.tally.elementCount == 3 * 72 * 72)
-    // Uniform values: the step is 1/127 of the range's half, its error a twelfth of its square. 20 log10(254) dB.
+    // Uniform values: the step is 1/127 of the range's half, its error a twelfth of its square. 20 log10(254)
+    // dB.
     #expect(abs(try #require(layer.signalToNoise) - 48.1) < 0.5)
     let exact = try #require(report.entries.first { $0.name == "clip.norm_pre.weight" })
     #expect(exact.signalToNoise == nil && exact.tally.maxError == 0)

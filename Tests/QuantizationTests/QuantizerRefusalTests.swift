@@ -1,4 +1,5 @@
-// What is refused, and how: missing and wrong tensors, other architectures, unknown activations, broken values.
+// What is refused, and how: missing and wrong tensors, other architectures, unknown activations, broken
+// values.
 import Container
 import Foundation
 import Testing
@@ -30,7 +31,8 @@ import Testing
 
   @Test func everyMissingTensorIsNamed() throws {
     let toys: [(ToyCheckpoint, (ToyCheckpoint) throws -> ToyFolder)] = [
-      (.clip(), { try ToyFolder(clip: $0) }), (.dino(), { try ToyFolder(dino: $0) }), (.sam(), { try ToyFolder(sam: $0) }),
+      (.clip(), { try ToyFolder(clip: $0) }), (.dino(), { try ToyFolder(dino: $0) }),
+      (.sam(), { try ToyFolder(sam: $0) }),
     ]
     for (toy, make) in toys {
       for name in toy.tensors.keys.sorted() where name != "logit_scale" {
@@ -104,7 +106,8 @@ import Testing
     folder.request.activation = nil
     expect(folder, says: "--activation quickgelu", "MetaCLIP", "LAION")
     // open_clip's configuration beside the file settles it, and contradicting it is an error.
-    let config = #"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"width": 72, "layers": 2, "head_width": 24}}}"#
+    let config =
+      #"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"width": 72, "layers": 2, "head_width": 24}}}"#
     try folder.write("open_clip_config.json", config)
     folder.request.clipHeadWidth = nil
     #expect(failure(folder) == nil)
@@ -128,7 +131,8 @@ import Testing
       let folder = try ToyFolder(clip: ToyCheckpoint.clip().huggingFace())
       folder.request.activation = nil
       folder.request.clipHeadWidth = nil
-      let vision = #""vision_config": {"hidden_size": 72, "hidden_act": "\#(act)", "num_attention_heads": \#(heads)}"#
+      let vision =
+        #""vision_config": {"hidden_size": 72, "hidden_act": "\#(act)", "num_attention_heads": \#(heads)}"#
       let text = #""text_config": {"hidden_size": 64, "num_attention_heads": 2}"#
       try folder.write("config.json", "{\(vision), \(text)}")
       return folder

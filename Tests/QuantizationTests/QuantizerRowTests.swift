@@ -10,7 +10,9 @@ import Testing
     let padded = values + [Float](repeating: 0, count: count - values.count)
     var integers = [Int8](repeating: 99, count: count)
     var tally = ErrorTally()
-    guard let row = RowQuantizer.quantize(padded, count: count, into: &integers, tally: &tally) else { return nil }
+    guard let row = RowQuantizer.quantize(padded, count: count, into: &integers, tally: &tally) else {
+      return nil
+    }
     #expect(integers[values.count...].allSatisfy { $0 == 0 })
     tally.elementCount = values.count
     return (row, Array(integers.prefix(values.count)), tally)
@@ -98,7 +100,9 @@ import Testing
     #expect(RowQuantizer.half(0x1.8p-24) == 2)
     #expect(RowQuantizer.half(-0x1p-14 * 1.0003) == 0x8400)
     #expect(RowQuantizer.half(65519.996) == 0x7bff)
-    for bad in [Float(65520), -65520, 1e30, .infinity, .nan] { #expect(RowQuantizer.half(bad) == nil, "\(bad)") }
+    for bad in [Float(65520), -65520, 1e30, .infinity, .nan] {
+      #expect(RowQuantizer.half(bad) == nil, "\(bad)")
+    }
   }
 }
 

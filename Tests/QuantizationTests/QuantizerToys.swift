@@ -44,7 +44,8 @@ struct ToyCheckpoint {
       let start = body.count
       tensor.values.withUnsafeBytes { body.append(contentsOf: $0) }
       let shape = tensor.shape.map { String($0) }.joined(separator: ",")
-      header.append("\"\(name)\":{\"dtype\":\"F32\",\"shape\":[\(shape)],\"data_offsets\":[\(start),\(body.count)]}")
+      header.append(
+        "\"\(name)\":{\"dtype\":\"F32\",\"shape\":[\(shape)],\"data_offsets\":[\(start),\(body.count)]}")
     }
     var text = Data("{\(header.joined(separator: ","))}".utf8)
     while text.count % 8 != 0 { text.append(0x20) }
@@ -167,7 +168,9 @@ extension ToyCheckpoint {
     norm(decoder + "output_upscaling.1", 4)
     add(decoder + "output_upscaling.3.weight", 4, 2, 2, 2)
     add(decoder + "output_upscaling.3.bias", 2)
-    for (name, output) in (0..<4).map({ ("output_hypernetworks_mlps.\($0)", 2) }) + [("iou_prediction_head", 4)] {
+    for (name, output) in (0..<4).map({ ("output_hypernetworks_mlps.\($0)", 2) }) + [
+      ("iou_prediction_head", 4)
+    ] {
       linear(decoder + name + ".layers.0", 12, 16)
       linear(decoder + name + ".layers.1", 12, 12)
       linear(decoder + name + ".layers.2", output, 12)
@@ -187,8 +190,10 @@ extension ToyCheckpoint {
     ]
     let stems = [
       ("visual.ln_pre", "vision_model.pre_layrnorm"), ("visual.ln_post", "vision_model.post_layernorm"),
-      ("ln_final", "text_model.final_layer_norm"), ("visual.transformer.resblocks", "vision_model.encoder.layers"),
-      ("transformer.resblocks", "text_model.encoder.layers"), (".ln_1", ".layer_norm1"), (".ln_2", ".layer_norm2"),
+      ("ln_final", "text_model.final_layer_norm"),
+      ("visual.transformer.resblocks", "vision_model.encoder.layers"),
+      ("transformer.resblocks", "text_model.encoder.layers"), (".ln_1", ".layer_norm1"),
+      (".ln_2", ".layer_norm2"),
       (".attn.out_proj", ".self_attn.out_proj"), (".mlp.c_fc", ".mlp.fc1"), (".mlp.c_proj", ".mlp.fc2"),
     ]
     for (name, tensor) in tensors {
