@@ -22,10 +22,11 @@ typedef enum ck_path {
   CK_PATH_COUNT
 } ck_path;
 
-// Applied to a float result before it is stored.
+// Applied to a float result before it is stored. All paths run the same operations in the same order: results
+// agree bit for bit. In every function `out` must not overlap an input unless it says so.
 typedef enum ck_activation {
   CK_ACTIVATION_NONE = 0,
-  CK_ACTIVATION_GELU,       // exact: x * Phi(x); erf to within 1e-6 absolute
+  CK_ACTIVATION_GELU,       // exact: x * Phi(x); erf to within 1e-6 absolute (Phi to 5e-7)
   CK_ACTIVATION_QUICKGELU,  // x * sigmoid(1.702 x)
   CK_ACTIVATION_RELU
 } ck_activation;
@@ -64,7 +65,7 @@ typedef struct ck_table {
 
   // Symmetric per-row INT8: scale = max|x| / 127 (1 for an all-zero row), q = round-half-even(x * (127/max|x|)) where
   // the reciprocal factor is computed once a row as 127.0f / max. Columns cols ..< q_stride are zero filled.
-  // Bit-identical on all paths. Non-finite input is treated as 0.
+  // Bit-identical on all paths. Non-finite input is treated as 0; a row whose max|x| is below 2^-100 counts as all zero.
   void (*quantize_rows)(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *q, size_t q_stride,
                         float *scale);
 
@@ -103,7 +104,7 @@ typedef struct ck_table {
   void (*quantize_blocks)(const float *p, size_t stride, size_t rows, size_t keys, size_t block, int8_t *q,
                           size_t q_stride, float *scale, size_t block_count, float *row_sum);
 
-  // Block-scaled INT8 product: out[r][c] (+)= sum over blocks b of a_scale[r*block_count+b] * w_scale[c] * (integer product over
+  // Block-scaled INT8 product: out[r][c] = (overwritten) sum over blocks b of a_scale[r*block_count+b] * w_scale[c] * (integer product over
   // block b), added in block order, then times row_factor[r] (NULL: 1). a as quantize_blocks; rhs packs columns, depth = padded keys.
   // Writes channels 0 ..< channel_end.
   void (*gemm_s8_blocks)(const int8_t *a, size_t a_stride, const float *a_scale, size_t block, size_t block_count,

@@ -1,0 +1,148 @@
+// Descriptors: opening, positioned reads, complete writes, and the table of temporary files.
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int cr_write_all(int fd, const void *bytes, size_t count) {
+  const char *next = bytes;
+  while (count > 0) {
+    ssize_t written = write(fd, next, count);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    if (written == 0) return EIO;
+    next += written;
+    count -= (size_t)written;
+  }
+  return 0;
+}
+
+int64_t cr_read_at(int fd, void *bytes, size_t count, int64_t offset) {
+  char *next = bytes;
+  size_t done = 0;
+  while (done < count) {
+    ssize_t got = pread(fd, next + done, count - done, (off_t)(offset + (int64_t)done));
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      return -(int64_t)errno;
+    }
+    if (got == 0) break;
+    done += (size_t)got;
+  }
+  return (int64_t)done;
+}
+
+int cr_open_for_reading(const char *path, uint32_t *mode, int64_t *byte_count) {
+  int fd;
+  do fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  while (fd < 0 && errno == EINTR);
+  if (fd < 0) return -errno;
+  struct stat status;
+  if (fstat(fd, &status) != 0) {
+    int code = errno;
+    close(fd);
+    return -code;
+  }
+  *mode = (uint32_t)status.st_mode;
+  *byte_count = (int64_t)status.st_size;
+  return fd;
+}
+
+int cr_create_new(const char *path) {
+  int fd;
+  do fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+  while (fd < 0 && errno == EINTR);
+  return fd < 0 ? -errno : fd;
+}
+
+int cr_status(const char *path, uint32_t *mode, int *is_link) {
+  struct stat status;
+  *is_link = 0;
+  if (lstat(path, &status) != 0) return errno;
+  if (S_ISLNK(status.st_mode)) {
+    *is_link = 1;
+    if (stat(path, &status) != 0) return errno;
+  }
+  *mode = (uint32_t)status.st_mode;
+  return 0;
+}
+
+int cr_set_permissions(int fd, uint32_t mode) {
+  return fchmod(fd, (mode_t)(mode & 0777)) == 0 ? 0 : errno;
+}
+
+void cr_sync_directory(const char *directory) {
+  int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  (void)fsync(fd);
+  close(fd);
+}
+
+// A slot owns its string until someone exchanges it out; whoever gets the pointer decides about it, once.
+#define CR_SLOTS 64
+static _Atomic(char *) cr_slots[CR_SLOTS];
+
+int cr_temporary_add(const char *path) {
+  char *copy = strdup(path);
+  if (!copy) return -1;
+  for (int slot = 0; slot < CR_SLOTS; slot++) {
+    char *expected = NULL;
+    if (atomic_compare_exchange_strong(&cr_slots[slot], &expected, copy)) return slot;
+  }
+  free(copy);
+  return -1;
+}
+
+void cr_temporary_remove(int ticket) {
+  if (ticket < 0 || ticket >= CR_SLOTS) return;
+  free(atomic_exchange(&cr_slots[ticket], NULL));
+}
+
+int cr_temporary_unlink_all(void) {
+  int removed = 0;
+  int saved = errno;
+  for (int slot = 0; slot < CR_SLOTS; slot++) {
+    // The string is not freed here: free() is not async-signal-safe, and the process is about to end.
+    char *path = atomic_exchange(&cr_slots[slot], NULL);
+    if (path && unlink(path) == 0) removed++;
+  }
+  errno = saved;
+  return removed;
+}
+
+uint64_t cr_next_number(void) {
+  static _Atomic uint64_t next;
+  return atomic_fetch_add(&next, 1);
+}
+
+size_t cr_input_read(cr_input *input, void *bytes, size_t count) {
+  int64_t got = cr_read_at(input->fd, bytes, count, input->next);
+  if (got < 0) {
+    input->problem = CR_IO;
+    input->system_error = (int32_t)-got;
+    return 0;
+  }
+  if (got == 0) {
+    input->problem = CR_TRUNCATED;
+    return 0;
+  }
+  input->next += got;
+  return (size_t)got;
+}
+
+void cr_fail(cr_failure *failure, int code, int system_error, int64_t offset, const char *message) {
+  failure->code = code;
+  failure->system_error = system_error;
+  failure->offset = offset;
+  size_t length = strnlen(message, sizeof failure->message - 1);
+  memcpy(failure->message, message, length);
+  failure->message[length] = 0;
+}

@@ -1,0 +1,220 @@
+// PNG in: libpng with its own limited heap, rows delivered as 8-bit RGB over white.
+#include "internal.h"
+
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <png.h>
+
+// Rows are at most 100,000 pixels of 8 bytes; libpng holds two, zlib about 45 KiB.
+#define CR_PNG_HEAP (16u << 20)
+#define CR_PNG_SIDE 100000u
+
+struct cr_png {
+  png_structp codec;
+  png_infop header;
+  jmp_buf escape;
+  cr_input input;
+  cr_failure failure;
+  cr_png_info info;
+  size_t heap;      // bytes libpng holds at the moment
+  int channels;     // after the transformations: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA
+  int passes;
+  size_t row_bytes;
+  uint32_t next_row;
+  uint8_t *row;     // one row before it becomes RGB
+  uint8_t *whole;   // interlaced only
+};
+
+static void leave(png_structp codec, png_const_charp message) {
+  cr_png *png = png_get_error_ptr(codec);
+  int code = png->input.problem ? png->input.problem : CR_CORRUPT;
+  if (png->failure.code == CR_NO_MEMORY) code = CR_NO_MEMORY;
+  cr_fail(&png->failure, code, png->input.system_error, png->input.next, message);
+  longjmp(png->escape, 1);
+}
+
+static void stay_silent(png_structp codec, png_const_charp message) {
+  (void)codec;
+  (void)message;
+}
+
+// Each block carries its size in front, so that the heap count can go down again.
+typedef union cr_block {
+  size_t size;
+  max_align_t alignment;
+} cr_block;
+
+static png_voidp heap_take(png_structp codec, png_alloc_size_t size) {
+  cr_png *png = png_get_mem_ptr(codec);
+  if (size > CR_PNG_HEAP || png->heap + size > CR_PNG_HEAP) {
+    png->failure.code = CR_NO_MEMORY;
+    return NULL;
+  }
+  cr_block *block = malloc(sizeof *block + size);
+  if (!block) {
+    png->failure.code = CR_NO_MEMORY;
+    return NULL;
+  }
+  block->size = size;
+  png->heap += size;
+  return block + 1;
+}
+
+static void heap_give(png_structp codec, png_voidp bytes) {
+  if (!bytes) return;
+  cr_png *png = png_get_mem_ptr(codec);
+  cr_block *block = (cr_block *)bytes - 1;
+  png->heap -= block->size;
+  free(block);
+}
+
+static void read_bytes(png_structp codec, png_bytep bytes, size_t count) {
+  cr_png *png = png_get_io_ptr(codec);
+  while (count > 0) {
+    size_t got = cr_input_read(&png->input, bytes, count);
+    if (got == 0) png_error(codec, "the file ends early");
+    bytes += got;
+    count -= got;
+  }
+}
+
+// Everything becomes 8 bits a sample: palettes and transparency are expanded, 16 bits lose their low byte.
+static void choose_transformations(cr_png *png) {
+  png_structp codec = png->codec;
+  int colour = png_get_color_type(codec, png->header);
+  int depth = png_get_bit_depth(codec, png->header);
+  if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(codec);
+  if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(codec);
+  if (png_get_valid(codec, png->header, PNG_INFO_tRNS)) png_set_tRNS_to_alpha(codec);
+  if (depth == 16) png_set_strip_16(codec);
+  png->passes = png_set_interlace_handling(codec);
+  png_read_update_info(codec, png->header);
+  png->channels = png_get_channels(codec, png->header);
+  png->row_bytes = png_get_rowbytes(codec, png->header);
+}
+
+static void set_limits(cr_png *png, int ignore_checksums) {
+  png_structp codec = png->codec;
+  png_set_user_limits(codec, CR_PNG_SIDE, CR_PNG_SIDE);
+  // Text, profiles and every other chunk that does not change pixels are skipped without being stored.
+  png_set_keep_unknown_chunks(codec, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
+  png_set_chunk_cache_max(codec, 64);
+  if (!ignore_checksums) return;
+  png_set_crc_action(codec, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+  png_set_option(codec, PNG_IGNORE_ADLER32, PNG_OPTION_ON);
+}
+
+cr_png *cr_png_open(int fd, int ignore_checksums, cr_png_info *info, cr_failure *failure) {
+  cr_png *png = calloc(1, sizeof *png);
+  if (!png) {
+    cr_fail(failure, CR_NO_MEMORY, 0, 0, "no memory for the decoder");
+    return NULL;
+  }
+  png->input.fd = fd;
+  if (setjmp(png->escape)) {
+    *failure = png->failure;
+    cr_png_close(png);
+    return NULL;
+  }
+  png->codec = png_create_read_struct_2(
+    PNG_LIBPNG_VER_STRING, png, leave, stay_silent, png, heap_take, heap_give);
+  if (png->codec) png->header = png_create_info_struct(png->codec);
+  if (!png->header) {
+    cr_fail(failure, CR_NO_MEMORY, 0, 0, "libpng would not start");
+    cr_png_close(png);
+    return NULL;
+  }
+  set_limits(png, ignore_checksums);
+  png_set_read_fn(png->codec, png, read_bytes);
+  png_read_info(png->codec, png->header);
+  choose_transformations(png);
+  png->info.width = png_get_image_width(png->codec, png->header);
+  png->info.height = png_get_image_height(png->codec, png->header);
+  png->info.needs_whole_image = png->passes > 1;
+  if (png->info.needs_whole_image) {
+    png->info.whole_bytes = (uint64_t)png->row_bytes * png->info.height;
+  }
+  png->info.working_bytes = 96 * 1024 + (uint64_t)png->info.width * 8 * 3;
+  *info = png->info;
+  return png;
+}
+
+int cr_png_start(cr_png *png, cr_failure *failure) {
+  if (setjmp(png->escape)) {
+    *failure = png->failure;
+    return failure->code;
+  }
+  size_t bytes = png->info.needs_whole_image ? (size_t)png->info.whole_bytes : png->row_bytes;
+  uint8_t *memory = calloc(bytes ? bytes : 1, 1);
+  if (!memory) {
+    cr_fail(failure, CR_NO_MEMORY, 0, png->input.next, "no memory for the picture");
+    return CR_NO_MEMORY;
+  }
+  if (!png->info.needs_whole_image) {
+    png->row = memory;
+    return CR_OK;
+  }
+  png->whole = memory;
+  for (int pass = 0; pass < png->passes; pass++) {
+    for (uint32_t y = 0; y < png->info.height; y++) {
+      png_read_row(png->codec, memory + (size_t)y * png->row_bytes, NULL);
+    }
+  }
+  return CR_OK;
+}
+
+static uint8_t over_white(uint32_t sample, uint32_t alpha) {
+  return (uint8_t)((sample * alpha + 255u * (255u - alpha) + 127u) / 255u);
+}
+
+static void rows_to_rgb(const cr_png *png, const uint8_t *from, uint8_t *row) {
+  size_t width = png->info.width;
+  switch (png->channels) {
+    case 1:
+      for (size_t x = 0; x < width; x++) memset(row + 3 * x, from[x], 3);
+      break;
+    case 2:
+      for (size_t x = 0; x < width; x++) memset(row + 3 * x, over_white(from[2 * x], from[2 * x + 1]), 3);
+      break;
+    case 3: memcpy(row, from, 3 * width); break;
+    default:
+      for (size_t x = 0; x < width; x++) {
+        for (int c = 0; c < 3; c++) row[3 * x + c] = over_white(from[4 * x + c], from[4 * x + 3]);
+      }
+  }
+}
+
+int cr_png_row(cr_png *png, uint8_t *row, cr_failure *failure) {
+  if (setjmp(png->escape)) {
+    *failure = png->failure;
+    return failure->code;
+  }
+  const uint8_t *from = png->row;
+  if (png->whole) {
+    from = png->whole + (size_t)png->next_row * png->row_bytes;
+  } else {
+    png_read_row(png->codec, png->row, NULL);
+  }
+  png->next_row++;
+  rows_to_rgb(png, from, row);
+  return CR_OK;
+}
+
+int cr_png_finish(cr_png *png, cr_failure *failure) {
+  if (setjmp(png->escape)) {
+    *failure = png->failure;
+    return failure->code;
+  }
+  png_read_end(png->codec, NULL);
+  return CR_OK;
+}
+
+void cr_png_close(cr_png *png) {
+  if (!png) return;
+  if (png->codec) png_destroy_read_struct(&png->codec, &png->header, NULL);
+  free(png->row);
+  free(png->whole);
+  free(png);
+}

@@ -1,0 +1,196 @@
+// Opens a photo of any supported format and hands out its rows.
+
+import CRaster
+
+/// A photo, decoded from top to bottom, one RGB row at a time.
+///
+/// - Shapes: a row is [storedWidth * 3], red first.
+/// - Units: 8 bits a sample, as stored: gamma and colour profiles are ignored. 16-bit samples lose their low
+///   byte, transparency is composited on white, and CMYK is taken as inverted.
+/// - Memory: `workingByteCount`, plus `wholeImageByteCount` where `needsWholeImage`.
+/// - Errors: a file that is cut short or damaged is refused, never painted grey; see `RasterError.Reason`.
+/// - Source: agrees with OpenCV `imread` (same libjpeg and libpng), which drops transparency instead.
+package final class PhotoDecoder {
+  /// What the first bytes of the file say it is.
+  package enum Format: String, Equatable, Sendable { case jpeg, png, portableMap }
+
+  /// The longest side that is accepted, in pixels.
+  package static let sideLimit = 100_000
+  /// The largest picture that is accepted, in pixels.
+  package static let pixelLimit = 1 << 31
+
+  /// The file, as named by the caller.
+  package let path: String
+  /// The format of the file, judged by content.
+  package let format: Format
+  /// Pixels in a row of the file.
+  package let storedWidth: Int
+  /// Rows in the file.
+  package let storedHeight: Int
+  /// Which way up the photo is meant to be seen; upright where the file does not say or says nonsense.
+  package let orientation: Orientation
+  /// Whether decoding holds the whole picture: progressive or multi-scan JPEG, interlaced PNG.
+  package let needsWholeImage: Bool
+  /// Bytes for the whole picture where it is needed, else 0.
+  package let wholeImageByteCount: Int
+  /// Upper bound of everything else that decoding allocates, in bytes.
+  package let workingByteCount: Int
+  /// The stored row that comes next, 0 to `storedHeight`.
+  package private(set) var nextRow = 0
+
+  /// Columns as seen, after orientation.
+  package var width: Int { orientation.size(width: storedWidth, height: storedHeight).width }
+  /// Rows as seen, after orientation.
+  package var height: Int { orientation.size(width: storedWidth, height: storedHeight).height }
+
+  private enum Backend {
+    case jpeg(OpaquePointer)
+    case png(OpaquePointer)
+    case portableMap(PortableMapReader)
+  }
+
+  private let file: InputFile
+  private let backend: Backend
+  private var hasBegun = false
+
+  /// Opens the photo at `path` and reads its headers; no pixel is decoded yet.
+  ///
+  /// - Memory: about 64 KiB.
+  /// - Errors: no such file, not a regular file, empty, unknown format, bad header, size outside the limits.
+  package convenience init(path: String) throws(RasterError) {
+    try self.init(path: path, ignoringChecksums: false)
+  }
+
+  /// As `init(path:)`; `ignoringChecksums` lets damaged PNG data through to the deeper code, for fuzzing only.
+  package init(path: String, ignoringChecksums: Bool) throws(RasterError) {
+    let file = try InputFile(path: path)
+    let opened = try Self.open(file, ignoringChecksums: ignoringChecksums)
+    self.path = path
+    self.file = file
+    backend = opened.backend
+    format = opened.format
+    storedWidth = opened.width
+    storedHeight = opened.height
+    needsWholeImage = opened.wholeBytes > 0
+    wholeImageByteCount = opened.wholeBytes
+    workingByteCount = opened.workingBytes
+    switch opened.format {
+    case .jpeg: orientation = ExifScanner(file: file).jpegOrientation()
+    case .png: orientation = ExifScanner(file: file).pngOrientation()
+    case .portableMap: orientation = .upright
+    }
+    let sides = 1...Self.sideLimit
+    guard sides.contains(storedWidth), sides.contains(storedHeight),
+      storedWidth * storedHeight <= Self.pixelLimit
+    else { throw RasterError(.badSize(width: storedWidth, height: storedHeight), path: path) }
+  }
+
+  deinit {
+    switch backend {
+    case .jpeg(let decoder): cr_jpeg_close(decoder)
+    case .png(let decoder): cr_png_close(decoder)
+    case .portableMap: break
+    }
+  }
+
+  private struct Opened {
+    var backend: Backend
+    var format: Format
+    var width: Int
+    var height: Int
+    var wholeBytes: Int
+    var workingBytes: Int
+  }
+
+  private static func open(_ file: InputFile, ignoringChecksums: Bool) throws(RasterError) -> Opened {
+    let magic = file.bytes(at: 0, count: 8)
+    var failure = cr_failure()
+    if magic.starts(with: [0xFF, 0xD8]) {
+      var info = cr_jpeg_info()
+      guard let decoder = cr_jpeg_open(file.descriptor, &info, &failure) else {
+        throw RasterError(failure, path: file.path)
+      }
+      return Opened(
+        backend: .jpeg(decoder), format: .jpeg, width: Int(info.width), height: Int(info.height),
+        wholeBytes: Int(info.whole_bytes), workingBytes: Int(info.working_bytes))
+    }
+    if magic == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] {
+      var info = cr_png_info()
+      let ignore: Int32 = ignoringChecksums ? 1 : 0
+      guard let decoder = cr_png_open(file.descriptor, ignore, &info, &failure) else {
+        throw RasterError(failure, path: file.path)
+      }
+      return Opened(
+        backend: .png(decoder), format: .png, width: Int(info.width), height: Int(info.height),
+        wholeBytes: Int(info.whole_bytes), workingBytes: Int(info.working_bytes))
+    }
+    if magic.count > 2, magic[0] == 0x50, [0x32, 0x33, 0x35, 0x36].contains(magic[1]) {
+      let reader = try PortableMapReader(file: file)
+      return Opened(
+        backend: .portableMap(reader), format: .portableMap, width: reader.width, height: reader.height,
+        wholeBytes: 0, workingBytes: 40 * 1024)
+    }
+    let isStub = [[0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A], [0xFF, 0xD8]].contains {
+      $0.starts(with: magic)
+    }
+    throw RasterError(isStub ? .truncated("signature") : .unknownFormat, path: file.path, offset: 0)
+  }
+
+  /// Allocates what decoding needs; a progressive or interlaced file is read as a whole here.
+  ///
+  /// - Memory: `workingByteCount`, and `wholeImageByteCount` if `allowWholeImage`.
+  /// - Errors: `wholeImageRefused` if it needs the whole picture and may not have it; a damaged file.
+  package func beginDecoding(allowWholeImage: Bool) throws(RasterError) {
+    if let spent { throw spent }
+    guard !hasBegun else { return }
+    guard allowWholeImage || !needsWholeImage else {
+      throw RasterError(.wholeImageRefused(byteCount: wholeImageByteCount), path: path)
+    }
+    var failure = cr_failure()
+    switch backend {
+    case .jpeg(let decoder): try check(cr_jpeg_start(decoder, &failure), failure)
+    case .png(let decoder): try check(cr_png_start(decoder, &failure), failure)
+    case .portableMap: break
+    }
+    hasBegun = true
+  }
+
+  /// Decodes the next stored row. Begins decoding without the whole picture if nobody has begun it.
+  ///
+  /// - Shapes: `row` [storedWidth * 3].
+  /// - Memory: allocates nothing.
+  /// - Errors: damage up to this row; with the last row also a missing end of file. After an error the decoder
+  ///   is spent: every later call repeats the error.
+  package func readRow(into row: UnsafeMutablePointer<UInt8>) throws(RasterError) {
+    precondition(nextRow < storedHeight, "all \(storedHeight) rows have been read")
+    try beginDecoding(allowWholeImage: false)
+    var failure = cr_failure()
+    let isLast = nextRow + 1 == storedHeight
+    switch backend {
+    case .jpeg(let decoder):
+      try check(cr_jpeg_row(decoder, row, &failure), failure)
+      if isLast { try check(cr_jpeg_finish(decoder, &failure), failure) }
+    case .png(let decoder):
+      try check(cr_png_row(decoder, row, &failure), failure)
+      if isLast { try check(cr_png_finish(decoder, &failure), failure) }
+    case .portableMap(let reader):
+      do throws(RasterError) {
+        try reader.readRow(into: row)
+      } catch {
+        spent = error
+        throw error
+      }
+    }
+    nextRow += 1
+  }
+
+  /// The error that ended decoding, if one has.
+  private var spent: RasterError?
+
+  private func check(_ code: Int32, _ failure: cr_failure) throws(RasterError) {
+    guard code != CR_OK else { return }
+    let error = RasterError(failure, path: path, row: nextRow)
+    spent = error
+    throw error
+  }
+}

@@ -1,0 +1,122 @@
+// PGM and PPM in, text and binary, through a small buffer.
+
+/// Reads a portable grey or pixel map row by row.
+///
+/// - Units: samples are scaled to 0...255, rounded to nearest; at a maximum of 65535 the low byte is dropped.
+/// - Memory: 16 KiB of input, one sample row less than `workingByteCount`.
+/// - Errors: header out of form, samples above the maximum, early end.
+/// - Source: the Netpbm manual pages pgm(5) and ppm(5).
+final class PortableMapReader {
+  let file: InputFile
+  let width: Int
+  let height: Int
+  private let isColour: Bool
+  private let isText: Bool
+  private let maximum: Int
+  private var buffer: ByteReader
+  private var row = 0
+
+  /// Buffered bytes of a file, one at a time.
+  private struct ByteReader {
+    let file: InputFile
+    var held: [UInt8] = []
+    var used = 0
+    var offset = 0
+
+    init(file: InputFile) { self.file = file }
+
+    var position: Int { offset - held.count + used }
+
+    mutating func next() -> UInt8? {
+      if used == held.count {
+        held = file.bytes(at: offset, count: 16384)
+        offset += held.count
+        used = 0
+        if held.isEmpty { return nil }
+      }
+      used += 1
+      return held[used - 1]
+    }
+
+    /// Skips blanks and comments and reads a decimal number below 2^24; nil if there is none.
+    mutating func number() -> Int? {
+      var byte = next()
+      while let seen = byte, seen == 0x23 || Self.isBlank(seen) {
+        if seen == 0x23 {
+          while let inside = next(), inside != 0x0A, inside != 0x0D {}
+        }
+        byte = next()
+      }
+      guard var digit = byte, (0x30...0x39).contains(digit) else { return nil }
+      var value = 0
+      while true {
+        value = value * 10 + Int(digit - 0x30)
+        guard value < 1 << 24, let after = next() else { return value < 1 << 24 ? value : nil }
+        if Self.isBlank(after) { return value }
+        guard (0x30...0x39).contains(after) else { return nil }
+        digit = after
+      }
+    }
+
+    static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
+  }
+
+  init(file: InputFile) throws(RasterError) {
+    self.file = file
+    buffer = ByteReader(file: file)
+    _ = buffer.next()
+    let kind = Int(buffer.next() ?? 0) - 0x30
+    isText = kind <= 3
+    isColour = kind == 3 || kind == 6
+    guard let width = buffer.number(), let height = buffer.number(), let maximum = buffer.number() else {
+      throw RasterError(.corrupt("header is not three numbers"), path: file.path, offset: buffer.position)
+    }
+    guard (1...65535).contains(maximum) else {
+      throw RasterError(.corrupt("maximum is \(maximum), not 1 to 65535"), path: file.path)
+    }
+    self.width = width
+    self.height = height
+    self.maximum = maximum
+  }
+
+  /// Writes the next row as RGB.
+  func readRow(into target: UnsafeMutablePointer<UInt8>) throws(RasterError) {
+    let samples = isColour ? 3 : 1
+    for x in 0..<width {
+      for c in 0..<samples { target[3 * x + c] = try sample() }
+      if !isColour {
+        target[3 * x + 1] = target[3 * x]
+        target[3 * x + 2] = target[3 * x]
+      }
+    }
+    row += 1
+  }
+
+  private func sample() throws(RasterError) -> UInt8 {
+    var value = 0
+    if isText {
+      guard let number = buffer.number() else { throw missing() }
+      value = number
+    } else {
+      guard let high = buffer.next() else { throw missing() }
+      value = Int(high)
+      if maximum > 255 {
+        guard let low = buffer.next() else { throw missing() }
+        value = value << 8 | Int(low)
+      }
+    }
+    if maximum == 255, value <= 255 { return UInt8(value) }
+    guard value <= maximum else {
+      throw RasterError(
+        .corrupt("sample \(value) above \(maximum)"), path: file.path, offset: buffer.position, row: row)
+    }
+    if maximum == 65535 { return UInt8(value >> 8) }
+    return UInt8((value * 255 * 2 + maximum) / (2 * maximum))
+  }
+
+  private func missing() -> RasterError {
+    let ended = buffer.position >= file.byteCount
+    let reason: RasterError.Reason = ended ? .truncated("samples missing") : .corrupt("not a number")
+    return RasterError(reason, path: file.path, offset: buffer.position, row: row)
+  }
+}

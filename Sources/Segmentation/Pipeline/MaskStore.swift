@@ -1,0 +1,186 @@
+// Mask logits of the regions that succeeded, cut to where they can matter, until the last pass reads them by rows.
+import Compute
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// One stored mask.
+///
+/// - Units: cells of the logit map [4 * grid, 4 * grid].
+struct StoredMask {
+  var label: UInt16
+  /// Whether it lies in the spill file.
+  var isSpilled: Bool
+  var x: Int32
+  var y: Int32
+  var width: Int32
+  var height: Int32
+  /// First element, of memory or file.
+  var offset: Int
+  /// Photo columns whose logits need nothing outside the mask.
+  var firstColumn: Int32 = 0
+  var endColumn: Int32 = 0
+}
+
+/// A fixed room for masks, and behind it an unlinked temporary file.
+///
+/// - Units: logits as IEEE half (int8) or f32 (float32 precision).
+/// - Memory: `byteCount` bytes of the arena. What does not fit goes to a file in TMPDIR (or /tmp), written as it comes
+///   and mapped read-only for the last pass: reclaimable pages, none of them private. Results do not depend on
+///   where a mask lies.
+/// - Errors: none; a mask that cannot be stored at all is refused, and its region counts as dropped.
+final class MaskStore {
+  let masks: UnsafeMutablePointer<StoredMask>
+  private(set) var count = 0
+  private(set) var spilledByteCount = 0
+  private let engine: Engine
+  private let capacity: Int
+  private let single: UnsafeMutablePointer<Float>?
+  private let half: UnsafeMutablePointer<UInt16>?
+  private let line: UnsafeMutablePointer<UInt16>
+  private var used = 0
+  private var file: Int32 = -1
+  private var mapped: UnsafeMutableRawPointer?
+
+  init(_ arena: Arena, engine: Engine, byteCount: Int, maskCapacity: Int, side: Int) throws(ComputeError) {
+    self.engine = engine
+    masks = try arena.reserve(StoredMask.self, maskCapacity)
+    line = try arena.reserve(UInt16.self, side)
+    if engine.isInteger {
+      capacity = byteCount / 2
+      half = try arena.reserve(UInt16.self, capacity)
+      single = nil
+    } else {
+      capacity = byteCount / 4
+      single = try arena.floats(capacity)
+      half = nil
+    }
+  }
+
+  deinit {
+    if let mapped { munmap(mapped, spilledByteCount) }
+    if file >= 0 { close(file) }
+  }
+
+  private var elementSize: Int { half == nil ? 4 : 2 }
+
+  /// Keeps the part of a map that output positions with a positive logit read: the positive cells and `margin` more.
+  ///
+  /// - Shapes: `logits` [rows, side].
+  /// Returns false if it cannot be stored.
+  func add(
+    label: UInt16, logits: UnsafePointer<Float>, rows: Int, side: Int, margin: (x: Int, y: Int)
+  ) -> Bool {
+    var (minX, minY, maxX, maxY) = (side, rows, -1, -1)
+    for y in 0..<rows {
+      let line = logits + y * side
+      var first = 0
+      while first < side && !(line[first] > 0) { first += 1 }
+      if first == side { continue }
+      var last = side - 1
+      while !(line[last] > 0) { last -= 1 }
+      minX = min(minX, first)
+      maxX = max(maxX, last)
+      minY = min(minY, y)
+      maxY = y
+    }
+    var mask = StoredMask(label: label, isSpilled: false, x: 0, y: 0, width: 0, height: 0, offset: 0)
+    if maxX >= 0 {
+      (minX, minY) = (max(0, minX - margin.x), max(0, minY - margin.y))
+      (maxX, maxY) = (min(side - 1, maxX + margin.x), min(rows - 1, maxY + margin.y))
+      (mask.x, mask.y) = (Int32(minX), Int32(minY))
+      (mask.width, mask.height) = (Int32(maxX - minX + 1), Int32(maxY - minY + 1))
+    }
+    let size = Int(mask.width) * Int(mask.height)
+    if size <= capacity - used {
+      mask.offset = used
+      used += size
+    } else {
+      mask.isSpilled = true
+      mask.offset = spilledByteCount / elementSize
+      if !openFile() { return false }
+    }
+    for y in 0..<Int(mask.height) {
+      let source = logits + (Int(mask.y) + y) * side + Int(mask.x)
+      if !put(source, Int(mask.width), mask.offset + y * Int(mask.width), isSpilled: mask.isSpilled) { return false }
+    }
+    if mask.isSpilled { spilledByteCount += size * elementSize }
+    masks[count] = mask
+    count += 1
+    return true
+  }
+
+  private func put(_ source: UnsafePointer<Float>, _ width: Int, _ offset: Int, isSpilled: Bool) -> Bool {
+    if let half {
+      engine.toHalf(source, width, isSpilled ? line : half + offset)
+    } else if let single, !isSpilled {
+      (single + offset).update(from: source, count: width)
+    }
+    if !isSpilled { return true }
+    let bytes = half == nil ? UnsafeRawPointer(source) : UnsafeRawPointer(line)
+    var written = 0
+    while written < width * elementSize {
+      let part = pwrite(file, bytes + written, width * elementSize - written, offset * elementSize + written)
+      if part <= 0 { return false }
+      written += part
+    }
+    return true
+  }
+
+  private func openFile() -> Bool {
+    if file >= 0 { return true }
+    var directory = "/tmp"
+    if let named = getenv("TMPDIR"), named.pointee != 0 { directory = String(cString: named) }
+    var path = Array((directory + "/trident-masks-XXXXXX").utf8CString)
+    file = mkstemp(&path)
+    if file >= 0 { unlink(path) }
+    return file >= 0
+  }
+
+  /// Makes spilled masks readable. Returns false if the system refuses.
+  func beginReading() -> Bool {
+    if spilledByteCount == 0 { return true }
+    let address = mmap(nil, spilledByteCount, PROT_READ, MAP_SHARED, file, 0)
+    guard let address, address != MAP_FAILED else { return false }
+    mapped = address
+    return true
+  }
+
+  /// Forgets spilled masks (they could not be read back) and returns how many there were.
+  func dropSpilled() -> Int {
+    var kept = 0
+    for index in 0..<count where !masks[index].isSpilled {
+      masks[kept] = masks[index]
+      kept += 1
+    }
+    defer { count = kept }
+    return count - kept
+  }
+
+  /// sum [width] = weights . rows `first` ... of a mask.
+  ///
+  /// - Shapes: `scratch`, `sum` [mask width].
+  func blend(
+    _ mask: StoredMask, first: Int, weights: UnsafePointer<Float>, count: Int, scratch: UnsafeMutablePointer<Float>,
+    into sum: UnsafeMutablePointer<Float>
+  ) {
+    let width = Int(mask.width)
+    sum.update(repeating: 0, count: width)
+    for index in 0..<count where weights[index] != 0 {
+      let offset = mask.offset + (first + index - Int(mask.y)) * width
+      let row: UnsafePointer<Float>
+      if let half {
+        let stored = mask.isSpilled ? mapped!.assumingMemoryBound(to: UInt16.self) : half
+        engine.fromHalf(stored + offset, width, scratch)
+        row = UnsafePointer(scratch)
+      } else {
+        row = UnsafePointer((mask.isSpilled ? mapped!.assumingMemoryBound(to: Float.self) : single!) + offset)
+      }
+      let weight = weights[index]
+      for column in 0..<width { sum[column] += weight * row[column] }
+    }
+  }
+}

@@ -1,0 +1,261 @@
+// DINO and CLIP over the windows: layers outside, windows inside, a few windows at a time.
+import Compute
+
+/// What the window stage is asked to do beyond sizes.
+struct WindowOptions: Equatable, Sendable {
+  var beta: Float
+  var gamma: Float
+  var usesDINO: Bool
+}
+
+/// Unit features of every window, as halves.
+///
+/// - Shapes: [windows * tokens, width].
+struct WindowFeatures {
+  let side: Int
+  let width: Int
+  let halves: UnsafeMutablePointer<UInt16>
+  var tokens: Int { side * side }
+
+  init(_ arena: Arena, windows: Int, side: Int, width: Int) throws(ComputeError) {
+    self.side = side
+    self.width = width
+    halves = try arena.reserve(UInt16.self, windows * side * side * width)
+  }
+}
+
+/// Runs DINO over all windows, then CLIP with DINO's features as its last attention, into the canvas.
+struct WindowStage {
+  let engine: Engine
+  let arena: Arena
+  let reader: ModelReader
+  let plan: WindowPlan
+  let options: WindowOptions
+  let tiling: Tiling
+  let keepsWeights: Bool
+  let progress: (Double) -> Void
+  let taps: Taps?
+
+  static let clipMean: (Float, Float, Float) = (0.48145466, 0.4578275, 0.40821073)
+  static let clipDeviation: (Float, Float, Float) = (0.26862954, 0.26130258, 0.27577711)
+  static let imageNetMean: (Float, Float, Float) = (0.485, 0.456, 0.406)
+  static let imageNetDeviation: (Float, Float, Float) = (0.229, 0.224, 0.225)
+
+  /// DINO over every window.
+  ///
+  /// - Shapes: `image` [copyHeight, copyWidth, 3]; result [windows, side * side, width] unit features; `sum` over windows of the squared
+  ///   length of the summed features comes back as the mean similarity.
+  /// - Memory: windows-per-pass * (1 + side^2) * width floats, one `SequenceScratch`.
+  func dino(_ image: UnsafePointer<UInt8>, into features: WindowFeatures) throws -> Float {
+    let config = reader.config.dino
+    let side = plan.window / config.patch
+    let tokens = 1 + side * side
+    let mark = arena.mark()
+    defer { arena.release(to: mark) }
+    let patch = try reader.packed("dino.patch", inputs: 3 * config.patch * config.patch, outputs: config.width)
+    let token = try reader.floats("dino.class_embedding", [config.width])
+    let finalNorm = try reader.norm("dino.norm_post", width: config.width, epsilon: config.normEpsilon)
+    let positions = try PositionGrid(
+      arena, engine, stored: try reader.halves("dino.position", [config.width, 1 + config.grid * config.grid]),
+      config: config, side: side)
+    let group = min(tiling.windows, plan.origins.count)
+    let x = try arena.floats(group * tokens * config.width)
+    let scratch = try SequenceScratch(
+      arena, engine, config, tokens: tokens, tiling: tiling, extraDepth: 3 * config.patch * config.patch)
+    let encoder = SequenceEncoder(engine: engine, config: config, tiling: tiling)
+    let stream = LayerStream(reader, config, keepsWeights: keepsWeights)
+    if arena.isCounting { return 0 }
+    let pixels = PatchReader(
+      image: image, plan: plan, mean: Self.imageNetMean, deviation: Self.imageNetDeviation)
+    var squares: Double = 0
+    var first = 0
+    while first < plan.origins.count {
+      let count = min(group, plan.origins.count - first)
+      for index in 0..<count {
+        encoder.embed(
+          pixels, origin: plan.origins[first + index], grid: side, layer: patch, classToken: token,
+          positions: positions, x: x + index * tokens * config.width, scratch)
+      }
+      taps?.record("dino.embed.\(first)", x, [count * tokens, config.width])
+      for block in 0..<config.depth {
+        stream.enter(block)
+        let weights = try BlockWeights(reader, config, block: block)
+        for index in 0..<count { encoder.block(x + index * tokens * config.width, weights, scratch) }
+        taps?.record("dino.block.\(block).\(first)", x, [count * tokens, config.width])
+        stream.leave(block)
+        progress(0.5 * Double(first * config.depth + (block + 1) * count) / Double(plan.origins.count * config.depth))
+      }
+      for index in 0..<count {
+        let rows = x + (index * tokens + 1) * config.width
+        engine.normalize(rows, config.width, rows: side * side, finalNorm, out: rows, config.width)
+        taps?.record("dino.features.\(first + index)", rows, [side * side, config.width])
+        normalizeRows(rows, rows: side * side, width: config.width)
+        squares += squaredSum(rows, rows: side * side, width: config.width)
+        engine.toHalf(
+          rows, side * side * config.width, features.halves + (first + index) * features.tokens * config.width)
+      }
+      first += count
+    }
+    return Float(squares / (Double(plan.origins.count) * Double(side * side) * Double(side * side)))
+  }
+
+  /// |sum over rows of x|^2.
+  private func squaredSum(_ x: UnsafePointer<Float>, rows: Int, width: Int) -> Double {
+    var total = 0.0
+    for channel in 0..<width {
+      var sum = 0.0
+      for row in 0..<rows { sum += Double(x[row * width + channel]) }
+      total += sum * sum
+    }
+    return total
+  }
+
+  /// CLIP over every window, its last block with proxy attention, spliced into `canvas`.
+  ///
+  /// - Shapes: canvas [gridRows * ratio, gridColumns * ratio, width].
+  /// - Memory: windows-per-pass * (1 + grid^2) * width floats, one `SequenceScratch`, then one `ProxyScratch`.
+  func clip(
+    _ image: UnsafePointer<UInt8>, features: WindowFeatures?, mean: Float, canvas: SpliceCanvas,
+    project: ((UnsafeMutablePointer<Float>, Int) -> UnsafeMutablePointer<Float>)?
+  ) throws {
+    let config = reader.config.clip
+    let grid = plan.windowGrid
+    let tokens = 1 + grid * grid
+    let mark = arena.mark()
+    defer { arena.release(to: mark) }
+    let group = min(tiling.windows, plan.origins.count)
+    let x = try arena.floats(group * tokens * config.width)
+    let room = arena.mark()
+    var first = 0
+    while first < plan.origins.count {
+      let count = min(group, plan.origins.count - first)
+      try clipBlocks(image, first: first, count: count, x: x)
+      arena.release(to: room)
+      try clipLast(
+        first: first, count: count, x: x, features: features, mean: mean, canvas: canvas, project: project)
+      arena.release(to: room)
+      if arena.isCounting { return }
+      first += count
+    }
+    canvas.average()
+  }
+
+  /// Patch embedding and all blocks but the last, for one group of windows.
+  private func clipBlocks(_ image: UnsafePointer<UInt8>, first: Int, count: Int, x: UnsafeMutablePointer<Float>)
+    throws
+  {
+    let config = reader.config.clip
+    let grid = plan.windowGrid
+    let tokens = 1 + grid * grid
+    let patch = try reader.packed(
+      "clip.patch", inputs: 3 * config.patch * config.patch, outputs: config.width, bias: false)
+    let token = try reader.floats("clip.class_embedding", [config.width])
+    let preNorm = try reader.norm("clip.norm_pre", width: config.width, epsilon: config.normEpsilon)
+    let positions = try PositionGrid(
+      arena, engine, stored: try reader.halves("clip.position", [config.width, 1 + config.grid * config.grid]),
+      config: config, side: grid)
+    let scratch = try SequenceScratch(
+      arena, engine, config, tokens: tokens, tiling: tiling, extraDepth: 3 * config.patch * config.patch)
+    if arena.isCounting { return }
+    let encoder = SequenceEncoder(engine: engine, config: config, tiling: tiling)
+    let pixels = PatchReader(image: image, plan: plan, mean: Self.clipMean, deviation: Self.clipDeviation)
+    let stream = LayerStream(reader, config, keepsWeights: keepsWeights)
+    for index in 0..<count {
+      let rows = x + index * tokens * config.width
+      encoder.embed(
+        pixels, origin: plan.origins[first + index], grid: grid, layer: patch, classToken: token,
+        positions: positions, x: rows, scratch)
+      taps?.record("clip.embed.\(first + index)", rows, [tokens, config.width])
+      engine.normalize(rows, config.width, rows: tokens, preNorm, out: rows, config.width)
+    }
+    for block in 0..<config.depth - 1 {
+      stream.enter(block)
+      let weights = try BlockWeights(reader, config, block: block)
+      for index in 0..<count { encoder.block(x + index * tokens * config.width, weights, scratch) }
+      taps?.record("clip.block.\(block).\(first)", x, [count * tokens, config.width])
+      stream.leave(block)
+      progress(0.5 + 0.5 * Double(first * config.depth + (block + 1) * count) / Double(plan.origins.count * config.depth))
+    }
+  }
+
+  /// The last block: values only, mixed by proxy attention, then spliced.
+  private func clipLast(
+    first: Int, count: Int, x: UnsafeMutablePointer<Float>, features: WindowFeatures?, mean: Float,
+    canvas: SpliceCanvas, project: ((UnsafeMutablePointer<Float>, Int) -> UnsafeMutablePointer<Float>)?
+  ) throws {
+    let config = reader.config.clip
+    let grid = plan.windowGrid
+    let inner = config.inner
+    let featureSide = features?.side ?? grid
+    let featureWidth = features?.width ?? inner
+    let ratio = canvas.columns / plan.gridColumns
+    let side = grid * ratio
+    let weights = try BlockWeights(reader, config, block: config.depth - 1)
+    let values = try arena.floats(grid * grid * inner)
+    let resampled = featureSide == grid ? values : try arena.floats(featureSide * featureSide * inner)
+    let placed = featureSide == side ? nil : try arena.floats(side * side * config.width)
+    let worker = try RowScratch(arena, engine: engine, rows: grid * grid, depth: config.width)
+    let proxy = try ProxyScratch(
+      arena, engine, tokens: featureSide * featureSide, featureWidth: featureWidth, config: config, tiling: tiling)
+    if arena.isCounting { return }
+    for index in 0..<count {
+      let window = first + index
+      let rows = x + (index * (1 + grid * grid) + 1) * config.width
+      engine.prepareNormalized(rows, config.width, rows: grid * grid, weights.norm1, worker)
+      engine.linear(
+        weights.qkv, engine.prepared(rows: grid * grid, columns: config.width, worker),
+        channels: 2 * inner..<3 * inner, out: values, inner)
+      taps?.record("clip.values.\(window)", values, [grid * grid, inner])
+      if featureSide != grid {
+        resample(values, grid, to: resampled, featureSide, width: inner)
+      }
+      engine.packValues(resampled, inner, into: proxy.values)
+      var similarityMean = mean
+      if let features {
+        engine.fromHalf(
+          features.halves + window * features.tokens * featureWidth, features.tokens * featureWidth, proxy.features)
+      } else {
+        proxy.features.update(from: values, count: grid * grid * inner)
+        normalizeRows(proxy.features, rows: grid * grid, width: inner)
+        let tokens = Double(grid * grid)
+        similarityMean = Float(
+          squaredSum(proxy.features, rows: grid * grid, width: inner) / (tokens * tokens))
+      }
+      let attention = ProxyAttention(
+        engine: engine, config: config, featureWidth: featureWidth, beta: options.beta, gamma: options.gamma,
+        mean: similarityMean)
+      attention.mix(weights.out, proxy)
+      taps?.record("clip.proxy.\(window)", proxy.output, [featureSide * featureSide, config.width])
+      var output = proxy.output
+      if let placed {
+        resample(proxy.output, featureSide, to: placed, side, width: config.width)
+        output = placed
+      }
+      if let project { output = project(output, side * side) }
+      let origin = plan.origins[window]
+      canvas.add(
+        output, side: side, row: origin.y / plan.patch * ratio, column: origin.x / plan.patch * ratio)
+    }
+  }
+
+  private func resample(
+    _ source: UnsafePointer<Float>, _ sourceSide: Int, to target: UnsafeMutablePointer<Float>, _ side: Int, width: Int
+  ) {
+    let resampler = GridResampler.linear(from: (sourceSide, sourceSide), to: (side, side))
+    for cell in 0..<side * side {
+      resampler.cell(row: cell / side, column: cell % side, source, width: width, out: target + cell * width)
+    }
+  }
+}
+
+extension WindowStage {
+  /// How many canvas cells a CLIP patch side has: more than one where DINO's patches are smaller.
+  ///
+  /// - Source: the public implementation's rounding of the grids' ratio.
+  static func canvasRatio(window: Int, clipPatch: Int, featurePatch: Int) -> Int {
+    let clip = window / clipPatch
+    let feature = window / featurePatch
+    if feature % clip == 0 { return feature / clip }
+    return max(1, Int((Double(feature) / Double(clip)).rounded(.toNearestOrEven)))
+  }
+}

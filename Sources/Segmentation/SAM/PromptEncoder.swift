@@ -1,0 +1,149 @@
+// SAM's prompt encoder: Fourier features of places, and the convolutions over a mask prompt.
+import Compute
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Point, box and mask prompts as tokens and image offsets.
+///
+/// - Units: places in pixels of SAM's square.
+/// - Memory: 4 tables [grid, width / 2] f32 for the positional encoding of the image, instead of [cells, width];
+///   per worker the two inner maps of one grid row.
+/// - Source: segment-anything `prompt_encoder.py`. Always a point, a box and a mask, so no padding point.
+package struct PromptEncoder {
+  /// One worker's room for one grid row.
+  struct Scratch {
+    let first: UnsafeMutablePointer<Float>
+    let second: UnsafeMutablePointer<Float>
+    let patches: UnsafeMutablePointer<Float>
+
+    init(_ arena: Arena, shape: DecoderShape) throws(ComputeError) {
+      let cells = shape.grid
+      first = try arena.floats(cells * 4 * PromptWeights.firstChannels)
+      second = try arena.floats(cells * PromptWeights.secondChannels)
+      patches = try arena.floats(cells * 4 * PromptWeights.firstChannels)
+    }
+  }
+
+  private let shape: DecoderShape
+  private let weights: PromptWeights
+  private let sinX: UnsafeMutablePointer<Float>
+  private let cosX: UnsafeMutablePointer<Float>
+  private let sinY: UnsafeMutablePointer<Float>
+  private let cosY: UnsafeMutablePointer<Float>
+
+  /// Builds the tables of the image's positional encoding.
+  package init(_ arena: Arena, shape: DecoderShape, weights: PromptWeights) throws(ComputeError) {
+    self.shape = shape
+    self.weights = weights
+    let half = shape.width / 2
+    sinX = try arena.floats(shape.grid * half)
+    cosX = try arena.floats(shape.grid * half)
+    sinY = try arena.floats(shape.grid * half)
+    cosY = try arena.floats(shape.grid * half)
+    if arena.isCounting { return }
+    for place in 0..<shape.grid {
+      let centre = 2 * ((Double(place) + 0.5) / Double(shape.grid)) - 1
+      for index in 0..<half {
+        let angleX = 2 * Double.pi * centre * Double(weights.gaussian[index])
+        let angleY = 2 * Double.pi * centre * Double(weights.gaussian[half + index])
+        sinX[place * half + index] = Float(sin(angleX))
+        cosX[place * half + index] = Float(cos(angleX))
+        sinY[place * half + index] = Float(sin(angleY))
+        cosY[place * half + index] = Float(cos(angleY))
+      }
+    }
+  }
+
+  /// out = x + positional encoding of one grid row.
+  ///
+  /// - Shapes: `x`, `out` [grid, width].
+  func addPositions(
+    _ row: Int, to x: UnsafePointer<Float>, out: UnsafeMutablePointer<Float>
+  ) {
+    let half = shape.width / 2
+    let sy = sinY + row * half
+    let cy = cosY + row * half
+    for column in 0..<shape.grid {
+      let sx = sinX + column * half
+      let cx = cosX + column * half
+      let source = x + column * shape.width
+      let target = out + column * shape.width
+      for index in 0..<half {
+        // The sine and cosine of a sum of angles.
+        target[index] = source[index] + (sx[index] * cy[index] + cx[index] * sy[index])
+        target[half + index] = source[half + index] + (cx[index] * cy[index] - sx[index] * sy[index])
+      }
+    }
+  }
+
+  /// Tokens of a foreground point and of a box's corners.
+  ///
+  /// - Shapes: `out` [3, width], overwritten.
+  /// - Units: pixels of SAM's square; the half pixel to a pixel's centre is added here.
+  package func tokens(
+    point: (x: Float, y: Float), boxMin: (x: Float, y: Float), boxMax: (x: Float, y: Float),
+    out: UnsafeMutablePointer<Float>
+  ) {
+    let half = shape.width / 2
+    let places = [(point, 1), (boxMin, 2), (boxMax, 3)]
+    for (token, (place, label)) in places.enumerated() {
+      let x = 2 * Double((place.x + 0.5) / Float(shape.imageSide)) - 1
+      let y = 2 * Double((place.y + 0.5) / Float(shape.imageSide)) - 1
+      let line = out + token * shape.width
+      let embedding = weights.points + label * shape.width
+      for index in 0..<half {
+        let angle = 2 * Double.pi * (x * Double(weights.gaussian[index]) + y * Double(weights.gaussian[half + index]))
+        line[index] = Float(sin(angle)) + embedding[index]
+        line[half + index] = Float(cos(angle)) + embedding[half + index]
+      }
+    }
+  }
+
+  /// out = embedding + dense embedding of a mask prompt, for one grid row.
+  ///
+  /// - Shapes: `mask` [4 * grid, 4 * grid]; `embedding`, `out` [grid, width] of that row.
+  func addMask(
+    _ engine: Engine, _ row: Int, mask: UnsafePointer<Float>, embedding: UnsafePointer<Float>, _ scratch: Scratch,
+    out: UnsafeMutablePointer<Float>
+  ) {
+    let grid = shape.grid
+    let first = PromptWeights.firstChannels
+    let second = PromptWeights.secondChannels
+    // 2 x 2 patches in the order (cell, inner row, inner column), so that one cell's four are neighbours.
+    for cell in 0..<grid {
+      for inner in 0..<4 {
+        let corner = mask + (4 * row + inner / 2 * 2) * shape.maskSide + 4 * cell + inner % 2 * 2
+        let patch = scratch.patches + (cell * 4 + inner) * 4
+        (patch[0], patch[1], patch[2], patch[3]) = (
+          corner[0], corner[1], corner[shape.maskSide], corner[shape.maskSide + 1]
+        )
+      }
+    }
+    engine.productNT(
+      scratch.patches, 4, rows: 4 * grid, weights.conv0.weight, 4, columns: first, depth: 4,
+      bias: weights.conv0.bias, out: scratch.first, first)
+    engine.normalize(scratch.first, first, rows: 4 * grid, weights.norm1, out: scratch.first, first)
+    engine.activate(scratch.first, 4 * grid * first, .gelu)
+    // The second convolution reads (channel, inner row, inner column).
+    for cell in 0..<grid {
+      for channel in 0..<first {
+        for inner in 0..<4 {
+          scratch.patches[(cell * first + channel) * 4 + inner] = scratch.first[(cell * 4 + inner) * first + channel]
+        }
+      }
+    }
+    engine.productNT(
+      scratch.patches, 4 * first, rows: grid, weights.conv3.weight, 4 * first, columns: second, depth: 4 * first,
+      bias: weights.conv3.bias, out: scratch.second, second)
+    engine.normalize(scratch.second, second, rows: grid, weights.norm4, out: scratch.second, second)
+    engine.activate(scratch.second, grid * second, .gelu)
+    engine.productNT(
+      scratch.second, second, rows: grid, weights.conv6.weight, second, columns: shape.width, depth: second,
+      bias: weights.conv6.bias, out: out, shape.width)
+    for index in 0..<grid * shape.width { out[index] += embedding[index] }
+  }
+}

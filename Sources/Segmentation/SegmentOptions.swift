@@ -1,0 +1,105 @@
+// Every number a run can be asked for, with the published defaults and presets.
+import Compute
+
+/// How windows become one map.
+public enum Paradigm: String, Sendable, CaseIterable {
+  /// Features of all windows on one canvas, then one aggregation (the method).
+  case splice
+  /// Scores window by window, averaged where windows overlap (the baseline).
+  case window
+}
+
+/// Arithmetic of activations.
+public enum PrecisionChoice: String, Sendable, CaseIterable {
+  case int8, float32
+}
+
+/// Options of one segmentation; the defaults are the paper's.
+///
+/// - Source: Trident (arXiv 2411.09219) and the public implementation's configurations.
+public struct SegmentOptions: Equatable, Sendable {
+  /// Short side of the CLIP copy, pixels.
+  public var shortSide = 448
+  /// Window side, pixels; a multiple of CLIP's and DINO's patch.
+  public var window = 336
+  /// Window step, pixels; a multiple of CLIP's patch.
+  public var stride = 224
+  public var logitScale: Float = 40
+  public var beta: Float = 1.2
+  public var gamma: Float = 3
+  public var cosFactor: Float = 1.2
+  /// Negative affinity thresholds stay; otherwise they become 0.6.
+  public var keepsNegativeThresholds = true
+  /// Pixels whose best probability is below this get label 0.
+  public var probabilityThreshold: Float = 0
+  public var coarseThreshold: Float = 0.2
+  /// Smallest region to refine, half-size pixels.
+  public var minimalArea = 225
+  public var iouThreshold: Float = 0.8
+  public var maskAlpha: Float = 0.005
+  public var refines = true
+  public var affinity = AffinityChoice.trident
+  public var paradigm = Paradigm.splice
+  public var usesDINO = true
+  /// Left and right halves go through SAM on their own (Cityscapes).
+  public var halves = false
+  public var precision = PrecisionChoice.int8
+
+  public init() {}
+
+  /// Name of a published configuration.
+  public enum Preset: String, Sendable, CaseIterable {
+    case voc21, voc20, context59, context60, object, stuff, ade, city
+  }
+
+  /// The published configuration of a benchmark.
+  public init(preset: Preset) {
+    self.init()
+    switch preset {
+    case .voc21: (shortSide, probabilityThreshold, coarseThreshold) = (448, 0.2, 0.2)
+    case .voc20: (shortSide, stride, cosFactor, coarseThreshold) = (336, 112, 0, 0.2)
+    case .context60: (shortSide, probabilityThreshold, coarseThreshold) = (576, 0.15, 0.15)
+    case .context59: (shortSide, coarseThreshold) = (576, 0.15)
+    case .object: (shortSide, probabilityThreshold, coarseThreshold) = (448, 0.25, 0.25)
+    case .stuff: (shortSide, coarseThreshold) = (448, 0.05)
+    case .ade: (shortSide, coarseThreshold, keepsNegativeThresholds) = (576, 0.05, false)
+    case .city:
+      (shortSide, cosFactor, coarseThreshold, keepsNegativeThresholds, halves) = (688, 3, 0.1, false, true)
+    }
+  }
+}
+
+/// What relates tokens of the whole photo to each other; see `AffinityMode`.
+public enum AffinityChoice: String, Sendable, CaseIterable {
+  case trident, attention, cosine, none
+}
+
+extension SegmentOptions {
+  /// Checks options against each other and the model.
+  ///
+  /// - Errors: the first value that cannot work, named with the flag that sets it.
+  package func check(against config: ModelConfig) throws(SegmentationError) {
+    func refuse(_ text: String) throws(SegmentationError) { throw SegmentationError(.usage(text)) }
+    if !(16...4096).contains(shortSide) { try refuse("--short-side \(shortSide) is outside 16...4096") }
+    if !(16...2048).contains(window) { try refuse("--window \(window) is outside 16...2048") }
+    if window % config.clip.patch != 0 || window % config.dino.patch != 0 {
+      try refuse(
+        "--window \(window) is not a multiple of the model's patches (clip \(config.clip.patch), dino \(config.dino.patch))")
+    }
+    if stride < config.clip.patch || stride % config.clip.patch != 0 || stride > window {
+      try refuse(
+        "--stride \(stride) must be a multiple of clip's patch \(config.clip.patch) and at most the window \(window)")
+    }
+    let numbers: [(String, Float, ClosedRange<Float>)] = [
+      ("--logit-scale", logitScale, 0...10_000), ("--beta", beta, -100...100), ("--gamma", gamma, 0...1000),
+      ("--cos-factor", cosFactor, -100...100), ("--probability-threshold", probabilityThreshold, 0...1),
+      ("--coarse-threshold", coarseThreshold, 0...1), ("--iou-threshold", iouThreshold, -1...2),
+      ("--mask-alpha", maskAlpha, -1000...1000),
+    ]
+    for (flag, value, range) in numbers where !range.contains(value) {
+      try refuse("\(flag) \(value) is outside \(range.lowerBound)...\(range.upperBound)")
+    }
+    if !(0...1_000_000_000).contains(minimalArea) { try refuse("--minimal-area \(minimalArea) is negative or absurd") }
+    if halves && paradigm == .window { try refuse("halves (city preset) need --paradigm splice") }
+  }
+}

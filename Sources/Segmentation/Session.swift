@@ -1,0 +1,263 @@
+// One model, ready to segment photo after photo: plans, fits the plan to a limit, runs it.
+import Compute
+import Container
+
+/// What one photo took and gave.
+package struct RunReport: Sendable {
+  package var plan: MemoryPlan
+  package var stages: [StageEntry] = []
+  package var samples: [MemorySample] = []
+  package var refinement = RefinementReport()
+  package var seconds = 0.0
+  package var width = 0
+  package var height = 0
+  package var gridRows = 0
+  package var gridColumns = 0
+  package var windows = 0
+}
+
+/// Receives results of a run.
+package struct RunSinks {
+  /// Label rows, top to bottom; false ends the run.
+  package var labels: LabelConsumer
+  /// Class scores on the grid, class by class and row by row: [classes, gridRows, gridColumns]. Nil: not wanted.
+  package var scores: ((_ classes: Int, _ rows: Int, _ columns: Int) throws -> ScoreRowConsumer)?
+  /// Stage names with the share of the whole run that is done.
+  package var progress: ((_ stage: String, _ fraction: Double) -> Void)?
+  package var taps: Taps?
+  /// A small copy of the photo, at most this long, is handed over before the first label row.
+  package var previewSide: Int?
+  package var preview: ((Preview) throws -> Void)?
+
+  package init(labels: @escaping LabelConsumer) { self.labels = labels }
+}
+
+/// A small upright copy of the photo.
+///
+/// - Shapes: `pixels` [height, width, 3]; valid until the run ends.
+package struct Preview {
+  package let pixels: UnsafePointer<UInt8>
+  package let width: Int
+  package let height: Int
+}
+
+package typealias ScoreRowConsumer = (_ row: UnsafePointer<Float>, _ count: Int) throws -> Void
+
+/// A model with its threads.
+///
+/// - Memory: the mapping; everything else belongs to a run and is given back.
+package final class Session {
+  package let reader: ModelReader
+  package let runtime: RuntimeOptions
+  package let path: CPUPath
+  private var engine: Engine?
+
+  /// Opens the model, checks its header and configuration.
+  package init(modelPath: String, runtime: RuntimeOptions) throws {
+    self.runtime = runtime
+    path = try CPUPath.choose(forced: runtime.cpuPath)
+    do {
+      let model = try MappedModel(path: modelPath)
+      if runtime.verifiesWeights { try model.verify { _, _ in } }
+      reader = try ModelReader(model)
+    } catch let error as ContainerError {
+      throw SegmentationError(.model(error.description))
+    }
+  }
+
+  package var modelIdentity: String { (try? reader.model.string("trident.model_id")) ?? "" }
+
+  // MARK: Plan
+
+  /// The fastest way to run this photo within the limit.
+  ///
+  /// - Errors: `.memory` with the smallest limit that would do, and the stage in the way; `.usage` for options that cannot work.
+  package func plan(
+    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, previewSide: Int? = nil
+  ) throws -> MemoryPlan {
+    try options.check(against: reader.config)
+    let fixed = max(ProcessMemory.now().anonymous - residentArena, 0) + Self.outputByteCount
+    var smallest: MemoryPlan?
+    for candidate in TilingLadder.candidates(threads: runtime.threads) {
+      let plan = try count(
+        photo, wording, options, candidate.threads, candidate.tiling, fixed: fixed, previewSide: previewSide)
+      guard let limit = runtime.memoryLimit, plan.peak > limit else { return plan }
+      if smallest.map({ plan.peak < $0.peak }) ?? true { smallest = plan }
+    }
+    guard let smallest, let limit = runtime.memoryLimit else { preconditionFailure("the ladder has steps") }
+    throw SegmentationError(.memory(limit: limit, needed: smallest.peak, stage: smallest.peakStage))
+  }
+
+  /// Compression buffers, thread stacks, and what the heap grows by in a run.
+  private static let outputByteCount = 1 << 20
+  private var residentArena = 0
+
+  private func count(
+    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, _ threads: Int, _ tiling: Tiling, fixed: Int,
+    previewSide: Int?
+  ) throws -> MemoryPlan {
+    let arena = Arena()
+    let engine = try makeEngine(threads: threads, precision: options.precision)
+    let log = StageLog(arena: arena, measures: false)
+    var sinks = RunSinks { _, _ in true }
+    sinks.previewSide = previewSide
+    _ = try execute(photo, wording, options, engine: engine, arena: arena, tiling: tiling, log: log, sinks)
+    let geometry = WindowPlan(
+      photoWidth: photo.width, photoHeight: photo.height, shortSide: options.shortSide, window: options.window,
+      stride: options.stride, patch: reader.config.clip.patch)
+    let copy = CopyRequest(
+      kind: .windows, width: geometry.copyWidth, height: geometry.copyHeight,
+      pixels: UnsafeMutablePointer(bitPattern: 64)!)
+    return MemoryPlan(
+      tiling: tiling, threads: threads, stages: log.entries, fixedByteCount: fixed,
+      imageByteCount: photo.workingByteCount([copy]))
+  }
+
+  private func makeEngine(threads: Int, precision: PrecisionChoice) throws -> Engine {
+    let wanted: Precision = precision == .float32 ? .float32 : .int8
+    if let engine, engine.pool.threadCount == threads, engine.precision == wanted { return engine }
+    let fresh = try Engine(path: path, threadCount: threads, precision: wanted)
+    engine = fresh
+    return fresh
+  }
+
+  // MARK: Run
+
+  /// Segments one photo as planned.
+  package func run(
+    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, plan: MemoryPlan, measures: Bool,
+    _ sinks: RunSinks, failingReservation: Int? = nil
+  ) throws -> RunReport {
+    let engine = try makeEngine(threads: plan.threads, precision: options.precision)
+    let arena = try Arena(capacity: plan.arenaByteCount, failingReservation: failingReservation)
+    residentArena = plan.arenaByteCount
+    defer { residentArena = 0 }
+    let clock = ProgressClock(plan: plan)
+    let log = StageLog(arena: arena, measures: measures) { stage, fraction in
+      sinks.progress?(stage, clock.fraction(stage, fraction))
+    }
+    var report = try execute(
+      photo, wording, options, engine: engine, arena: arena, tiling: plan.tiling, log: log, sinks)
+    report.plan = plan
+    report.stages = log.entries
+    report.samples = log.samples
+    report.seconds = monotonicSeconds() - log.start
+    return report
+  }
+
+  private func execute(
+    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, engine: Engine, arena: Arena,
+    tiling: Tiling, log: StageLog, _ sinks: RunSinks
+  ) throws -> RunReport {
+    let phases = ScorePhases(
+      engine: engine, arena: arena, reader: reader, options: options, tiling: tiling,
+      keepsWeights: runtime.keepsWeights, log: log, taps: sinks.taps)
+    let scored = try phases.run(photo, wording)
+    if let open = sinks.scores { try log.run("scores") { try write(scored.map, engine, arena, open) } }
+    let refinement = Refinement(
+      engine: engine, geometry: scored.geometry,
+      labelSettings: LabelSettings(
+        logitScale: options.logitScale, probabilityThreshold: options.probabilityThreshold),
+      settings: RefinementSettings(
+        coarseThreshold: options.coarseThreshold, minimalArea: options.minimalArea,
+        iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha))
+    if let side = sinks.previewSide { try preview(photo, side: side, arena, sinks, log) }
+    let result = try log.run(options.refines ? "refine" : "labels") {
+      var model: RefinementModel?
+      if let embedding = scored.embedding {
+        let sam = reader.config.sam
+        model = RefinementModel(
+          shape: DecoderShape(sam), weights: try DecoderWeights(reader, sam), embedding: UnsafePointer(embedding))
+      }
+      return try refinement.run(arena, scores: scored.map, model: model, sinks.labels)
+    }
+    if !runtime.keepsWeights && !arena.isCounting {
+      reader.model.advise(reader.range(of: "sam.").lowerBound..<reader.range(of: "sam.").upperBound, .dontNeed)
+    }
+    var report = RunReport(
+      plan: MemoryPlan(tiling: tiling, threads: engine.pool.threadCount, stages: [], fixedByteCount: 0, imageByteCount: 0))
+    report.refinement = result
+    report.width = photo.width
+    report.height = photo.height
+    report.gridRows = scored.map.rows
+    report.gridColumns = scored.map.columns
+    return report
+  }
+
+  private func preview(_ photo: PhotoPixels, side: Int, _ arena: Arena, _ sinks: RunSinks, _ log: StageLog) throws {
+    let long = max(photo.width, photo.height)
+    let size =
+      long <= side
+      ? (height: photo.height, width: photo.width)
+      : PhotoGeometry.fitted(photo.height, photo.width, longSide: side)
+    let pixels = try arena.reserve(UInt8.self, size.width * size.height * 3)
+    try log.run("photo") {
+      if arena.isCounting { return }
+      try photo.load([CopyRequest(kind: .preview, width: size.width, height: size.height, pixels: pixels)])
+      try sinks.preview?(Preview(pixels: pixels, width: size.width, height: size.height))
+    }
+  }
+
+  /// Class scores in C order, class by class.
+  private func write(
+    _ map: ScoreMap, _ engine: Engine, _ arena: Arena,
+    _ open: (Int, Int, Int) throws -> ScoreRowConsumer
+  ) throws {
+    let mark = arena.mark()
+    defer { arena.release(to: mark) }
+    let consume = try open(map.classCount, map.rows, map.columns)
+    var line = [Float](repeating: 0, count: map.columns * map.lanes * 8)
+    var scratch = [Float](repeating: 0, count: max(1, map.scratchCount))
+    var row = [Float](repeating: 0, count: map.columns)
+    for label in 0..<map.classCount {
+      for y in 0..<map.rows {
+        map.gridRow(engine, y, scratch: &scratch, into: &line)
+        map.classScores(label, line: line, into: &row)
+        try consume(row, map.columns)
+      }
+    }
+  }
+}
+
+/// Turns a stage's own progress into progress of the whole run, by the weights each stage has to read and the work on them.
+private struct ProgressClock {
+  private let start: [String: (from: Double, share: Double)]
+
+  init(plan: MemoryPlan) {
+    let typical: [String: Double] = [
+      "text": 0.6, "photo": 0.03, "dino": 0.2, "clip": 0.2, "sam": 0.8, "scores": 0.02, "refine": 0.15, "labels": 0.03,
+    ]
+    let total = plan.stages.reduce(0) { $0 + (typical[$1.name] ?? 0.05) }
+    var from = 0.0
+    var start: [String: (Double, Double)] = [:]
+    for stage in plan.stages {
+      let share = (typical[stage.name] ?? 0.05) / max(total, 1e-9)
+      if start[stage.name] == nil { start[stage.name] = (from, share) }
+      from += share
+    }
+    self.start = start
+  }
+
+  func fraction(_ stage: String, _ inside: Double) -> Double {
+    guard let place = start[stage] else { return 0 }
+    return place.from + place.share * inside
+  }
+}
+
+extension Session {
+  /// The tokenizer whose merges travel in the model file.
+  package func makeTokenizer() throws -> BytePairTokenizer {
+    let model = reader.model
+    let count = reader.config.vocabularySize - BytePairTokenizer.byteSymbolCount - 2
+    var failure: ContainerError?
+    let tokenizer = try BytePairTokenizer(mergeCount: count, contextLength: reader.config.text.grid) { body in
+      do throws(ContainerError) {
+        try model.strings("tokenizer.ggml.merges") { index, line in body(index, line) }
+      } catch {
+        failure = error
+      }
+    }
+    if let failure { throw SegmentationError(.model(failure.description)) }
+    return tokenizer
+  }
+}

@@ -1,0 +1,162 @@
+// The classes of a segmentation and the phrases that stand for them.
+
+/// Named classes, each with one or more phrases.
+///
+/// A class is one line, its synonyms separated by `;`; spaces around a synonym are dropped (the published code splits
+/// at `"; "` only and keeps other spaces, which its tokenizer then ignores). The first synonym is the class's name.
+/// Two classes may share a synonym, as the published COCO-Object list does; they may not share a name.
+///
+/// - Memory: the strings.
+/// - Errors: `.classes` with the line number, or the number of the argument as line; `.limit`.
+package struct ClassList: Equatable, Sendable {
+  package static let classLimit = 65_535
+  package static let synonymLimit = 1000
+  package static let phraseLimit = 262_144
+  package static let phraseByteLimit = 1000
+  package static let fileByteLimit = 64 << 20
+
+  /// Name of each class: its first phrase.
+  package private(set) var names: [String] = []
+  /// All phrases, class by class.
+  package private(set) var phrases: [String] = []
+  /// Class of each phrase, rising by 0 or 1; [phrases].
+  package private(set) var classIndex: [Int32] = []
+  /// Whether class 0 is what is left over.
+  package let background: Bool
+
+  package var count: Int { names.count }
+
+  /// The phrases of one class.
+  package func phrases(ofClass index: Int) -> ArraySlice<String> {
+    let low = classIndex.firstIndex(of: Int32(index)) ?? 0
+    let high = classIndex[low...].firstIndex { $0 > Int32(index) } ?? classIndex.count
+    return phrases[low..<high]
+  }
+
+  /// One class an argument, as `--class "cat; kitten"`.
+  package init(arguments: [String], background: Bool) throws(SegmentationError) {
+    self.background = background
+    for (index, text) in arguments.enumerated() {
+      try append(Array(text.utf8)[...], line: index + 1, unit: "--class")
+    }
+    try checkWhole(unit: "--class")
+  }
+
+  /// One class a line of UTF-8: a byte order mark, CR LF and blank lines at the end are accepted.
+  package init(bytes: [UInt8], background: Bool) throws(SegmentationError) {
+    self.background = background
+    var rest = bytes[...]
+    if rest.starts(with: [0xEF, 0xBB, 0xBF]) { rest = rest.dropFirst(3) }
+    while let last = rest.last, Self.isBlank(last) { rest = rest.dropLast() }
+    var line = 1
+    while !rest.isEmpty {
+      let end = rest.firstIndex(of: 0x0A) ?? rest.endIndex
+      try append(rest[rest.startIndex..<end], line: line, unit: "line")
+      rest = rest[min(end + 1, rest.endIndex)...]
+      line += 1
+    }
+    try checkWhole(unit: "file")
+  }
+
+  /// Reads a class file.
+  package init(path: String, background: Bool) throws(SegmentationError) {
+    let bytes: [UInt8]
+    do throws(FileProblem) {
+      bytes = try FileBytes.read(path, limit: Self.fileByteLimit)
+    } catch {
+      throw SegmentationError(.classes(error.message), path: path)
+    }
+    do throws(SegmentationError) {
+      try self.init(bytes: bytes, background: background)
+    } catch {
+      throw error.at(path: path)
+    }
+  }
+
+  /// Phrases and their classes as stored in a file; the same rules hold.
+  init(phrases: [String], classIndex: [Int], background: Bool) throws(SegmentationError) {
+    self.background = background
+    guard phrases.count == classIndex.count else {
+      throw SegmentationError(.classes("\(phrases.count) phrases, \(classIndex.count) classes of phrases"))
+    }
+    var start = 0
+    while start < phrases.count {
+      guard classIndex[start] == names.count else {
+        throw SegmentationError(.classes("phrase \(start) is out of order; classes must rise from 0 without gaps"))
+      }
+      var end = start + 1
+      while end < phrases.count, classIndex[end] == classIndex[start] { end += 1 }
+      let synonyms = phrases[start..<end].map { Array($0.utf8)[...] }
+      for synonym in synonyms where synonym.contains(0x3B) || Self.trimmed(synonym).count != synonym.count {
+        throw SegmentationError(.classes("a phrase of class \(names.count) holds ';' or outer spaces"))
+      }
+      try append(synonyms, line: names.count + 1)
+      start = end
+    }
+    try checkWhole(unit: "file")
+  }
+
+  private mutating func append(_ line: ArraySlice<UInt8>, line number: Int, unit: String) throws(SegmentationError) {
+    guard !Self.trimmed(line).isEmpty else {
+      throw SegmentationError(.classes("empty \(unit); name a class or remove it"), line: number)
+    }
+    let synonyms = line.split(separator: 0x3B, maxSplits: Self.synonymLimit, omittingEmptySubsequences: false)
+    try append(synonyms.map(Self.trimmed), line: number)
+  }
+
+  private mutating func append(_ synonyms: [ArraySlice<UInt8>], line: Int) throws(SegmentationError) {
+    try Self.check(names.count + 1, "classes", Self.classLimit, line)
+    try Self.check(synonyms.count, "synonyms in a class", Self.synonymLimit, line)
+    try Self.check(phrases.count + synonyms.count, "phrases", Self.phraseLimit, line)
+    let first = phrases.count
+    for synonym in synonyms {
+      let phrase = try Self.phrase(synonym, line)
+      if phrases[first...].contains(phrase) {
+        throw SegmentationError(.classes("'\(phrase)' stands twice in one class; remove one"), line: line)
+      }
+      phrases.append(phrase)
+      classIndex.append(Int32(names.count))
+    }
+    names.append(phrases[first])
+  }
+
+  private static func phrase(_ bytes: ArraySlice<UInt8>, _ line: Int) throws(SegmentationError) -> String {
+    guard !bytes.isEmpty else {
+      throw SegmentationError(.classes("empty synonym; remove the extra ';'"), line: line)
+    }
+    try check(bytes.count, "bytes in a phrase", phraseByteLimit, line)
+    guard let phrase = FileBytes.string(utf8: bytes) else {
+      throw SegmentationError(.classes("not UTF-8; save the list as UTF-8"), line: line)
+    }
+    guard !phrase.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else {
+      throw SegmentationError(.classes("control character in a phrase; remove it"), line: line)
+    }
+    return phrase
+  }
+
+  private func checkWhole(unit: String) throws(SegmentationError) {
+    guard !names.isEmpty else { throw SegmentationError(.classes("no class; name at least one")) }
+    var lines: [String: Int] = [:]
+    for (index, name) in names.enumerated() {
+      if let earlier = lines.updateValue(index, forKey: name) {
+        let problem = "class '\(name)' was named before, as number \(earlier + 1); remove one"
+        throw SegmentationError(.classes(problem), line: index + 1)
+      }
+    }
+  }
+
+  private static func check(_ value: Int, _ what: String, _ limit: Int, _ line: Int) throws(SegmentationError) {
+    if value > limit {
+      throw SegmentationError(.limit(what: what, value: value, limit: limit), field: "classes", line: line)
+    }
+  }
+
+  private static func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    var rest = bytes
+    while let byte = rest.first, isBlank(byte) { rest = rest.dropFirst() }
+    while let byte = rest.last, isBlank(byte) { rest = rest.dropLast() }
+    return rest
+  }
+
+  private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D }
+}

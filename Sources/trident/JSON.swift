@@ -1,0 +1,104 @@
+// JSON text, written without Foundation.
+
+/// A JSON value whose keys keep their order.
+enum JSON {
+  case object([(String, JSON)])
+  case array([JSON])
+  case string(String)
+  case int(Int)
+  case number(Double)
+  case bool(Bool)
+  case null
+
+  /// The text; `indent` < 0 writes one line.
+  func text(indent: Int = 0) -> String {
+    var out = ""
+    write(to: &out, indent: indent)
+    return out
+  }
+
+  private func write(to out: inout String, indent: Int) {
+    switch self {
+    case .null: out += "null"
+    case .bool(let value): out += value ? "true" : "false"
+    case .int(let value): out += String(value)
+    case .number(let value): out += value.isFinite ? Self.decimal(value) : "null"
+    case .string(let value): Self.quote(value, to: &out)
+    case .array(let values):
+      Self.list(values.map { value in { value.write(to: &$0, indent: $1) } }, "[", "]", to: &out, indent: indent)
+    case .object(let members):
+      let parts = members.map { key, value in
+        { (out: inout String, indent: Int) in
+          Self.quote(key, to: &out)
+          out += indent < 0 ? ":" : ": "
+          value.write(to: &out, indent: indent)
+        }
+      }
+      Self.list(parts, "{", "}", to: &out, indent: indent)
+    }
+  }
+
+  private static func list(
+    _ parts: [(inout String, Int) -> Void], _ open: String, _ close: String, to out: inout String, indent: Int
+  ) {
+    out += open
+    let inner = indent < 0 ? -1 : indent + 2
+    for (index, part) in parts.enumerated() {
+      if index > 0 { out += "," }
+      if indent >= 0 { out += "\n" + String(repeating: " ", count: inner) }
+      part(&out, inner)
+    }
+    if indent >= 0 && !parts.isEmpty { out += "\n" + String(repeating: " ", count: indent) }
+    out += close
+  }
+
+  /// Shortest text that reads back as the same number; whole numbers without a fraction.
+  private static func decimal(_ value: Double) -> String {
+    if value == value.rounded() && abs(value) < 1e15 { return String(Int(value)) }
+    return "\(value)"
+  }
+
+  private static func quote(_ text: String, to out: inout String) {
+    out += "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"": out += "\\\""
+      case "\\": out += "\\\\"
+      case "\n": out += "\\n"
+      case "\t": out += "\\t"
+      case "\r": out += "\\r"
+      case _ where scalar.value < 0x20:
+        let hex = String(scalar.value, radix: 16)
+        out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+      default: out.unicodeScalars.append(scalar)
+      }
+    }
+    out += "\""
+  }
+}
+
+/// A number with a fixed count of decimals.
+func fixed(_ value: Double, _ decimals: Int) -> String {
+  guard value.isFinite else { return "-" }
+  var scale = 1.0
+  for _ in 0..<decimals { scale *= 10 }
+  let rounded = (abs(value) * scale).rounded()
+  guard rounded < 9e15 else { return "\(value)" }
+  let whole = Int(rounded)
+  let sign = value < 0 && whole != 0 ? "-" : ""
+  if decimals == 0 { return sign + String(whole) }
+  let unit = Int(scale)
+  let fraction = String(whole % unit)
+  return sign + String(whole / unit) + "." + String(repeating: "0", count: decimals - fraction.count) + fraction
+}
+
+/// Bytes as MiB with one decimal.
+func mebibytes(_ count: Int) -> String { fixed(Double(count) / 1_048_576, 1) }
+
+/// Text in a column of given width.
+func padded(_ text: String, _ width: Int, right: Bool = false) -> String {
+  let missing = width - text.count
+  if missing <= 0 { return text }
+  let space = String(repeating: " ", count: missing)
+  return right ? space + text : text + space
+}

@@ -1,0 +1,147 @@
+// The files of one photo: label map, legend, overlay, scores. Each is written beside its target and renamed.
+import Compute
+import Raster
+import Segmentation
+
+/// Label map as PNG: 8-bit indexed up to 256 classes, 16-bit grey above.
+final class LabelWriter {
+  private let indexed: IndexedPNGWriter?
+  private let grey: GreyPNGWriter?
+  private let width: Int
+  private var bytes: [UInt8]
+
+  init(path: String, width: Int, height: Int, classCount: Int) throws {
+    self.width = width
+    do {
+      if classCount <= 256 {
+        indexed = try IndexedPNGWriter(path: path, width: width, height: height, palette: .standard)
+        grey = nil
+        bytes = [UInt8](repeating: 0, count: width)
+      } else {
+        indexed = nil
+        grey = try GreyPNGWriter(path: path, width: width, height: height)
+        bytes = []
+      }
+    } catch {
+      throw SegmentationError(.output("\(error)"))
+    }
+  }
+
+  func write(_ labels: UnsafePointer<UInt16>) throws {
+    do {
+      if let indexed {
+        for x in 0..<width { bytes[x] = UInt8(truncatingIfNeeded: labels[x]) }
+        try indexed.writeRow(bytes)
+      }
+      if let grey { try grey.writeRow(labels) }
+    } catch {
+      throw SegmentationError(.output("\(error)"))
+    }
+  }
+
+  func finish() throws {
+    do {
+      try indexed?.finish()
+      try grey?.finish()
+    } catch {
+      throw SegmentationError(.output("\(error)"))
+    }
+  }
+}
+
+/// The photo with its labels tinted over it, at most `sideLimit` pixels long.
+final class OverlayWriter {
+  static let sideLimit = 1024
+  private let writer: RGBPNGWriter
+  private let preview: Preview
+  private let photoHeight: Int
+  private let photoWidth: Int
+  private let keepsFirst: Bool
+  private var row: [UInt8]
+  private var next = 0
+
+  /// `keepsFirst`: class 0 is background and stays as it is.
+  init(path: String, preview: Preview, photoWidth: Int, photoHeight: Int, keepsFirst: Bool) throws {
+    self.preview = preview
+    self.photoWidth = photoWidth
+    self.photoHeight = photoHeight
+    self.keepsFirst = keepsFirst
+    row = [UInt8](repeating: 0, count: preview.width * 3)
+    do {
+      writer = try RGBPNGWriter(path: path, width: preview.width, height: preview.height)
+    } catch {
+      throw SegmentationError(.output("\(error)"))
+    }
+  }
+
+  /// Takes label row `y` of the photo; writes every overlay row that samples it.
+  func write(_ y: Int, _ labels: UnsafePointer<UInt16>) throws {
+    while next < preview.height, (2 * next + 1) * photoHeight / (2 * preview.height) == y {
+      let source = preview.pixels + next * preview.width * 3
+      var last = -1
+      for x in 0..<preview.width {
+        let label = Int(labels[(2 * x + 1) * photoWidth / (2 * preview.width)])
+        let colour = Palette.standard[label % 256]
+        let isEdge = last >= 0 && last != label
+        last = label
+        let tint = isEdge ? 0 : keepsFirst && label == 0 ? 256 : 128
+        for (channel, value) in [colour.red, colour.green, colour.blue].enumerated() {
+          row[3 * x + channel] = UInt8((Int(source[3 * x + channel]) * tint + Int(value) * (256 - tint)) / 256)
+        }
+      }
+      do { try writer.writeRow(row) } catch { throw SegmentationError(.output("\(error)")) }
+      next += 1
+    }
+  }
+
+  func finish() throws {
+    do { try writer.finish() } catch { throw SegmentationError(.output("\(error)")) }
+  }
+}
+
+/// Writes a whole text file.
+func writeText(_ text: String, to path: String) throws {
+  do {
+    let file = try Raster.AtomicFile(path: path)
+    try file.write(text)
+    try file.finish()
+  } catch {
+    throw SegmentationError(.output("\(error)"))
+  }
+}
+
+/// `--scores`: float32 NPY, [classes, gridRows, gridColumns].
+final class ScoreWriter {
+  private let file: Raster.AtomicFile
+
+  init(path: String, shape: [Int]) throws {
+    do {
+      file = try Raster.AtomicFile(path: path)
+      try Self.header(shape).withUnsafeBytes { try file.write($0) }
+    } catch {
+      throw SegmentationError(.output("\(error)"))
+    }
+  }
+
+  func write(_ row: UnsafePointer<Float>, _ count: Int) throws {
+    do {
+      try file.write(UnsafeRawBufferPointer(start: row, count: count * 4))
+    } catch {
+      throw SegmentationError(.output("\(error)"))
+    }
+  }
+
+  func finish() throws {
+    do { try file.finish() } catch { throw SegmentationError(.output("\(error)")) }
+  }
+
+  /// NPY version 1.0, padded to 64 bytes.
+  private static func header(_ shape: [Int]) -> [UInt8] {
+    let sizes = shape.map(String.init).joined(separator: ", ")
+    var text = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(sizes)\(shape.count == 1 ? "," : "")), }"
+    while (10 + text.utf8.count + 1) % 64 != 0 { text += " " }
+    text += "\n"
+    let count = text.utf8.count
+    return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(count & 255), UInt8(count >> 8)] + Array(text.utf8)
+  }
+}

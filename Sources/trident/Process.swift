@@ -1,0 +1,85 @@
+// What the process does about signals: no litter, a clear last word, the right exit code.
+import Raster
+import Segmentation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Installs the handlers. Only async-signal-safe calls are made inside them.
+func prepareProcess() {
+  signal(SIGPIPE, SIG_IGN)
+  for number in [SIGINT, SIGTERM, SIGHUP] {
+    signal(number) { number in
+      AtomicFile.unlinkAllTemporaries()
+      _exit(128 + number)
+    }
+  }
+  signal(SIGBUS) { _ in
+    // A mapped file lost pages under us: truncated, or the storage failed to read.
+    let text: StaticString =
+      "trident: error: the model file could not be read while in use (truncated, or the storage failed); run 'trident verify' on it\n"
+    _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
+    AtomicFile.unlinkAllTemporaries()
+    _exit(4)
+  }
+}
+
+/// Files to work on: photos as named, and the photos directly inside folders, by name.
+func photoPaths(_ arguments: [String]) -> (paths: [String], hasFolder: Bool) {
+  var paths: [String] = []
+  var hasFolder = false
+  for argument in arguments {
+    guard isFolder(argument), let folder = opendir(argument) else {
+      paths.append(argument)
+      continue
+    }
+    hasFolder = true
+    defer { closedir(folder) }
+    var names: [String] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      let lower = name.lowercased()
+      let known = [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm"].contains { lower.hasSuffix($0) }
+      if known && !name.hasPrefix(".") { names.append(name) }
+    }
+    let base = argument.hasSuffix("/") ? argument : argument + "/"
+    paths.append(contentsOf: names.sorted().map { base + $0 })
+  }
+  return (paths, hasFolder)
+}
+
+func isFolder(_ path: String) -> Bool {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}
+
+func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+/// The last component without its extension.
+func baseName(_ path: String) -> String {
+  let name = path.split(separator: "/").last.map(String.init) ?? path
+  guard let dot = name.lastIndex(of: "."), dot != name.startIndex else { return name }
+  return String(name[..<dot])
+}
+
+/// Current frequency of the first core in MHz, where the system tells.
+func cpuMegahertz() -> Int? {
+  guard let file = fopen("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "r") else { return nil }
+  defer { fclose(file) }
+  var buffer = [CChar](repeating: 0, count: 32)
+  guard fgets(&buffer, 32, file) != nil else { return nil }
+  return strtol(buffer, nil, 10) / 1000
+}
+
+/// Makes a folder unless it is there.
+func makeFolder(_ path: String) throws {
+  if isFolder(path) { return }
+  guard mkdir(path, 0o777) == 0 else {
+    throw SegmentationError(.output("cannot make the folder '\(path)': \(String(cString: strerror(errno)))"))
+  }
+}

@@ -1,0 +1,119 @@
+// One photo's results in words and in JSON.
+import Compute
+import Raster
+import Segmentation
+
+/// Describes a finished run.
+struct RunDescription {
+  let path: String
+  let job: SegmentJob
+  let report: RunReport
+  let megahertzBefore: Int?
+  let megahertzAfter: Int?
+
+  private var pixelCount: Double { Double(max(1, report.width * report.height)) }
+
+  /// Class list with colours and shares.
+  var classes: JSON {
+    .array(
+      job.words.names.indices.map { index in
+        let colour = Palette.standard[index % 256]
+        let count = index < report.refinement.pixels.count ? report.refinement.pixels[index] : 0
+        return .object([
+          ("id", .int(index)), ("name", .string(job.words.names[index])),
+          (
+            "phrases",
+            .array(
+              job.words.phraseClass.indices.filter { job.words.phraseClass[$0] == index }
+                .map { .string(job.words.phrases[$0]) })
+          ),
+          ("colour", .array([.int(Int(colour.red)), .int(Int(colour.green)), .int(Int(colour.blue))])),
+          ("pixels", .int(count)), ("share", .number(Double(count) / pixelCount)),
+        ])
+      })
+  }
+
+  var legend: JSON {
+    .object([
+      ("photo", .string(path)), ("width", .int(report.width)), ("height", .int(report.height)), ("classes", classes),
+    ])
+  }
+
+  var json: JSON {
+    let memory = ProcessMemory.now()
+    return .object([
+      ("photo", .string(path)), ("width", .int(report.width)), ("height", .int(report.height)),
+      ("grid", .array([.int(report.gridRows), .int(report.gridColumns)])), ("classes", classes),
+      (
+        "regions",
+        .object([
+          ("refined", .int(report.refinement.refined)), ("failed", .int(report.refinement.failed)),
+          ("dropped", .int(report.refinement.dropped)),
+        ])
+      ),
+      ("seconds", .number(report.seconds)),
+      ("stages", .array(report.stages.map(Self.stage))),
+      (
+        "memory",
+        .object([
+          ("peak_resident_bytes", .int(memory.peakResident)),
+          ("peak_anonymous_bytes", .int(report.stages.map(\.anonymous).max() ?? memory.anonymous)),
+          ("planned_anonymous_bytes", .int(report.plan.peak)),
+        ])
+      ),
+      ("machine", machine), ("options", options),
+    ])
+  }
+
+  static func stage(_ stage: StageEntry) -> JSON {
+    .object([
+      ("name", .string(stage.name)), ("seconds", .number(stage.seconds)), ("arena_bytes", .int(stage.arenaByteCount)),
+      ("anonymous_bytes", .int(stage.anonymous)), ("file_bytes", .int(stage.file)),
+      ("weight_bytes", .int(stage.weightByteCount)), ("minor_faults", .int(stage.minorFaults)),
+      ("major_faults", .int(stage.majorFaults)), ("read_bytes", .int(stage.readByteCount)),
+    ])
+  }
+
+  private var machine: JSON {
+    .object([
+      ("cpu_path", .string(job.session.path.name)), ("threads", .int(report.plan.threads)),
+      ("mhz_before", megahertzBefore.map { .int($0) } ?? .null),
+      ("mhz_after", megahertzAfter.map { .int($0) } ?? .null),
+      ("model_id", .string(job.session.modelIdentity)),
+    ])
+  }
+
+  private var options: JSON {
+    let options = job.options
+    return .object([
+      ("short_side", .int(options.shortSide)), ("window", .int(options.window)), ("stride", .int(options.stride)),
+      ("logit_scale", .number(Double(options.logitScale))), ("beta", .number(Double(options.beta))),
+      ("gamma", .number(Double(options.gamma))), ("cos_factor", .number(Double(options.cosFactor))),
+      ("keeps_negative_thresholds", .bool(options.keepsNegativeThresholds)),
+      ("probability_threshold", .number(Double(options.probabilityThreshold))),
+      ("coarse_threshold", .number(Double(options.coarseThreshold))), ("minimal_area", .int(options.minimalArea)),
+      ("iou_threshold", .number(Double(options.iouThreshold))), ("mask_alpha", .number(Double(options.maskAlpha))),
+      ("refine", .bool(options.refines)), ("affinity", .string(options.affinity.rawValue)),
+      ("paradigm", .string(options.paradigm.rawValue)), ("dino", .bool(options.usesDINO)),
+      ("halves", .bool(options.halves)), ("precision", .string(options.precision.rawValue)),
+    ])
+  }
+
+  /// A few lines for people.
+  func summary(_ target: String?) -> String {
+    let memory = ProcessMemory.now()
+    var text =
+      "\(path): \(report.width) x \(report.height), \(fixed(report.seconds, 2)) s, peak \(mebibytes(memory.peakResident)) MiB"
+    if job.options.refines {
+      text += ", \(report.refinement.refined) regions refined, \(report.refinement.failed) kept coarse"
+    }
+    let present = report.refinement.pixels.enumerated().filter { $0.element > 0 }
+      .sorted { $0.element > $1.element }
+    for (index, count) in present.prefix(12) {
+      text += "\n  \(padded(fixed(Double(count) / pixelCount * 100, 1), 5, right: true)) %  \(job.words.names[index])"
+    }
+    if present.count > 12 { text += "\n  and \(present.count - 12) more" }
+    if let target { text += "\n  -> \(target)" }
+    return text
+  }
+}

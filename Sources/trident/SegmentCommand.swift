@@ -1,0 +1,162 @@
+// `trident segment`: photos and class names in, label maps out.
+import ArgumentParser
+import Compute
+import Raster
+import Segmentation
+
+struct SegmentCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "segment", abstract: "Labels every pixel of a photo with one of your classes.",
+    discussion: """
+      Examples:
+        trident segment -m demo.gguf --class "cat; kitten" --class sofa --class wall photo.jpg -o labels.png --overlay overlay.png
+        trident segment -m demo.gguf --classes words.txt photos/ -o labels/
+
+      The label map is an 8-bit indexed PNG of the photo's size (16-bit grey above 256 classes), with a legend beside
+      it (labels.json). With several photos or a folder, --output names a folder; photos that are already done are
+      skipped unless --overwrite.
+      """)
+
+  @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
+  @OptionGroup(title: "Classes") var classFlags: ClassFlags
+  @OptionGroup(title: "Output") var outputFlags: OutputFlags
+  @OptionGroup(title: "Method") var methodFlags: MethodFlags
+
+  @Argument(help: "Photos (JPEG, PNG, PPM) or folders of them.")
+  var photos: [String]
+
+  func run() throws {
+    let job = try SegmentJob(
+      runtime: runtimeFlags, classes: classFlags, outputs: outputFlags, method: methodFlags, photos: photos)
+    try job.run()
+  }
+}
+
+/// Where results go.
+struct OutputFlags: ParsableArguments {
+  @Option(name: .shortAndLong, help: "Label map (.png), or a folder for several photos.")
+  var output: String?
+  @Option(help: "The photo with labels tinted over it (.png, at most 1024 pixels long).")
+  var overlay: String?
+  @Option(help: "Class scores before upsampling: float32 NPY [classes, gridH, gridW].")
+  var scores: String?
+  @Flag(help: "A JSON object a photo on standard output.")
+  var json = false
+  @Flag(help: "Segment photos again whose label map exists.")
+  var overwrite = false
+  @Flag(name: .shortAndLong, help: "No progress, no summary.")
+  var quiet = false
+}
+
+/// The photos of one command, one after another on one session.
+final class SegmentJob {
+  let session: Session
+  let options: SegmentOptions
+  let words: Words
+  let outputs: OutputFlags
+  let paths: [String]
+  private let isMany: Bool
+
+  init(
+    runtime: RuntimeFlags, classes: ClassFlags, outputs: OutputFlags, method: MethodFlags, photos: [String]
+  ) throws {
+    let (paths, hasFolder) = photoPaths(photos)
+    isMany = paths.count > 1 || hasFolder
+    self.paths = paths
+    self.outputs = outputs
+    options = method.options()
+    if outputs.output == nil && outputs.overlay == nil && outputs.scores == nil && !outputs.json {
+      throw SegmentationError(.usage("nothing to write: give --output labels.png (or --overlay, --scores, --json)"))
+    }
+    if isMany && (outputs.overlay != nil || outputs.scores != nil) {
+      throw SegmentationError(.usage("--overlay and --scores take one photo"))
+    }
+    if isMany, let output = outputs.output, fileExists(output), !isFolder(output) {
+      throw SegmentationError(.usage("--output '\(output)' is a file; several photos need a folder"))
+    }
+    if paths.isEmpty { throw SegmentationError(.usage("no photos found in \(photos.joined(separator: ", "))")) }
+    session = try Session(modelPath: runtime.model, runtime: try runtime.runtime())
+    words = try Words(classes, session: session)
+  }
+
+  /// - Errors: with several photos, bad ones are reported and the last error is thrown at the end.
+  func run() throws {
+    if isMany, let output = outputs.output { try makeFolder(output) }
+    var failure: (any Error)?
+    for path in paths {
+      let target = isMany ? outputs.output.map { "\($0)/\(baseName(path)).png" } : outputs.output
+      if isMany, !outputs.overwrite, let target, fileExists(target) { continue }
+      do {
+        try segment(path, target: target)
+      } catch {
+        guard isMany, (error as? SegmentationError)?.exitCode == 3 else { throw error }
+        standardError("trident: error: \((error as? SegmentationError)?.description ?? "\(error)")\n")
+        failure = error
+      }
+    }
+    if let failure {
+      guard let error = failure as? SegmentationError else { throw failure }
+      throw SegmentationError(.photo("not every photo could be segmented; the last: \(error.description)"))
+    }
+  }
+
+  private func segment(_ path: String, target: String?) throws {
+    let photo = try PhotoFile(path: path)
+    let previewSide = outputs.overlay == nil ? nil : OverlayWriter.sideLimit
+    let plan = try session.plan(photo, words.wording, options, previewSide: previewSide)
+    let megahertz = cpuMegahertz()
+    let meter = ProgressMeter(quiet: outputs.quiet)
+    var labels: LabelWriter?
+    var overlay: OverlayWriter?
+    var scores: ScoreWriter?
+    var failure: (any Error)?
+    if let target {
+      labels = try LabelWriter(path: target, width: photo.width, height: photo.height, classCount: words.names.count)
+    }
+    var sinks = RunSinks { row, line in
+      do {
+        try labels?.write(line)
+        try overlay?.write(row, line)
+        return true
+      } catch {
+        failure = error
+        return false
+      }
+    }
+    if let path = outputs.scores {
+      sinks.scores = { classes, rows, columns in
+        let writer = try ScoreWriter(path: path, shape: [classes, rows, columns])
+        scores = writer
+        return { try writer.write($0, $1) }
+      }
+    }
+    sinks.previewSide = previewSide
+    if let path = outputs.overlay {
+      sinks.preview = { [words] preview in
+        overlay = try OverlayWriter(
+          path: path, preview: preview, photoWidth: photo.width, photoHeight: photo.height,
+          keepsFirst: words.background)
+      }
+    }
+    sinks.progress = { meter.show($0, $1) }
+    let report = try session.run(
+      photo, words.wording, options, plan: plan, measures: outputs.json, sinks)
+    meter.finish()
+    if let failure { throw failure }
+    try scores?.finish()
+    try overlay?.finish()
+    try labels?.finish()
+    let result = RunDescription(
+      path: path, job: self, report: report, megahertzBefore: megahertz, megahertzAfter: cpuMegahertz())
+    if let target { try writeText(result.legend.text() + "\n", to: legendPath(target)) }
+    if outputs.json {
+      print(result.json.text(indent: isMany ? -1 : 0))
+    } else if !outputs.quiet {
+      print(result.summary(target))
+    }
+  }
+
+  private func legendPath(_ target: String) -> String {
+    (target.hasSuffix(".png") ? String(target.dropLast(4)) : target) + ".json"
+  }
+}

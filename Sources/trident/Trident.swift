@@ -1,0 +1,94 @@
+// The program `trident`: photo and class names in, label map out.
+import ArgumentParser
+import Compute
+import Segmentation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+@main
+struct Trident: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "trident",
+    abstract: "Tells every pixel of a photo which of your words it belongs to.",
+    discussion: """
+      Needs a model file made by trident-quantize. A first run:
+
+        trident segment --model models/demo/demo.gguf --class "dog; puppy" --class grass photo.jpg --output labels.png
+
+      Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, 6 output.
+      """,
+    subcommands: [
+      SegmentCommand.self, InspectCommand.self,
+      VerifyCommand.self, VersionCommand.self,
+    ])
+
+  static let version = "0.1.0"
+
+  /// Parses, runs, and turns errors into one line and an exit code.
+  static func main() {
+    prepareProcess()
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch {
+      leave(report(error))
+    }
+  }
+
+  /// Prints what went wrong; returns the exit code.
+  static func report(_ error: any Error) -> Int32 {
+    switch error {
+    case let error as SegmentationError:
+      standardError("trident: error: \(error.description)\n")
+      return error.exitCode
+    case let error as ComputeError:
+      standardError("trident: error: \(error.description)\n")
+      if case .pathUnavailable = error.reason { return 2 }
+      return 5
+    default:
+      let code = exitCode(for: error).rawValue
+      let text = fullMessage(for: error)
+      if code == 0 {
+        print(text)
+        return 0
+      }
+      standardError(text + "\n")
+      return code == ExitCode.validationFailure.rawValue || code == 64 ? 2 : code
+    }
+  }
+}
+
+/// Ends the process (named so because a command has an `exit` of its own).
+func leave(_ code: Int32) -> Never { exit(code) }
+
+/// Writes to standard error.
+func standardError(_ text: String) {
+  var text = text
+  text.withUTF8 { bytes in
+    var offset = 0
+    while offset < bytes.count {
+      let count = write(STDERR_FILENO, bytes.baseAddress! + offset, bytes.count - offset)
+      if count <= 0 { return }
+      offset += count
+    }
+  }
+}
+
+/// Prints `trident --version -v`.
+struct VersionCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "version", abstract: "Version, and which CPU paths are built, supported and chosen.")
+
+  func run() throws {
+    print("trident \(Trident.version)")
+    let chosen = try CPUPath.choose(forced: environment("TRIDENT_CPU"))
+    for path in CPUPath.all {
+      let state = path == chosen ? "chosen" : path.isSupported ? "supported" : path.isBuilt ? "built" : "not built here"
+      print("  \(padded(path.name, 14)) \(state)")
+    }
+  }
+}

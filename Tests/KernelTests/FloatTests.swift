@@ -1,0 +1,120 @@
+// Float products, activations and half precision.
+
+import CKernels
+import TestSupport
+import Testing
+
+@Suite struct FloatTests {
+  @Test func activationsAreCloseToDouble() {
+    let x = (-30000...30000).map { Float($0) * 0.0005 }
+    for (activation, reference) in [
+      (CK_ACTIVATION_GELU, NaiveMath.gelu), (CK_ACTIVATION_QUICKGELU, NaiveMath.quickGELU),
+    ] {
+      let y = GuardedBuffer(x)
+      Path.scalar.table.activate(y.pointer, x.count, activation)
+      // Phi to 5e-7, times |x| up to 5.1.
+      expectClose(y.elements, x.map(reference), ulps: 4, absolute: 2.6e-6)
+    }
+    let far = GuardedBuffer<Float>([-1000, -5.2, 5.2, 1000])
+    Path.scalar.table.activate(far.pointer, 4, CK_ACTIVATION_GELU)
+    #expect(far.elements == [0, 0, 5.2, 1000])
+  }
+
+  @Test(arguments: Path.fast) func productsMatchScalar(path: Path) {
+    PathCoverage.record(path.description)
+    var random = SeededRandom(seed: 31)
+    var shapes = (1...17).map { ($0, 18 - $0, 1 + Int(random.next() % 40)) }
+    shapes += [(7, 130, 64), (5, 65, 101), (64, 4, 256)]
+    for (rows, columns, depth) in shapes {
+      let (a, b) = (floats(rows * depth, -1, 1, &random), floats(columns * depth, -1, 1, &random))
+      let (bias, initial) = (floats(columns, -1, 1, &random), floats(rows * columns, -1, 1, &random))
+      let results = [Path.scalar, path].map { path -> [Float] in
+        let (x, y) = (GuardedBuffer(initial.elements), GuardedBuffer(initial.elements))
+        path.table.gemm_f32_nt(
+          a.pointer, depth, rows, b.pointer, depth, columns, depth, rows % 2 == 0 ? nil : bias.pointer,
+          Int32(rows % 3 / 2), x.pointer, columns)
+        path.table.gemm_f32_nn(
+          a.pointer, depth, rows, b.pointer, columns, columns, depth, Int32(rows % 2), y.pointer, columns)
+        return x.elements + y.elements
+      }
+      expectClose(results[1], results[0], "\(path) \(rows)x\(columns)k\(depth)")
+    }
+  }
+
+  @Test func scalarProductIsCloseToDouble() {
+    var random = SeededRandom(seed: 32)
+    let (rows, columns, depth) = (3, 5, 200)
+    let (a, b) = (floats(rows * depth, -1, 1, &random), floats(columns * depth, -1, 1, &random))
+    let out = GuardedBuffer<Float>(count: rows * columns)
+    Path.scalar.table.gemm_f32_nt(
+      a.pointer, depth, rows, b.pointer, depth, columns, depth, nil, 0, out.pointer, columns)
+    let expected = (0..<rows * columns).map { index -> Float in
+      Float((0..<depth).reduce(0.0) {
+        $0 + Double(a.pointer[index / columns * depth + $1]) * Double(b.pointer[index % columns * depth + $1])
+      })
+    }
+    expectClose(out.elements, expected, ulps: 8, absolute: 1e-5)
+  }
+
+  @Test(arguments: Path.fast) func activationsMatchScalar(path: Path) {
+    var random = SeededRandom(seed: 33)
+    let activations = [CK_ACTIVATION_NONE, CK_ACTIVATION_GELU, CK_ACTIVATION_QUICKGELU, CK_ACTIVATION_RELU]
+    for count in Array(1...17) + [63, 64, 65, 1009] {
+      let x = floats(count, -20, 20, &random)
+      for activation in activations {
+        let (expected, actual) = (GuardedBuffer(x.elements), GuardedBuffer(x.elements))
+        Path.scalar.table.activate(expected.pointer, count, activation)
+        path.table.activate(actual.pointer, count, activation)
+        expectClose(actual.elements, expected.elements, "\(path) activation \(activation.rawValue), \(count)")
+      }
+    }
+  }
+
+  /// All 65,536 halves, and floats around every rounding boundary.
+  @Test(arguments: Path.all) func halfIsExact(path: Path) {
+    let halves = GuardedBuffer((0...UInt16.max).map { $0 })
+    let wide = GuardedBuffer<Float>(count: 65536)
+    path.table.from_half(halves.pointer, 65536, wide.pointer)
+    let back = GuardedBuffer<UInt16>(count: 65536)
+    path.table.to_half(wide.pointer, 65536, back.pointer)
+    for index in 0..<65536 where !wide.pointer[index].isNaN {
+      if back.pointer[index] != UInt16(index) {
+        Issue.record("\(path): half \(index) came back as \(back.pointer[index])")
+        return
+      }
+    }
+    var random = SeededRandom(seed: 34)
+    let x = GuardedBuffer((0..<3001).map { _ in Float(bitPattern: UInt32(truncatingIfNeeded: random.next())) })
+    let (expected, actual) = (GuardedBuffer<UInt16>(count: 3001), GuardedBuffer<UInt16>(count: 3001))
+    Path.scalar.table.to_half(x.pointer, 3001, expected.pointer)
+    path.table.to_half(x.pointer, 3001, actual.pointer)
+    #expect(expected.elements == actual.elements, "\(path)")
+  }
+
+  @Test func unpackingInvertsPacking() {
+    var random = SeededRandom(seed: 35)
+    let panels = Panels(channels: 19, columns: 70, bias: false, random: &random)
+    for path in Path.all {
+      let out = GuardedBuffer<Float>(count: 5 * 70)
+      var view = panels.view
+      path.table.unpack_rows(&view, 14, 19, 70, out.pointer, 70)
+      let expected = (0..<5 * 70).map {
+        Float(panels.rows[(14 + $0 / 70) * 70 + $0 % 70]) * panels.scale.pointer[14 + $0 / 70]
+      }
+      #expect(out.elements == expected, "\(path)")
+    }
+  }
+
+  @Test func dispatchIsConsistent() {
+    #expect(ck_path_supported(CK_PATH_SCALAR) == 1)
+    #expect(ck_path_supported(ck_path_best()) == 1)
+    for raw in 0..<CK_PATH_COUNT.rawValue {
+      let path = ck_path(raw)
+      #expect((ck_table_for(path) != nil) == (ck_path_built(path) != 0))
+      if let table = ck_table_for(path) {
+        #expect(String(cString: table.pointee.name) == String(cString: ck_path_name(path)))
+      }
+    }
+    for path in Path.all { PathCoverage.record(path.description) }
+  }
+}

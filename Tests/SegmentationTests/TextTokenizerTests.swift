@@ -1,0 +1,94 @@
+// The tokenizer on a vocabulary small enough to follow by hand, and the cleaning before it.
+import Segmentation
+import Testing
+
+@Suite struct TextTokenizerTests {
+  /// Merges of a toy vocabulary: ca, cat</w>, do, dog</w>, ' s</w>.
+  static func tokenizer(
+    _ lines: [String] = ["c a", "ca t</w>", "d o", "do g</w>", "' s</w>"], contextLength: Int = 8
+  ) throws -> BytePairTokenizer {
+    try BytePairTokenizer(mergeCount: lines.count, contextLength: contextLength) { body in
+      for (rank, line) in lines.enumerated() {
+        Array(line.utf8).withUnsafeBufferPointer { body(rank, $0) }
+      }
+    }
+  }
+
+  @Test func mergesByRank() throws {
+    let tokenizer = try Self.tokenizer()
+    #expect(tokenizer.vocabularySize == 519)
+    #expect(tokenizer.encode("cat") == [513])
+    #expect(tokenizer.encode("CAT dog's") == [513, 515, 516])
+    #expect(tokenizer.encode("cats") == [512, 83, 82 + 256])
+    #expect(tokenizer.encode("") == [])
+    #expect(tokenizer.tokens(" ") == [517, 518])
+  }
+
+  @Test func equalNeighboursJoinFromTheLeft() throws {
+    let tokenizer = try Self.tokenizer(["a a", "a a</w>", "aa aa"])
+    #expect(tokenizer.encode("aaa") == [512, 64 + 256])
+    #expect(tokenizer.encode("aa") == [513])
+    #expect(tokenizer.encode("aaaaa") == [514, 64 + 256])
+  }
+
+  @Test func cutsAndKeepsTheEndMark() throws {
+    let tokenizer = try Self.tokenizer(contextLength: 4)
+    #expect(tokenizer.tokens("cat cat") == [517, 513, 513, 518])
+    #expect(tokenizer.tokens("cat cat cat") == [517, 513, 513, 518])
+    #expect(tokenizer.tokens("cat") == [517, 513, 518])
+  }
+
+  @Test func marksInTextAreTokens() throws {
+    let tokenizer = try Self.tokenizer()
+    #expect(tokenizer.encode("cat<|endoftext|>") == [513, 518])
+    #expect(tokenizer.encode("<|StartOfText|> cat") == [517, 513])
+  }
+
+  @Test func byteAlphabetIsClips() throws {
+    let tokenizer = try Self.tokenizer([])
+    #expect(tokenizer.encode("!") == [256])
+    #expect(tokenizer.encode("é") == [127, 358])  // C3 A9
+    #expect(tokenizer.encode("\u{AD}") == [126, 511])  // C2 AD, the last of the remapped bytes
+  }
+
+  @Test func ranksMaySkip() throws {
+    let lines: [(Int, String)] = [(10, "c a"), (400, "ca t</w>")]
+    let tokenizer = try BytePairTokenizer(mergeCount: 500, contextLength: 77) { body in
+      for (rank, line) in lines { Array(line.utf8).withUnsafeBufferPointer { body(rank, $0) } }
+    }
+    #expect(tokenizer.tokens("cat") == [1012, 912, 1013])
+  }
+
+  @Test(arguments: [
+    (["c a", "x"], "merge 1: not two symbols"), (["c a", " a"], "merge 1: not two symbols"),
+    (["ca t"], "merge 0: a symbol that no earlier"), (["c a", "c a"], "merge 1: makes a symbol that exists"),
+    (["c a b"], "merge 0: a symbol that no earlier"), ([""], "merge 0: not two symbols"),
+  ])
+  func refusesBrokenMerges(lines: [String], problem: String) {
+    let error = #expect(throws: SegmentationError.self) { try Self.tokenizer(lines) }
+    #expect(error?.exitCode == 4)
+    #expect(error?.description.contains(problem) == true, "\(String(describing: error))")
+  }
+
+  @Test func refusesTooManyMerges() {
+    let error = #expect(throws: SegmentationError.self) {
+      try BytePairTokenizer(mergeCount: 70_000, contextLength: 77) { _ in }
+    }
+    #expect(error?.reason == .limit(what: "merges", value: 70_000, limit: BytePairTokenizer.mergeLimit))
+  }
+
+  @Test(arguments: [
+    ("  A  b\t\nc ", "a b c"), ("dog\u{2019}s", "dog's"), ("\u{201C}x\u{201D}", "\"x\""), ("o\u{FB03}ce", "office"),
+    ("\u{FF23}\u{FF21}\u{FF34}\u{3000}x", "cat x"), ("\u{FEFF}cat\u{7}", "cat"), ("a\r\nb\rc\u{2028}d", "a b c d"),
+    ("e\u{301}clair", "\u{E9}clair"), ("A\u{30A}", "\u{E5}"), ("q\u{307}\u{323}", "q\u{323}\u{307}"),
+    ("\u{1112}\u{1161}\u{11AB}", "\u{D55C}"), ("\u{212B}", "\u{E5}"), ("\u{FF76}\u{FF9E}", "\u{30AC}"),
+    ("a &amp; b", "a & b"), ("&amp;amp;lt;", "<"), ("&eacute;t&#233; &#xE9;", "\u{E9}t\u{E9} \u{E9}"),
+    ("P&EACUTE;REZ", "p\u{E9}rez"), ("&copy 1", "\u{A9} 1"), ("&notit;", "\u{AC}it;"), ("AT&T", "at&t"),
+    ("x &#0; &#128;", "x \u{FFFD} \u{20AC}"), ("caf\u{C3}\u{A9}", "caf\u{E9}"),
+    ("l\u{E2}\u{20AC}\u{2122}eau", "l'eau"), ("\u{1B}[31mred\u{1B}[0m", "red"), ("\u{130}", "i\u{307}"),
+    ("\u{391}\u{3A3} \u{3A3}\u{391}", "\u{3B1}\u{3C2} \u{3C3}\u{3B1}"), ("&SZLIG;", "ss"), ("\u{1C4}x", "d\u{17E}x"),
+  ])
+  func cleans(text: String, expected: String) {
+    #expect(TextCleaning.clean(text) == Array(expected.unicodeScalars))
+  }
+}
