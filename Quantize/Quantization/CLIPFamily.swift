@@ -1,5 +1,5 @@
-// What a CLIP checkpoint's tensors do not tell: the activation and, for some, the width of a head. Taken from the
-// checkpoint's own kind or the configuration beside it; never guessed.
+// What a CLIP checkpoint's tensors do not tell: the activation and, for some, the width of a head. Taken from
+// the checkpoint's own kind or the configuration beside it; never guessed.
 
 /// The activation of CLIP's MLPs, spelled as in the model file.
 package enum CLIPActivation: String, Sendable, CaseIterable {
@@ -13,7 +13,8 @@ enum CLIPNaming {
 
 /// Facts from `config.json` (Hugging Face) or `open_clip_config.json` beside the checkpoint.
 ///
-/// A configuration that describes a tower of another width or depth belongs to another checkpoint and is left alone.
+/// A configuration that describes a tower of another width or depth belongs to another checkpoint and is left
+/// alone.
 struct CLIPFamily {
   static let configByteLimit = 1 << 20
 
@@ -75,7 +76,8 @@ struct CLIPFamily {
       }
       guard let heads = config.member("num_attention_heads")?.count else { continue }
       guard heads > 0, size.width % heads == 0 else {
-        throw file.error(.unsupportedModel("\(heads) heads do not divide a width of \(size.width)"), name: section)
+        throw file.error(
+          .unsupportedModel("\(heads) heads do not divide a width of \(size.width)"), name: section)
       }
       if section == "vision_config" {
         visionHeadWidth = size.width / heads
@@ -118,7 +120,8 @@ struct CLIPFamily {
     asked: CLIPActivation?, _ directory: TensorDirectory
   ) throws(QuantizationError) -> CLIPActivation {
     if let activation, let asked, activation != asked {
-      let what = "--activation \(asked.rawValue) contradicts \(source): this checkpoint uses \(activation.rawValue)"
+      let what =
+        "--activation \(asked.rawValue) contradicts \(source): this checkpoint uses \(activation.rawValue)"
       throw QuantizationError(.unsupportedModel(what), path: directory.path)
     }
     if let known = activation ?? asked { return known }

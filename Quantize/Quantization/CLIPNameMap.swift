@@ -57,7 +57,8 @@ struct CLIPNames {
   func isNeedless(_ name: Substring) -> Bool {
     let last = name.split(separator: ".").last ?? name
     let needless = [
-      "logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids",
+      "logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask",
+      "position_ids",
     ]
     return needless.contains(String(last))
   }
@@ -65,12 +66,16 @@ struct CLIPNames {
   /// - Errors: convolutional and timm towers by name; anything else that is not CLIP.
   static func find(_ directory: TensorDirectory) throws(QuantizationError) -> CLIPNames {
     func prefix(before anchor: String) -> String? {
-      directory.names.first { $0 == anchor || $0.hasSuffix("." + anchor) }.map { String($0.dropLast(anchor.count)) }
+      directory.names.first { $0 == anchor || $0.hasSuffix("." + anchor) }.map {
+        String($0.dropLast(anchor.count))
+      }
     }
     func refuse(_ what: String) -> QuantizationError {
       QuantizationError(.unsupportedModel(what), path: directory.path)
     }
-    if let prefix = prefix(before: "visual.conv1.weight"), directory.record(prefix + "visual.class_embedding") != nil {
+    if let prefix = prefix(before: "visual.conv1.weight"),
+      directory.record(prefix + "visual.class_embedding") != nil
+    {
       let isCustom = directory.record(prefix + "text.token_embedding.weight") != nil
       return CLIPNames(naming: .openCLIP, prefix: prefix, text: isCustom ? "text." : "")
     }
@@ -78,10 +83,12 @@ struct CLIPNames {
       return CLIPNames(naming: .huggingFace, prefix: prefix, text: "")
     }
     if prefix(before: "visual.layer1.0.conv1.weight") != nil {
-      throw refuse("this CLIP has a ResNet image tower; a vision transformer is expected, for example ViT-B-16.pt")
+      throw refuse(
+        "this CLIP has a ResNet image tower; a vision transformer is expected, for example ViT-B-16.pt")
     }
     if directory.names.contains(where: { $0.contains("visual.trunk.") }) {
-      throw refuse("this CLIP has a timm image tower, which is not supported; use a plain ViT such as ViT-B-16")
+      throw refuse(
+        "this CLIP has a timm image tower, which is not supported; use a plain ViT such as ViT-B-16")
     }
     throw refuse("no CLIP image tower found (neither visual.conv1.weight nor vision_model.embeddings)")
   }
@@ -151,7 +158,8 @@ enum CLIPNameMap {
     let vocabulary = try view.shape(names.tokens, axes: 2)[0]
     let context = try view.shape(names.textPosition, axes: 2)[0]
     plans.vocabularySize = vocabulary
-    plans.text.values = shape.values("text") + [count("text", "context", context), count("text", "vocab", vocabulary)]
+    plans.text.values =
+      shape.values("text") + [count("text", "context", context), count("text", "vocab", vocabulary)]
     let tokens = try view.require(names.tokens, [vocabulary, width])
     plans.text.items.append(view.item("text.token", .table(tokens, rows: vocabulary, columns: width)))
     let positions = try view.require(names.textPosition, [context, width])
@@ -185,7 +193,8 @@ enum CLIPNameMap {
         count("clip", "patch", patch), count("clip", "grid", grid), count("clip", "embed_dim", embed),
       ]
     let weight = try view.require(names.patch, [width, 3, patch, patch])
-    let embedding = LinearRecipe(weight: .rows([weight]), bias: .none, rows: width, columns: 3 * patch * patch)
+    let embedding = LinearRecipe(
+      weight: .rows([weight]), bias: .none, rows: width, columns: 3 * patch * patch)
     plan.items.append(view.item("clip.patch", .linear(embedding)))
     let token = try view.require(names.classEmbedding, [width])
     plan.items.append(view.item("clip.class_embedding", .floats([token], dimensions: [width])))

@@ -74,7 +74,8 @@ struct CheckpointView {
     guard depth > 0 else { throw QuantizationError(.noSuchTensor, path: directory.path, name: start + "0") }
     guard depth <= Self.depthLimit else {
       throw QuantizationError(
-        .limitExceeded(what: "blocks", limit: Self.depthLimit, found: depth), path: directory.path, name: start)
+        .limitExceeded(what: "blocks", limit: Self.depthLimit, found: depth), path: directory.path,
+        name: start)
     }
     return depth
   }
@@ -103,7 +104,9 @@ struct CheckpointView {
   func side(of count: Int, _ name: String) throws(QuantizationError) -> Int {
     var side = 0
     while side * side < count { side += 1 }
-    guard count > 0, side * side == count else { throw refuse("\(count) positions do not form a square", name) }
+    guard count > 0, side * side == count else {
+      throw refuse("\(count) positions do not form a square", name)
+    }
     return side
   }
 
@@ -129,7 +132,8 @@ struct CheckpointView {
   ) throws(QuantizationError) -> PlanItem {
     let weight = try require(from + ".weight", [rows, columns])
     let bias = try require(from + ".bias", [rows])
-    let recipe = LinearRecipe(weight: .rows([weight]), bias: BiasSource(names: [bias]), rows: rows, columns: columns)
+    let recipe = LinearRecipe(
+      weight: .rows([weight]), bias: BiasSource(names: [bias]), rows: rows, columns: columns)
     return item(to, .linear(recipe))
   }
 

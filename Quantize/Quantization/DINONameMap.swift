@@ -18,7 +18,8 @@ enum DINONameMap {
     let isResNet = directory.names.contains { $0.hasSuffix("layer1.0.conv1.weight") }
     let what = isResNet ? "this is a convolutional network" : "no tensor is named \(patchName)"
     throw QuantizationError(
-      .unsupportedModel("\(what); a DINO vision transformer is expected, for example dino_vitbase16_pretrain.pth"),
+      .unsupportedModel(
+        "\(what); a DINO vision transformer is expected, for example dino_vitbase16_pretrain.pth"),
       path: directory.path)
   }
 

@@ -16,8 +16,8 @@ struct ItemWriter {
     directory = item.directory
   }
 
-  /// - Errors: weights that are not finite or do not fit the stored type, with tensor and element; failed reads
-  ///   and writes.
+  /// - Errors: weights that are not finite or do not fit the stored type, with tensor and element; failed
+  ///   reads and writes.
   func write() throws(QuantizationFailure) -> QuantizationReport.Entry {
     var tally = ErrorTally()
     let before = writer.byteCount
@@ -43,7 +43,8 @@ struct ItemWriter {
       sourceByteCount += record.elementCount * record.elementType.byteCount
     }
     return QuantizationReport.Entry(
-      name: item.name, kind: kind, sourceByteCount: sourceByteCount, storedByteCount: writer.byteCount - before,
+      name: item.name, kind: kind, sourceByteCount: sourceByteCount,
+      storedByteCount: writer.byteCount - before,
       tally: tally)
   }
 
@@ -52,7 +53,9 @@ struct ItemWriter {
   private func read(_ name: String) throws(QuantizationFailure) -> [Float] {
     let values: [Float]
     do throws(QuantizationError) { values = try directory.readFloat(name) } catch { throw .source(error) }
-    if let element = values.firstIndex(where: { !$0.isFinite }) { throw bad(.notFinite(element: element), name) }
+    if let element = values.firstIndex(where: { !$0.isFinite }) {
+      throw bad(.notFinite(element: element), name)
+    }
     return values
   }
 
@@ -137,7 +140,9 @@ struct ItemWriter {
 
   private func writeLinear(_ layer: LinearRecipe, _ tally: inout ErrorTally) throws(QuantizationFailure) {
     let reader: MatrixReader
-    do throws(QuantizationError) { reader = try MatrixReader(directory, layer) } catch { throw .source(error) }
+    do throws(QuantizationError) { reader = try MatrixReader(directory, layer) } catch {
+      throw .source(error)
+    }
     let depth = layer.paddedColumns
     var scales: [Float] = []
     var sums: [Int32] = []
@@ -158,7 +163,8 @@ struct ItemWriter {
       for row in 0..<16 {
         let result = quantize(lines, row: row, depth: depth, into: &integers, &tally)
         guard let result else {
-          let element = (start + row) * layer.columns + firstNonFinite(Array(floats[(row * layer.columns)...]))
+          let element =
+            (start + row) * layer.columns + firstNonFinite(Array(floats[(row * layer.columns)...]))
           throw bad(.notFinite(element: element), layer.weight.names[0])
         }
         scales.append(result.scale)
@@ -179,7 +185,8 @@ struct ItemWriter {
     lines.withUnsafeBufferPointer { source in
       integers.withUnsafeMutableBufferPointer { target in
         RowQuantizer.quantize(
-          source.baseAddress! + row * depth, count: depth, into: target.baseAddress! + row * depth, tally: &tally)
+          source.baseAddress! + row * depth, count: depth, into: target.baseAddress! + row * depth,
+          tally: &tally)
       }
     }
   }
@@ -220,7 +227,8 @@ extension MatrixSource {
   var names: [String] {
     switch self {
     case .rows(let names): return names
-    case .transposed(let name), .convolution(let name, _, _), .transposedConvolution(let name, _, _): return [name]
+    case .transposed(let name), .convolution(let name, _, _), .transposedConvolution(let name, _, _):
+      return [name]
     }
   }
 }

@@ -2,8 +2,8 @@
 
 /// Rows of one weight matrix.
 ///
-/// - Memory: nothing for rows as stored; the whole tensor for transposed ones, which are small (projections, mask
-///   decoder).
+/// - Memory: nothing for rows as stored; the whole tensor for transposed ones, which are small (projections,
+///   mask decoder).
 final class MatrixReader {
   private let directory: TensorDirectory
   private let layer: LinearRecipe

@@ -50,8 +50,8 @@ package struct QuantizationProgress: Sendable {
 
 /// Builds a model file.
 ///
-/// - Memory: a few rows at a time; at most one small tensor whole. Peak private memory stays below the largest tensor
-///   plus 64 MiB.
+/// - Memory: a few rows at a time; at most one small tensor whole. Peak private memory stays below the
+///   largest tensor plus 64 MiB.
 /// - Errors: `QuantizationFailure`; nothing is left at the output path.
 package struct ModelQuantizer {
   private let request: QuantizationRequest
@@ -82,7 +82,8 @@ package struct ModelQuantizer {
       items = clipPlans.text.items + dinoPlan.items + clipPlans.vision.items + samPlan.items
       values = clipPlans.vision.values + clipPlans.text.values + dinoPlan.values + samPlan.values
     } catch { throw .source(error) }
-    modelName = request.name ?? [request.clip, request.dino, request.sam].map(stem(of:)).joined(separator: " + ")
+    modelName =
+      request.name ?? [request.clip, request.dino, request.sam].map(stem(of:)).joined(separator: " + ")
   }
 
   private static func readVocabulary(

@@ -40,7 +40,7 @@ package struct QuantizationReport: Sendable {
       name: kind ?? "total", kind: kind ?? "", sourceByteCount: source, storedByteCount: stored, tally: tally)
   }
 
-  /// A table of every entry that is not stored exactly, worst ratio first within the file's order, and totals.
+  /// A table of every entry that is not stored exactly, in file order, and totals.
   package var table: String {
     let shown = entries.filter { $0.tally.sumSquaredError > 0 }
     let nameWidth = max(24, (shown.map(\.name.count).max() ?? 0) + 1)
@@ -67,11 +67,15 @@ package struct QuantizationReport: Sendable {
   /// The same as one JSON object; keys in a fixed order.
   package var json: String {
     func object(_ entry: Entry) -> String {
-      let ratio = entry.signalToNoise.map { Self.fixed($0) } ?? "null"
-      return "{\"name\": \(Self.quoted(entry.name)), \"kind\": \"\(entry.kind)\", "
-        + "\"elements\": \(entry.tally.elementCount), \"max_error\": \(Self.scientific(Double(entry.tally.maxError))), "
-        + "\"rms_error\": \(Self.scientific(entry.tally.rmsError)), \"snr_db\": \(ratio), "
-        + "\"source_bytes\": \(entry.sourceByteCount), \"stored_bytes\": \(entry.storedByteCount)}"
+      let fields = [
+        "\"name\": \(Self.quoted(entry.name))", "\"kind\": \"\(entry.kind)\"",
+        "\"elements\": \(entry.tally.elementCount)",
+        "\"max_error\": \(Self.scientific(Double(entry.tally.maxError)))",
+        "\"rms_error\": \(Self.scientific(entry.tally.rmsError))",
+        "\"snr_db\": \(entry.signalToNoise.map { Self.fixed($0) } ?? "null")",
+        "\"source_bytes\": \(entry.sourceByteCount)", "\"stored_bytes\": \(entry.storedByteCount)",
+      ]
+      return "{" + fields.joined(separator: ", ") + "}"
     }
     let list = entries.map { "    " + object($0) }.joined(separator: ",\n")
     return """

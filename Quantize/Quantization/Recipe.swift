@@ -1,5 +1,5 @@
-// What the output file holds and how each part is made from a checkpoint: plain values, checked before any byte
-// is written.
+// What the output file holds and how each part is made from a checkpoint: plain values, checked before any
+// byte is written.
 
 import Container
 
@@ -77,8 +77,10 @@ struct PlanItem {
   /// The tensors of the model file this item becomes, in order.
   var declarations: [TensorDeclaration] {
     switch recipe {
-    case .floats(_, let dimensions): return [TensorDeclaration(name: name, type: .f32, dimensions: dimensions)]
-    case .halves(_, let dimensions): return [TensorDeclaration(name: name, type: .f16, dimensions: dimensions)]
+    case .floats(_, let dimensions):
+      return [TensorDeclaration(name: name, type: .f32, dimensions: dimensions)]
+    case .halves(_, let dimensions):
+      return [TensorDeclaration(name: name, type: .f16, dimensions: dimensions)]
     case .table(_, let rows, let columns):
       return [
         TensorDeclaration(name: name + ".weight", type: .i8, dimensions: [columns, rows]),

@@ -1,4 +1,5 @@
-// Symmetric INT8, one scale a row: the arithmetic of `docs/quantization.md`, and the panel layout of the file.
+// Symmetric INT8, one scale a row: the arithmetic of `docs/quantization.md`, and the panel layout of the
+// file.
 
 /// How far stored numbers are from the originals.
 ///
@@ -26,14 +27,16 @@ package struct ErrorTally: Equatable, Sendable {
     elementCount += 1
   }
 
-  package var rmsError: Double { elementCount == 0 ? 0 : (sumSquaredError / Double(elementCount)).squareRoot() }
+  package var rmsError: Double {
+    elementCount == 0 ? 0 : (sumSquaredError / Double(elementCount)).squareRoot()
+  }
 }
 
 /// Quantizes rows of floats.
 package enum RowQuantizer {
   private typealias Lanes = SIMD16<Float>
-  /// Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to the nearest integer, ties to even, because the sum's
-  /// last place is 1; its low bits then hold the integer.
+  /// Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to the nearest integer, ties to even, because the
+  /// sum's last place is 1; its low bits then hold the integer.
   private static let rounder: Float = 12_582_912
 
   /// One row: its scale and the sum of its integers.

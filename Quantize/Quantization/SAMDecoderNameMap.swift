@@ -48,7 +48,9 @@ enum SAMDecoderNameMap {
     let gaussian = from + "pe_layer.positional_encoding_gaussian_matrix"
     plan.items.append(try view.copy("sam.prompt.gaussian", from: gaussian, shape: [2, width / 2]))
     var points: [String] = []
-    for index in 0..<4 { points.append(try view.require(from + "point_embeddings.\(index).weight", [1, width])) }
+    for index in 0..<4 {
+      points.append(try view.require(from + "point_embeddings.\(index).weight", [1, width]))
+    }
     plan.items.append(view.item("sam.prompt.points", .floats(points, dimensions: [width, 4])))
     for (to, name) in [("not_a_point", "not_a_point_embed"), ("no_mask", "no_mask_embed")] {
       let source = try view.require(from + name + ".weight", [1, width])
@@ -87,8 +89,10 @@ enum SAMDecoderNameMap {
       for part in parts {
         if part.to == "cross_image" {
           let mlp = sizes.mlpWidth
-          plan.items.append(try view.linear(to + "mlp_in", from: from + "mlp.lin1", rows: mlp, columns: width))
-          plan.items.append(try view.linear(to + "mlp_out", from: from + "mlp.lin2", rows: width, columns: mlp))
+          plan.items.append(
+            try view.linear(to + "mlp_in", from: from + "mlp.lin1", rows: mlp, columns: width))
+          plan.items.append(
+            try view.linear(to + "mlp_out", from: from + "mlp.lin2", rows: width, columns: mlp))
           plan.items += try view.norm(to + "norm3", from: from + "norm3", width: width)
         }
         plan.items += try attention(to + part.to, from: from + part.from, width, part.inner, &view)
@@ -108,7 +112,8 @@ enum SAMDecoderNameMap {
   ) throws(QuantizationError) -> [PlanItem] {
     var items: [PlanItem] = []
     for part in ["q", "k", "v"] {
-      items.append(try view.linear("\(to).\(part)", from: "\(from).\(part)_proj", rows: inner, columns: width))
+      items.append(
+        try view.linear("\(to).\(part)", from: "\(from).\(part)_proj", rows: inner, columns: width))
     }
     items.append(try view.linear("\(to).out", from: "\(from).out_proj", rows: width, columns: inner))
     return items
@@ -127,7 +132,9 @@ enum SAMDecoderNameMap {
         weight: .transposedConvolution(weight, outputs: outputs, side: 2),
         bias: BiasSource(names: [bias], repeats: 4), rows: 4 * outputs, columns: inputs)
       plan.items.append(view.item("sam.decoder.upscale." + index, .linear(recipe)))
-      if index == "0" { plan.items += try view.norm("sam.decoder.upscale.1", from: stem + "1", width: outputs) }
+      if index == "0" {
+        plan.items += try view.norm("sam.decoder.upscale.1", from: stem + "1", width: outputs)
+      }
     }
   }
 

@@ -9,7 +9,8 @@ enum SAMNameMap {
 
   static func plan(_ directory: TensorDirectory) throws(QuantizationError) -> NetworkPlan {
     guard let name = directory.names.first(where: { $0 == anchor || $0.hasSuffix("." + anchor) }) else {
-      let what = "no tensor is named \(anchor); a SAM checkpoint is expected, for example sam_vit_b_01ec64.pth"
+      let what =
+        "no tensor is named \(anchor); a SAM checkpoint is expected, for example sam_vit_b_01ec64.pth"
       throw QuantizationError(.unsupportedModel(what), path: directory.path)
     }
     var view = CheckpointView(directory, prefix: String(name.dropLast(anchor.count)))

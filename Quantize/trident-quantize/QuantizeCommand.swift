@@ -37,13 +37,16 @@ struct QuantizeCommand: ParsableCommand {
   var dino: String
   @Option(help: ArgumentHelp("SAM checkpoint.", valueName: "file"))
   var sam: String
-  @Option(help: ArgumentHelp("Byte-pair vocabulary. Default: found beside the CLIP checkpoint.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("Byte-pair vocabulary. Default: found beside the CLIP checkpoint.", valueName: "file"))
   var vocab: String?
   @Option(name: [.short, .long], help: ArgumentHelp("Model file to write.", valueName: "file"))
   var output: String
   @Option(help: "CLIP's activation, where the checkpoint does not tell: quickgelu or gelu.")
   var activation: CLIPActivation?
-  @Option(help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels"))
+  @Option(
+    help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels")
+  )
   var clipHeadWidth: Int?
   @Option(help: ArgumentHelp("Name stored in the model. Default: from the files' names.", valueName: "text"))
   var name: String?

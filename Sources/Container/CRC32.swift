@@ -1,6 +1,7 @@
 // CRC-32 with zlib's polynomial, eight bytes a step.
 
-/// A running CRC-32 (reflected polynomial 0xEDB88320, initial and final value inverted), as zlib and PNG use it.
+/// A running CRC-32 (reflected polynomial 0xEDB88320, initial and final value inverted), as zlib and PNG use
+/// it.
 ///
 /// - Memory: 8 KiB of tables, made once a process.
 package struct CRC32: Sendable {
@@ -42,7 +43,8 @@ package struct CRC32: Sendable {
     }
   }
 
-  /// Eight tables of 256 entries: table 0 is the plain byte table, table k extends table k - 1 by a zero byte.
+  /// Eight tables of 256 entries: table 0 is the plain byte table, table k extends table k - 1 by a zero
+  /// byte.
   private static let tables: [UInt32] = {
     var tables = [UInt32](repeating: 0, count: 8 * 256)
     for byte in 0..<256 {

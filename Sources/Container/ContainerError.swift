@@ -83,7 +83,8 @@ package struct ContainerError: Error, Equatable, Sendable, CustomStringConvertib
 extension ContainerError.Reason: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .io(let operation, let code): return "cannot \(operation): \(String(cString: strerror(code)))"
+    case .io(let operation, let code): 
+      return "cannot \(operation): \(String(cString: strerror(code)).lowercased())"
     case .notRegularFile: return "not a regular file"
     case .truncated(let needed, let available):
       return "file ends too early: \(needed) bytes needed, \(available) left"

@@ -66,7 +66,9 @@ extension GGUFHeader {
     var offset = 0
     for tensor in tensors {
       try check("tensor name length", tensor.name.utf8.count, Limits.nameBytes, name: tensor.name)
-      guard names.insert(tensor.name).inserted else { throw ContainerError(.duplicateTensor, name: tensor.name) }
+      guard names.insert(tensor.name).inserted else {
+        throw ContainerError(.duplicateTensor, name: tensor.name)
+      }
       let byteCount = try tensor.byteCount()
       append(string: tensor.name, to: &bytes)
       append(UInt32(tensor.dimensions.count), to: &bytes)

@@ -26,7 +26,9 @@ extension GGUFHeader {
   }
 
   /// One value at the cursor. Depth was bounded when the header was decoded.
-  static func decodeValue(_ type: GGUFValueType, _ cursor: inout ByteCursor) throws(ContainerError) -> GGUFValue {
+  static func decodeValue(_ type: GGUFValueType, _ cursor: inout ByteCursor) throws(ContainerError)
+    -> GGUFValue
+  {
     switch type {
     case .uint8: return .uint8(try cursor.integer(UInt8.self))
     case .int8: return .int8(try cursor.integer(Int8.self))

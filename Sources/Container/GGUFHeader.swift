@@ -119,7 +119,9 @@ package struct GGUFHeader: Sendable {
     }
   }
 
-  private static func valueType(_ cursor: inout ByteCursor, _ key: String) throws(ContainerError) -> GGUFValueType {
+  private static func valueType(_ cursor: inout ByteCursor, _ key: String) throws(ContainerError)
+    -> GGUFValueType
+  {
     let offset = cursor.offset
     let raw = try cursor.uint32()
     guard let type = GGUFValueType(rawValue: raw) else {
@@ -196,7 +198,8 @@ package struct GGUFHeader: Sendable {
       guard dimensionCount <= Limits.dimensions else {
         let limit = UInt64(Limits.dimensions)
         throw ContainerError(
-          .tooLarge(what: "dimension count", found: UInt64(dimensionCount), limit: limit), offset: cursor.offset - 4)
+          .tooLarge(what: "dimension count", found: UInt64(dimensionCount), limit: limit),
+          offset: cursor.offset - 4)
       }
       var dimensions: [Int] = []
       for _ in 0..<dimensionCount {
@@ -237,7 +240,8 @@ package struct GGUFHeader: Sendable {
       let name = tensor.declaration.name
       guard tensor.dataOffset == UInt64(next) else {
         throw ContainerError(
-          .misplacedTensor(found: tensor.dataOffset, expected: UInt64(next)), offset: tensor.recordOffset, name: name)
+          .misplacedTensor(found: tensor.dataOffset, expected: UInt64(next)), offset: tensor.recordOffset,
+          name: name)
       }
       let (start, overflowStart) = dataStart.addingReportingOverflow(next)
       let (stop, overflowStop) = start.addingReportingOverflow(tensor.byteCount)

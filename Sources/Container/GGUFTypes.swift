@@ -55,11 +55,20 @@ package enum GGUFType: UInt32, Sendable, CustomStringConvertible {
 
 /// A key's value, materialised. Used for writing and for listing; readers of long arrays iterate in place.
 package enum GGUFValue: Equatable, Sendable {
-  case uint8(UInt8), int8(Int8), uint16(UInt16), int16(Int16), uint32(UInt32), int32(Int32)
-  case float32(Float), bool(Bool), string(String)
+  case uint8(UInt8)
+  case int8(Int8)
+  case uint16(UInt16)
+  case int16(Int16)
+  case uint32(UInt32)
+  case int32(Int32)
+  case float32(Float)
+  case bool(Bool)
+  case string(String)
   /// All elements have the type `of`; nested arrays are allowed.
   case array(of: GGUFValueType, [GGUFValue])
-  case uint64(UInt64), int64(Int64), float64(Double)
+  case uint64(UInt64)
+  case int64(Int64)
+  case float64(Double)
 
   package var type: GGUFValueType {
     switch self {
@@ -80,8 +89,12 @@ package enum GGUFValue: Equatable, Sendable {
   }
 
   /// Array of text; the usual form of a merge table.
-  package static func strings(_ values: [String]) -> GGUFValue { .array(of: .string, values.map { .string($0) }) }
+  package static func strings(_ values: [String]) -> GGUFValue {
+    .array(of: .string, values.map { .string($0) })
+  }
 
   /// Array of 32-bit counts.
-  package static func uint32s(_ values: [UInt32]) -> GGUFValue { .array(of: .uint32, values.map { .uint32($0) }) }
+  package static func uint32s(_ values: [UInt32]) -> GGUFValue {
+    .array(of: .uint32, values.map { .uint32($0) })
+  }
 }

@@ -9,8 +9,8 @@
 /// A mapped model file.
 ///
 /// Opening checks the whole header and its checksum; tensor bytes are checked by `verify` alone. If another
-/// process shortens the file while it is mapped, touching the lost pages raises SIGBUS: `checkUnchanged` tells
-/// before a run, and a program that must survive installs a handler.
+/// process shortens the file while it is mapped, touching the lost pages raises SIGBUS: `checkUnchanged`
+/// tells before a run, and a program that must survive installs a handler.
 ///
 /// - Memory: keys, records and an index of names are private (about 200 B a tensor); everything else stays in
 ///   the file. Pointers are valid as long as the object lives.
@@ -75,7 +75,8 @@ package final class MappedModel: @unchecked Sendable {
     let version = try uint("trident.format_version")
     guard version >= 1, version <= Self.formatVersion else {
       throw fail(
-        .unsupportedVersion(found: UInt32(truncatingIfNeeded: version), supported: UInt32(Self.formatVersion)),
+        .unsupportedVersion(
+          found: UInt32(truncatingIfNeeded: version), supported: UInt32(Self.formatVersion)),
         "trident.format_version")
     }
     try expect("trident.packing", Self.packing)
@@ -124,7 +125,9 @@ package final class MappedModel: @unchecked Sendable {
     case .float64(let number): result = Float(number)
     default: throw mismatch("float32", entry)
     }
-    guard result.isFinite else { throw fail(.valueOutOfRange(expected: "a finite number", found: "\(result)"), key) }
+    guard result.isFinite else {
+      throw fail(.valueOutOfRange(expected: "a finite number", found: "\(result)"), key)
+    }
     return result
   }
 
@@ -152,7 +155,9 @@ package final class MappedModel: @unchecked Sendable {
     _ key: String, _ body: (Int, UnsafeBufferPointer<UInt8>) -> Void
   ) throws(ContainerError) {
     let entry = try entry(key)
-    guard entry.type == .array, entry.elementType == .string else { throw mismatch("array of strings", entry) }
+    guard entry.type == .array, entry.elementType == .string else {
+      throw mismatch("array of strings", entry)
+    }
     var cursor = ByteCursor(mapping.bytes, offset: entry.offset)
     for index in 0..<entry.count {
       let length = try cursor.count(what: "string length", limit: Int.max)
@@ -201,7 +206,8 @@ package final class MappedModel: @unchecked Sendable {
   ///
   /// - Shapes: `dimensions` fastest axis first.
   /// - Memory: borrowed from the mapping, aligned to 64 bytes.
-  /// - Errors: missing tensor; another type or shape (the message names the tensor, what was expected and found).
+  /// - Errors: missing tensor; another type or shape (the message names the tensor, what was expected and
+  ///   found).
   package func bytes(
     _ name: String, type: GGUFType, dimensions: [Int]
   ) throws(ContainerError) -> UnsafeRawPointer {
@@ -221,8 +227,8 @@ package final class MappedModel: @unchecked Sendable {
 
   /// Tells the system which part of the file comes next and which is done with.
   ///
-  /// Works on whole pages of the machine's size (4, 16 or 64 KiB): `willNeed` rounds outwards, `dontNeed` inwards,
-  /// so neighbours in use are never dropped.
+  /// Works on whole pages of the machine's size (4, 16 or 64 KiB): `willNeed` rounds outwards, `dontNeed`
+  /// inwards, so neighbours in use are never dropped.
   /// - Units: `range` in bytes from the start of the file; parts outside the file are ignored.
   package func advise(_ range: Range<Int>, _ advice: Advice) {
     switch advice {

@@ -1,4 +1,5 @@
-// Writes a model file: the layout is declared first, then the bytes arrive in order, then checksums are filled in.
+// Writes a model file: the layout is declared first, then the bytes arrive in order, then checksums are
+// filled in.
 
 #if canImport(Glibc)
   import Glibc
@@ -8,11 +9,12 @@
 
 /// Streams one model file to `path` by way of `path.partial`, which is renamed when everything is on disk.
 ///
-/// Adds `general.alignment` in front of the keys given, and behind them `trident.model_id`, `trident.tensor_crc32` and,
-/// as the last one, `trident.header_crc32`. Same values and bytes in, same file out.
+/// Adds `general.alignment` in front of the keys given, and behind them `trident.model_id`,
+/// `trident.tensor_crc32` and, as the last one, `trident.header_crc32`. Same values and bytes in, same file
+/// out.
 /// - Memory: the header (a megabyte or two with a merge table); tensor bytes pass straight through.
-/// - Errors: a failed system call, a wrong number of bytes. Without `finish` nothing appears at `path`, and the
-///   temporary file is removed when the object goes.
+/// - Errors: a failed system call, a wrong number of bytes. Without `finish` nothing appears at `path`, and
+///   the temporary file is removed when the object goes.
 package final class ModelWriter {
   package static let alignment = 64
 
@@ -48,7 +50,8 @@ package final class ModelWriter {
     byteCount = header.bytes.count
     if !overwrite, access(path, F_OK) == 0 { throw ContainerError(.alreadyExists, path: path) }
     // A stale file of a killed run is replaced; the name is fixed so that litter never piles up.
-    descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o644)
+    descriptor = open(
+      temporaryPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o644)
     guard descriptor >= 0 else {
       throw ContainerError(.io(operation: "create", code: errno), path: temporaryPath)
     }
@@ -198,7 +201,8 @@ package final class ModelWriter {
 }
 
 extension [UInt8] {
-  /// `withUnsafeBytes` for a body with this target's error type: the standard one erases it on older compilers.
+  /// `withUnsafeBytes` for a body with this target's error type: the standard one erases it on older
+  /// compilers.
   func withUnsafeBytesTyped(
     _ body: (UnsafeRawBufferPointer) throws(ContainerError) -> Void
   ) throws(ContainerError) {

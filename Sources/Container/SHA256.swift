@@ -45,7 +45,9 @@ package struct SHA256Digest: Sendable {
     let digits = Array("0123456789abcdef")
     var text = ""
     for word in state {
-      for shift in stride(from: 28, through: 0, by: -4) { text.append(digits[Int(word >> UInt32(shift) & 15)]) }
+      for shift in stride(from: 28, through: 0, by: -4) {
+        text.append(digits[Int(word >> UInt32(shift) & 15)])
+      }
     }
     return text
   }
@@ -75,7 +77,8 @@ package struct SHA256Digest: Sendable {
   }
 
   private static func rounds(
-    _ state: UnsafeMutableBufferPointer<UInt32>, _ w: UnsafeBufferPointer<UInt32>, _ k: UnsafeBufferPointer<UInt32>
+    _ state: UnsafeMutableBufferPointer<UInt32>, _ w: UnsafeBufferPointer<UInt32>,
+    _ k: UnsafeBufferPointer<UInt32>
   ) {
     var (a, b, c, d) = (state[0], state[1], state[2], state[3])
     var (e, f, g, h) = (state[4], state[5], state[6], state[7])
@@ -114,7 +117,8 @@ package struct SHA256Digest: Sendable {
   private static let initialState: [UInt32] = primes.prefix(8).map { fractionBits($0, power: 2) }
   private static let roundConstants: [UInt32] = primes.map { fractionBits($0, power: 3) }
 
-  /// The first 32 fractional bits of the root of `prime`: floor(root * 2^32) mod 2^32 by bisection in exact integers.
+  /// The first 32 fractional bits of the root of `prime`: floor(root * 2^32) mod 2^32 by bisection in exact
+  /// integers.
   private static func fractionBits(_ prime: UInt64, power: Int) -> UInt32 {
     var low: UInt64 = 0
     var high: UInt64 = 1 << 37  // the roots of primes up to 311 are below 18 < 2^5

@@ -177,7 +177,9 @@ import Testing
     #expect(throws: ContainerError(.missingKey, path: path, name: "none")) { try model.uint("none") }
     #expect(throws: ContainerError(.missingTensor, path: path, name: "none")) { try model.tensor("none") }
     let wrongType = ContainerError.Reason.wrongValueType(expected: "string", found: "float32")
-    #expect(throws: ContainerError(wrongType, path: path, name: "sample.f32")) { try model.string("sample.f32") }
+    #expect(throws: ContainerError(wrongType, path: path, name: "sample.f32")) {
+      try model.string("sample.f32")
+    }
     for key in ["sample.i8", "sample.i64", "sample.f32", "sample.merges", "sample.flag", "general.name"] {
       #expect(throws: ContainerError.self, "\(key)") { try model.uint(key) }
     }

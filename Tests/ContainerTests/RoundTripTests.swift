@@ -126,7 +126,8 @@ import Testing
 /// The PyPI package as an independent reader.
 enum Judge {
   static let script = URL(fileURLWithPath: #filePath)
-    .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Fixtures/gguf-judge.py").path
+    .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Fixtures/gguf-judge.py")
+    .path
 
   static let isAvailable = run("--probe") != nil
 

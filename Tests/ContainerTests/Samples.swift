@@ -1,8 +1,7 @@
+import Container
 // Small model files for the tests of this target.
 import Foundation
 import Testing
-
-import Container
 
 /// A folder that goes away with the test that made it.
 final class TemporaryFolder {

@@ -1,0 +1,173 @@
+// What is refused, and how: missing and wrong tensors, other architectures, unknown activations, broken
+// values.
+import Container
+import Foundation
+import Testing
+
+@testable import Quantization
+
+@Suite struct QuantizerRefusalTests {
+  /// The message of the failure, or nil if there was none. Nothing may be left behind.
+  private func failure(_ folder: ToyFolder) -> String? {
+    do throws(QuantizationFailure) {
+      _ = try folder.quantize()
+      return nil
+    } catch {
+      #expect(!folder.names.contains { $0.hasPrefix("model.gguf") })
+      guard case .source(let source) = error else { return "output: \(error)" }
+      return source.description
+    }
+  }
+
+  private func expect(
+    _ folder: ToyFolder, says parts: String..., sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    let message = failure(folder)
+    #expect(message != nil, sourceLocation: sourceLocation)
+    for part in parts {
+      #expect(message?.contains(part) == true, "\(message ?? "no failure")", sourceLocation: sourceLocation)
+    }
+  }
+
+  @Test func everyMissingTensorIsNamed() throws {
+    let toys: [(ToyCheckpoint, (ToyCheckpoint) throws -> ToyFolder)] = [
+      (.clip(), { try ToyFolder(clip: $0) }), (.dino(), { try ToyFolder(dino: $0) }),
+      (.sam(), { try ToyFolder(sam: $0) }),
+    ]
+    for (toy, make) in toys {
+      for name in toy.tensors.keys.sorted() where name != "logit_scale" {
+        var cut = toy
+        cut.tensors[name] = nil
+        let message = try failure(make(cut))
+        #expect(message != nil, "\(name)")
+      }
+    }
+  }
+
+  @Test func wrongShapesAreNamed() throws {
+    var clip = ToyCheckpoint.clip()
+    clip.add("visual.transformer.resblocks.1.mlp.c_fc.weight", 90, 71)
+    expect(try ToyFolder(clip: clip), says: "resblocks.1.mlp.c_fc.weight", "[90, 72]", "[90, 71]")
+    clip = .clip()
+    clip.add("visual.positional_embedding", 12, 72)
+    expect(try ToyFolder(clip: clip), says: "visual.positional_embedding", "11 positions")
+    var sam = ToyCheckpoint.sam()
+    sam.add("image_encoder.blocks.0.attn.rel_pos_h", 5, 20)
+    sam.add("image_encoder.blocks.0.attn.rel_pos_w", 3, 20)
+    expect(try ToyFolder(sam: sam), says: "rel_pos_w", "[5, 20]")
+    sam.add("image_encoder.blocks.0.attn.rel_pos_h", 4, 20)
+    expect(try ToyFolder(sam: sam), says: "2 * side - 1")
+    let folder = try ToyFolder()
+    folder.request.clipHeadWidth = 25
+    expect(folder, says: "width 72", "head width 25")
+  }
+
+  @Test func otherArchitecturesAreRefusedByName() throws {
+    var clip = ToyCheckpoint.clip()
+    clip.add("visual.transformer.resblocks.0.ls_1.gamma", 72)
+    expect(try ToyFolder(clip: clip), says: "layer scale", "ls_1.gamma")
+    clip = ToyCheckpoint(seed: 1)
+    clip.add("visual.layer1.0.conv1.weight", 4, 4, 1, 1)
+    expect(try ToyFolder(clip: clip), says: "ResNet")
+    clip = ToyCheckpoint(seed: 1)
+    clip.add("visual.trunk.patch_embed.proj.weight", 4, 4, 1, 1)
+    expect(try ToyFolder(clip: clip), says: "timm")
+    expect(try ToyFolder(clip: .sam()), says: "no CLIP image tower")
+    var dino = ToyCheckpoint.dino()
+    dino.add("register_tokens", 1, 4, 64)
+    expect(try ToyFolder(dino: dino), says: "register tokens", "register_tokens")
+    dino = .dino()
+    dino.add("mask_token", 1, 64)
+    expect(try ToyFolder(dino: dino), says: "mask_token", "not part of")
+    expect(try ToyFolder(dino: .sam()), says: "patch_embed.proj.weight")
+    expect(try ToyFolder(sam: .dino()), says: "image_encoder.pos_embed")
+    var sam = ToyCheckpoint.sam()
+    sam.add("mask_decoder.hf_token.weight", 1, 16)
+    expect(try ToyFolder(sam: sam), says: "hf_token")
+  }
+
+  @Test func brokenValuesAreNamed() throws {
+    var clip = ToyCheckpoint.clip()
+    clip.tensors["visual.transformer.resblocks.0.mlp.c_proj.weight"]!.values[90 * 20 + 7] = .nan
+    expect(try ToyFolder(clip: clip), says: "mlp.c_proj.weight", "element 1807")
+    clip = .clip()
+    clip.tensors["token_embedding.weight"]!.values[64 * 500 + 3] = .infinity
+    expect(try ToyFolder(clip: clip), says: "token_embedding.weight", "element 32003")
+    clip = .clip()
+    clip.tensors["visual.ln_pre.bias"]!.values[5] = -.infinity
+    expect(try ToyFolder(clip: clip), says: "visual.ln_pre.bias", "element 5")
+    clip = .clip()
+    clip.tensors["visual.positional_embedding"]!.values[72] = 70_000
+    expect(try ToyFolder(clip: clip), says: "visual.positional_embedding", "element 72", "half")
+  }
+
+  @Test func theActivationIsNeverGuessed() throws {
+    let folder = try ToyFolder()
+    folder.request.activation = nil
+    expect(folder, says: "--activation quickgelu", "MetaCLIP", "LAION")
+    // open_clip's configuration beside the file settles it, and contradicting it is an error.
+    let config =
+      #"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"width": 72, "layers": 2, "head_width": 24}}}"#
+    try folder.write("open_clip_config.json", config)
+    folder.request.clipHeadWidth = nil
+    #expect(failure(folder) == nil)
+    let model = try MappedModel(path: folder.request.output)
+    #expect(try model.string("trident.clip.activation") == "quickgelu")
+    #expect(try model.uint("trident.clip.head_width") == 24)
+    let other = try ToyFolder()
+    try other.write("open_clip_config.json", config)
+    other.request.activation = .gelu
+    expect(other, says: "contradicts", "quickgelu")
+    // A configuration of another model says nothing about this one.
+    try other.write("open_clip_config.json", config.replacingOccurrences(of: "72", with: "768"))
+    #expect(failure(other) == nil)
+    try other.write("open_clip_config.json", "{")
+    other.request.overwrite = true
+    #expect(throws: QuantizationFailure.self) { try other.quantize() }
+  }
+
+  @Test func huggingFaceConfigurationsAreRead() throws {
+    func folder(_ act: String, heads: Int = 3) throws -> ToyFolder {
+      let folder = try ToyFolder(clip: ToyCheckpoint.clip().huggingFace())
+      folder.request.activation = nil
+      folder.request.clipHeadWidth = nil
+      let vision =
+        #""vision_config": {"hidden_size": 72, "hidden_act": "\#(act)", "num_attention_heads": \#(heads)}"#
+      let text = #""text_config": {"hidden_size": 64, "num_attention_heads": 2}"#
+      try folder.write("config.json", "{\(vision), \(text)}")
+      return folder
+    }
+    let plain = try folder("gelu")
+    #expect(failure(plain) == nil)
+    let model = try MappedModel(path: plain.request.output)
+    #expect(try model.string("trident.clip.activation") == "gelu")
+    #expect(try model.uint("trident.clip.heads") == 3)
+    #expect(try model.uint("trident.text.heads") == 2)
+    expect(try folder("gelu_new"), says: "gelu_new")
+    expect(try folder("gelu", heads: 5), says: "5 heads")
+    expect(try folder("gelu", heads: 0), says: "0 heads")
+  }
+
+  @Test func vocabularyAndOutput() throws {
+    let folder = try ToyFolder()
+    try FileManager.default.removeItem(atPath: folder.path + "/merges.txt")
+    expect(folder, says: "no vocabulary", "bpe_simple_vocab_16e6.txt.gz")
+    try folder.write("v.txt", "#version: 0.2\ni n\n")
+    folder.request.vocabulary = folder.path + "/v.txt"
+    expect(folder, says: "3 are needed")
+    let taken = try ToyFolder()
+    try taken.write("model.gguf", "mine")
+    do throws(QuantizationFailure) {
+      _ = try taken.quantize()
+      Issue.record("an existing file was replaced")
+    } catch {
+      guard case .output(let output) = error else { throw error }
+      #expect(output.reason == .alreadyExists)
+    }
+    #expect(try String(contentsOfFile: taken.request.output, encoding: .utf8) == "mine")
+    #expect(CLIPNameMap.usualHeadWidth(patch: 14, width: 1280) == 80)
+    #expect(CLIPNameMap.usualHeadWidth(patch: 14, width: 1024) == 64)
+    #expect(CLIPNameMap.usualHeadWidth(patch: 16, width: 1280) == 64)
+    #expect(CLIPNameMap.usualHeadWidth(patch: 14, width: 1664) == 104)
+  }
+}
