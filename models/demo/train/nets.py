@@ -288,3 +288,151 @@ class Run:
         torch.save({"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "average": self.average, "step": self.step, "spent": self.spent}, self.path + ".resume.tmp")
         os.replace(self.path + ".resume.tmp", self.path + ".resume")
         torch.save(self.export(self.average), self.path + ".tmp"); os.replace(self.path + ".tmp", self.path)
+
+
+# ------------------------------------------------------------------------------------------------ SAM
+class Norm2d(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x): return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+
+
+class CrossAttention(nn.Module):
+    def __init__(self, width, heads, downsample=1):
+        super().__init__()
+        inner = width // downsample
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = nn.Linear(width, inner), nn.Linear(width, inner), nn.Linear(width, inner), nn.Linear(inner, width)
+        self.heads = heads
+
+    def forward(self, q, k, v):
+        q, k, v = (f(x).view(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2) for f, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v)))
+        y = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+
+class TwoWayMlp(nn.Module):
+    def __init__(self, width, inner):
+        super().__init__(); self.lin1, self.lin2 = nn.Linear(width, inner), nn.Linear(inner, width)
+
+    def forward(self, x): return self.lin2(self.lin1(x).relu())
+
+
+class TwoWayBlock(nn.Module):
+    def __init__(self, width, heads, mlp, first):
+        super().__init__()
+        self.self_attn = CrossAttention(width, heads); self.cross_attn_token_to_image = CrossAttention(width, heads, 2); self.cross_attn_image_to_token = CrossAttention(width, heads, 2)
+        self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(width) for _ in range(4))
+        self.mlp, self.first = TwoWayMlp(width, mlp), first
+
+    def forward(self, queries, keys, qpe, kpe):
+        if self.first: queries = self.self_attn(queries, queries, queries)
+        else: q = queries + qpe; queries = queries + self.self_attn(q, q, queries)
+        queries = self.norm1(queries)
+        queries = self.norm2(queries + self.cross_attn_token_to_image(queries + qpe, keys + kpe, keys))
+        queries = self.norm3(queries + self.mlp(queries))
+        keys = self.norm4(keys + self.cross_attn_image_to_token(keys + kpe, queries + qpe, queries))
+        return queries, keys
+
+
+class Head(nn.Module):
+    def __init__(self, width, out):
+        super().__init__(); self.layers = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, out)])
+
+    def forward(self, x):
+        for layer in self.layers[:-1]: x = layer(x).relu()
+        return self.layers[-1](x)
+
+
+class Prompt(nn.Module):
+    def __init__(self, width, side, mask_channels=16):
+        super().__init__()
+        self.side = side
+        self.pe_layer = nn.Module(); self.pe_layer.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, width // 2))
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4)); self.not_a_point_embed = nn.Embedding(1, width)
+        c = mask_channels
+        self.mask_downscaling = nn.Sequential(nn.Conv2d(1, c // 4, 2, 2), Norm2d(c // 4), nn.GELU(), nn.Conv2d(c // 4, c, 2, 2), Norm2d(c), nn.GELU(), nn.Conv2d(c, width, 1))
+        nn.init.zeros_(self.mask_downscaling[0].bias)
+        self.no_mask_embed = nn.Embedding(1, width)
+
+    def encode(self, xy):
+        """xy in input pixels"""
+        t = 2 * math.pi * ((2 * xy / self.side - 1) @ self.pe_layer.positional_encoding_gaussian_matrix)
+        return torch.cat([t.sin(), t.cos()], -1)
+
+    def grid(self, h, w, oy=0, ox=0):
+        y, x = torch.meshgrid((torch.arange(h) + oy + .5) * 16, (torch.arange(w) + ox + .5) * 16, indexing="ij")
+        return self.encode(torch.stack([x, y], -1))
+
+    def forward(self, points, boxes, masks):
+        """points [n, 2], boxes [n, 4] in pixels; masks [n, 1, 4g, 4g]; one foreground point each. The padding point is absent when a box is given."""
+        e = torch.stack([points, boxes[:, :2], boxes[:, 2:]], 1) + .5
+        sparse = self.encode(e) + torch.cat([self.point_embeddings[i].weight for i in (1, 2, 3)])
+        return sparse, self.mask_downscaling(masks)
+
+
+class Decoder(nn.Module):
+    def __init__(self, width, heads=8, depth=2, mlp=256, tokens=4):
+        super().__init__()
+        self.transformer = nn.Module()
+        self.transformer.layers = nn.ModuleList(TwoWayBlock(width, heads, mlp, i == 0) for i in range(depth))
+        self.transformer.final_attn_token_to_image = CrossAttention(width, heads, 2); self.transformer.norm_final_attn = nn.LayerNorm(width)
+        self.iou_token, self.mask_tokens = nn.Embedding(1, width), nn.Embedding(tokens, width)
+        self.output_upscaling = nn.Sequential(nn.ConvTranspose2d(width, width // 4, 2, 2), Norm2d(width // 4), nn.GELU(), nn.ConvTranspose2d(width // 4, width // 8, 2, 2), nn.GELU())
+        self.output_hypernetworks_mlps = nn.ModuleList(Head(width, width // 8) for _ in range(tokens)); self.iou_prediction_head = Head(width, tokens)
+
+    def forward(self, image, pe, sparse, dense):
+        """image [n, d, h, w], pe [h, w, d] -> logits [n, 4h, 4w] of token 0, predicted overlap [n]"""
+        n, d, h, w = image.shape
+        tokens = torch.cat([torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(n, -1, -1), sparse], 1)
+        keys = (image + dense).flatten(2).transpose(1, 2); kpe = pe.reshape(1, h * w, d); q = tokens
+        for layer in self.transformer.layers: q, keys = layer(q, keys, tokens, kpe)
+        t = self.transformer
+        q = t.norm_final_attn(q + t.final_attn_token_to_image(q + tokens, keys + kpe, keys))
+        up = self.output_upscaling(keys.transpose(1, 2).reshape(n, d, h, w))
+        return torch.einsum("nc,nchw->nhw", self.output_hypernetworks_mlps[0](q[:, 1]), up), self.iou_prediction_head(q[:, 0])[:, 0]
+
+
+class Sam(nn.Module):
+    def __init__(self, width=192, depth=6, side=512, window=8, everywhere=(2, 5), neck=64):
+        super().__init__()
+        g = side // 16
+        self.patch = nn.Conv2d(3, width, 16, 16); self.pos = nn.Parameter(torch.randn(g, g, width) * .02)
+        self.blocks = nn.ModuleList(Block(width, nn.GELU, 1e-6, g if i in everywhere else window, 0 if i in everywhere else window) for i in range(depth))
+        self.neck = nn.Sequential(nn.Conv2d(width, neck, 1, bias=False), Norm2d(neck), nn.Conv2d(neck, neck, 3, padding=1, bias=False), Norm2d(neck))
+        self.prompt, self.decoder, self.side = Prompt(neck, side), Decoder(neck), side
+
+    def encode(self, photo, oy=0, ox=0):
+        x = self.patch(photo).permute(0, 2, 3, 1)
+        x = x + self.pos[oy:oy + x.shape[1], ox:ox + x.shape[2]]
+        for block in self.blocks: x = block.spatial(x)
+        return self.neck(x.permute(0, 3, 1, 2))
+
+
+def rename_sam(state):
+    out = {}
+    for k, v in state.items():
+        v = v.detach().clone().contiguous()
+        if k.startswith("patch."): k = "image_encoder.patch_embed.proj." + k[6:]
+        elif k == "pos": k, v = "image_encoder.pos_embed", v[None]
+        elif k.startswith("blocks."): k = "image_encoder." + k.replace(".fc1.", ".lin1.").replace(".fc2.", ".lin2.")
+        elif k.startswith("neck."): k = "image_encoder." + k
+        elif k.startswith("prompt."): k = "prompt_encoder." + k[7:]
+        elif k.startswith("decoder."): k = "mask_decoder." + k[8:]
+        out[k] = v
+    return out
+
+
+def adopt(trunk, path):
+    """Starts a trunk (DINO's or SAM's) from the demo CLIP's: patches, positions and as many blocks as there are."""
+    s = torch.load(path, weights_only=True)
+    own = trunk.state_dict()
+    conv, pos = s["visual.conv1.weight"], s["visual.positional_embedding"]
+    gain = s["visual.ln_pre.weight"].abs().mean() / (s["visual.positional_embedding"].std() ** 2 + 1.0 * conv.flatten(1).norm(dim=1).mean() ** 2).sqrt().clamp(min=.05)
+    own["patch.weight"].copy_(conv * gain)
+    if "pos" in own and own["pos"].ndim == 2: own["pos"].copy_(pos * gain); own["cls"].copy_(s["visual.class_embedding"] * gain)
+    for i in range(len(trunk.blocks)):
+        for a, b in (("norm1", "ln_1"), ("norm2", "ln_2"), ("attn.proj", "attn.out_proj"), ("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj")):
+            for leaf in ("weight", "bias"): own[f"blocks.{i}.{a}.{leaf}"].copy_(s[f"visual.transformer.resblocks.{i}.{b}.{leaf}"])
+        for leaf in ("weight", "bias"): own[f"blocks.{i}.attn.qkv.{leaf}"].copy_(s[f"visual.transformer.resblocks.{i}.attn.in_proj_{leaf}"])
