@@ -91,12 +91,13 @@ class Trunk(nn.Module):
         self.cls = nn.Parameter(torch.randn(width) * .02); self.pos = nn.Parameter(torch.randn(1 + grid * grid, width) * .02)
         self.blocks = nn.ModuleList(Block(width, activation, eps) for _ in range(depth)); self.window_grid = window_grid
 
-    def tokens(self, photo, rng=None):
+    def tokens(self, photo, rng=None, keep=None):
         x = self.patch(photo).permute(0, 2, 3, 1)
         b, h, w, d = x.shape
         first, table = resampled(self.pos, max(h, w) if rng is None else max(self.window_grid, h, w))
         oy, ox = (0, 0) if rng is None else (int(rng.integers(table.shape[0] - h + 1)), int(rng.integers(table.shape[1] - w + 1)))
         x = (x + table[oy:oy + h, ox:ox + w]).reshape(b, h * w, d)
+        if keep is not None: x = x.gather(1, keep[..., None].expand(-1, -1, d))
         return torch.cat([(self.cls + first[0]).expand(b, 1, d), x], 1)
 
 
@@ -121,9 +122,9 @@ class Clip(nn.Module):
         x = self.ln_final(x)[torch.arange(len(ids)), torch.tensor([len(i) - 1 for i in ids])]
         return F.normalize(x @ self.text_proj, dim=-1)
 
-    def values(self, photo, rng=None):
+    def values(self, photo, rng=None, keep=None):
         """last block's values [b, n, d] of the patches, and the class token's embedding"""
-        x = self.ln_pre(self.visual.tokens(photo, rng))
+        x = self.ln_pre(self.visual.tokens(photo, rng, keep))
         for block in self.visual.blocks[:-1]: x = block(x)
         last = self.visual.blocks[-1]
         q, k, v = last.attn.split(last.norm1(x))
@@ -219,6 +220,13 @@ def orthogonal(g):
         a = x @ x.T
         x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
     return x.T if tall else x
+
+
+def busy_patches(share, kept, rng):
+    """[b, n, classes] -> indices [b, kept]: patches with drawings first, then ground at random (training speed)"""
+    drawn = share[..., len(GROUNDS):].sum(-1) > 0
+    order = drawn.float() * .75 + torch.from_numpy(rng.random(drawn.shape, dtype=np.float32))
+    return order.argsort(1, descending=True)[:, :kept].sort(1).values
 
 
 class Muon:

@@ -387,7 +387,9 @@ if __name__ == "__main__":
             if i % 100 == 99: data.flush(); log.flush(); print(i + 1, flush=True)
         sys.exit()
     os.makedirs(f"{a.out}/images", exist_ok=True); os.makedirs(f"{a.out}/labels", exist_ok=True)
-    open(f"{a.out}/classes.txt", "w").write("\n".join(CLASSES) + "\n")
+    shown = [c for c in CLASSES if a.split != "show" or any(c in g or c in dict(o) for _, g, o in SHOW.values())]
+    number_of = np.array([shown.index(c) if c in shown else 255 for c in CLASSES], np.uint8)
+    open(f"{a.out}/classes.txt", "w").write("\n".join(shown) + "\n")
     with open(f"{a.out}/captions.txt", "w") as captions:
         names = [f"{i:04d}" for i in range(a.count)] if a.split != "show" else list(SHOW)
         for i, name in enumerate(names):
@@ -396,5 +398,6 @@ if __name__ == "__main__":
                 rng = np.random.default_rng([3, a.seed, i])
                 photo, label, _, record = compose(rng, sprites, h, w, objects, grounds)
             else: (photo, label, _, record), rng = scene(a.split, a.seed, i, sprites)
-            Image.fromarray(photo).save(f"{a.out}/images/{name}.png"); Image.fromarray(label).save(f"{a.out}/labels/{name}.png", optimize=True)
+            Image.fromarray(photo).save(f"{a.out}/images/{name}." + ("jpg" if a.split == "show" else "png"), **({"quality": 92} if a.split == "show" else {}))
+            Image.fromarray(number_of[label]).save(f"{a.out}/labels/{name}.png", optimize=True)
             captions.write(f"{name} {caption(rng, record)}\n")
