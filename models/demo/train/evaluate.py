@@ -28,14 +28,14 @@ def bilinear(x, h, w): return F.interpolate(x, (h, w), mode="bilinear", align_co
 
 
 class Trident:
-    def __init__(self, directory):
+    def __init__(self, directory, rows=True):
         d = directory
         self.tokenizer = Tokenizer(f"{d}/vocab.txt.gz")
         self.clip = load(Clip(self.tokenizer.size), rename_clip, f"{d}/clip.pt")
         self.dino = load(Dino(depth=depth_of(f"{d}/dino.pth", "blocks.")), rename_dino, f"{d}/dino.pth")
         pos = torch.load(f"{d}/sam.pth", weights_only=True)["image_encoder.pos_embed"]
         self.side = pos.shape[1] * 16
-        self.sam = load(Sam(side=self.side), rename_sam, f"{d}/sam.pth")
+        self.sam = load(Sam(side=self.side), rename_sam, f"{d}/sam.pth"); self.sam.prompt.norm_over_rows(rows)
 
     def text(self, phrases):
         out = []
@@ -163,12 +163,12 @@ if __name__ == "__main__":
     p.add_argument("--short-side", type=int, default=448); p.add_argument("--window", type=int, default=336); p.add_argument("--stride", type=int, default=224)
     p.add_argument("--cos-factor", type=float, default=1.2); p.add_argument("--coarse-threshold", type=float, default=.05); p.add_argument("--iou-threshold", type=float, default=.8)
     p.add_argument("--variants", default="none,cosine,attention,affinity"); p.add_argument("--refine", default="none,affinity")
-    p.add_argument("--no-dino", action="store_true"); p.add_argument("--save"); p.add_argument("--verbose", action="store_true")
+    p.add_argument("--channel-norm", action="store_true", help="the mask prompt's norms over channels, as in segment-anything"); p.add_argument("--no-dino", action="store_true"); p.add_argument("--save"); p.add_argument("--verbose", action="store_true")
     o = p.parse_args(); torch.set_num_threads(o.threads)
     classes = open(f"{o.data}/classes.txt").read().split("\n")[:-1]
     n = len(classes); confusion = {}
     with torch.no_grad():
-        model = Trident(o.models); text = model.text(classes)
+        model = Trident(o.models, not o.channel_norm); text = model.text(classes)
         files = sorted(glob.glob(f"{o.data}/images/*.png"))[:o.limit or None]; ious = []; predicted = []
         for number, path in enumerate(files):
             photo = np.asarray(Image.open(path).convert("RGB")); truth = np.asarray(Image.open(path.replace("/images/", "/labels/"))).astype(int)

@@ -304,7 +304,13 @@ class Norm2d(nn.Module):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x): return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+    rows = False  # the public Trident code's mask prompt has no batch axis: its norms then run over the rows, per channel and column
+
+    def forward(self, x):
+        if self.rows:
+            x = x - x.mean(2, keepdim=True)
+            return x * (x.square().mean(2, keepdim=True) + 1e-6).rsqrt() * self.weight[:, None, None] + self.bias[:, None, None]
+        return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
 
 
 class CrossAttention(nn.Module):
@@ -363,6 +369,8 @@ class Prompt(nn.Module):
         self.mask_downscaling = nn.Sequential(nn.Conv2d(1, c // 4, 2, 2), Norm2d(c // 4), nn.GELU(), nn.Conv2d(c // 4, c, 2, 2), Norm2d(c), nn.GELU(), nn.Conv2d(c, width, 1))
         nn.init.zeros_(self.mask_downscaling[0].bias)
         self.no_mask_embed = nn.Embedding(1, width)
+
+    def norm_over_rows(self, rows): self.mask_downscaling[1].rows = self.mask_downscaling[4].rows = rows
 
     def encode(self, xy):
         """xy in input pixels"""

@@ -109,6 +109,7 @@ while going:
     offset = torch.tensor([ox * 16., oy * 16.], dtype=torch.float32)
     points = torch.tensor([f[3] for f in found], dtype=torch.float32) + offset
     boxes = torch.tensor(np.array([f[4] for f in found]), dtype=torch.float32) + offset.repeat(2)
+    model.prompt.norm_over_rows(rng.random() < .75)  # both readings of the mask prompt's norms
     sparse, dense = model.prompt(points, boxes, mask)
     logits, predicted = model.decoder(image[owner], model.prompt.grid(g, g, oy, ox), sparse, dense)
     valid = torch.from_numpy((labels[:, 2::4, 2::4] != 255).astype(np.float32))[owner]
