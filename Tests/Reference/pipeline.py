@@ -707,7 +707,7 @@ def add_option_arguments(parser):
         parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
     parser.add_argument("--affinity", default="trident", choices=["trident", "attention", "cosine", "none"])
     parser.add_argument("--paradigm", default="splice", choices=["splice", "window"])
-    parser.add_argument("--no-dino", dest="dino", action="store_false")
+    parser.add_argument("--no-dino", dest="no_dino", action="store_true")
     parser.add_argument("--no-refine", dest="refine", action="store_false")
     parser.add_argument("--halves", action="store_true")
     parser.add_argument("--replace-negative-cosine", dest="refine_negative_cosine", action="store_false")
@@ -715,7 +715,7 @@ def add_option_arguments(parser):
 
 def options_from(a):
     names = set(Options.__dataclass_fields__) & set(vars(a))
-    return Options(**{n: getattr(a, n) for n in names})
+    return Options(**{n: getattr(a, n) for n in names - {"dino"}}, dino=not a.no_dino)
 
 
 def main():
