@@ -22,5 +22,7 @@ def synthetic(height, width, seed=1):
         angle = random.uniform(0, np.pi)
         stripes = 45 * np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
         image[inside] = (colour + stripes[..., None])[inside]
-    grain = random.integers(-14, 15, (height, width, 3))
-    return np.clip(np.rint(image) + grain, 0, 255).astype(np.uint8)
+        if n % 3 == 2:
+            grain = random.integers(-20, 21, (height, width, 1))
+            image[inside] = (image + grain)[inside]
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)

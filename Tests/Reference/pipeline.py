@@ -105,7 +105,7 @@ def clip_copy(photo, o, patch, taps):
     size = int(w * scale + 0.5), int(h * scale + 0.5)
     small = photo if size == (w, h) else cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR)
     taps.put("image.clip_u8", small)
-    x = torch.from_numpy(small).permute(2, 0, 1).float() / 255
+    x = torch.from_numpy(small.copy()).permute(2, 0, 1).float() / 255
     x = (x - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(3, 1, 1)
     h, w = x.shape[1:]
     if h % patch or w % patch or min(h, w) < o.window:
@@ -227,10 +227,11 @@ def clip_values(m, x):
     return F.linear(y, m[name + ".qkv.weight"][2 * c.width:], m[name + ".qkv.bias"][2 * c.width:])
 
 
-def proxy_weights(features, mean, o):
+def proxy_weights(features, mean, o, margin):
     """Softmax rows of the thresholded similarity; a row with nothing left keeps itself."""
     f = F.normalize(features, dim=1)
     s = (f @ f.T - mean * o.beta) * o.gamma
+    margin[0] = min(margin[0], float(s.abs().min()))
     s = s.masked_fill(s < 0, -math.inf)
     empty = torch.isinf(s).all(1).nonzero().flatten()
     s[empty, empty] = 0
@@ -268,18 +269,20 @@ def window_features(m, image, o, taps):
     resample = source_grid[1] % grid[1] != 0
     if resample:
         ratio = max(int(round(source_grid[0] / grid[0])), 1)
-    maps = []
+    maps, margin = [], [math.inf]
     last = f"clip.blocks.{c.depth - 1}.out"
     for index, (source, v) in enumerate(zip(sources, values)):
         tap = index in (0, len(origins) - 1)
         v = bilinear(v.T.reshape(-1, *grid), *source_grid).flatten(1).T
-        a = proxy_weights(source, mean, o)
+        a = proxy_weights(source, mean, o, margin)
         y = linear(m, last, a @ v)
         if tap:
             taps.put(f"proxy.rows.{index}", a[:: max(len(a) // 8, 1)])
             taps.put(f"proxy.output.{index}", y)
         y = y.T.reshape(-1, *source_grid)
         maps.append(bilinear(y, grid[0] * ratio, grid[1] * ratio) if resample else y)
+    # How near the nearest entry is to the cut: below about 1e-5 a flip is a matter of rounding.
+    taps.put("proxy.margin", np.array(margin, np.float32))
     return origins, maps, ratio
 
 
@@ -391,8 +394,10 @@ def affinity(m, last, valid_h, valid_w, o, taps, prefix="affinity"):
     threshold = threshold.clamp(max=0.9)
     taps.put(f"{prefix}.threshold", threshold)
     a = torch.zeros(len(keep), len(keep))
+    margin = math.inf
     for h in range(c.heads):
         cosine = unit[h] @ unit[h].T
+        margin = min(margin, float((cosine - threshold[:, None]).abs().min()))
         if o.affinity != "cosine":
             attention = head_attention(q[h], k[h], m[name + ".rel_h"], m[name + ".rel_w"], c.grid)[keep][:, keep]
         if o.affinity == "trident":
@@ -401,6 +406,7 @@ def affinity(m, last, valid_h, valid_w, o, taps, prefix="affinity"):
             a += attention
         elif o.affinity == "cosine":
             a += cosine.masked_fill(cosine < threshold[:, None], -math.inf).softmax(1)
+    taps.put(f"{prefix}.margin", np.array([margin], np.float32))
     a /= c.heads
     empty = (a.sum(1) == 0).nonzero().flatten()
     a[empty, empty] = 1

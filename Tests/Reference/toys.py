@@ -73,6 +73,7 @@ class Config:
     context: int = 77
     grain: int = 0                 # significant bits kept in the big matrices; 0 = all of them
     clip_form: str = "openai"      # the default flavour of the CLIP file
+    borrow: dict = field(default_factory=dict)    # networks that are another configuration's, byte for byte
     # pipeline settings that suit the size
     window: int = 336
     stride: int = 224
@@ -93,25 +94,21 @@ def _add(config):
 
 
 _add(Config(
-    "toy-b", clip=Tower(128, 3, 2, 256, 16, 5), text=Tower(128, 2, 2, 256), embed=72,
-    dino=Tower(128, 3, 2, 256, 16, 6),
-    sam=Sam(128, 4, 2, 256, 16, 16, window=14, globals=(1, 3), neck=64, decoder_mlp=128, iou_hidden=64),
-    grain=2, window=112, stride=64, short_side=160))
+    "toy-b", clip=Tower(128, 3, 2, 128, 16, 5), text=Tower(128, 2, 2, 128), embed=72,
+    dino=Tower(128, 2, 2, 96, 16, 6),
+    sam=Sam(128, 4, 2, 96, 16, 16, window=14, globals=(1, 3), neck=64, decoder_mlp=128, iou_hidden=64),
+    grain=1, window=112, stride=64, short_side=160))
 _add(Config(
-    "toy-h", clip=Tower(160, 2, 2, 192, 14, 16), text=Tower(128, 2, 2, 128), embed=64, activation="gelu",
+    "toy-h", clip=Tower(160, 2, 2, 96, 14, 16), text=Tower(64, 2, 1, 128), embed=64, activation="gelu",
     dino=Tower(64, 2, 1, 128, 16, 14),
-    sam=Sam(160, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=64, decoder_mlp=96, iou_hidden=48),
-    grain=2, clip_form="openclip", window=336, stride=224, short_side=336))
+    sam=Sam(160, 2, 2, 64, 16, 16, window=14, globals=(1,), neck=64, decoder_mlp=96, iou_hidden=48),
+    grain=1, clip_form="openclip", window=336, stride=224, short_side=336))
 _add(Config(
-    "toy-l", clip=Tower(128, 2, 2, 192, 14, 8), text=Tower(64, 2, 1, 128), embed=64,
-    dino=Tower(64, 2, 1, 128, 16, 14),
-    sam=Sam(128, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=64, decoder_mlp=96, iou_hidden=48),
-    grain=2, clip_form="huggingface", window=112, stride=56, short_side=168))
-_add(Config(
-    "toy-dino8", clip=Tower(128, 2, 2, 192, 16, 7), text=Tower(64, 2, 1, 128), embed=64,
-    dino=Tower(64, 3, 1, 128, 8, 28),
-    sam=Sam(128, 2, 2, 192, 16, 16, window=14, globals=(1,), neck=64, decoder_mlp=96, iou_hidden=48),
-    grain=2, clip_form="safetensors", window=112, stride=64, short_side=160))
+    "toy-l", clip=Tower(128, 2, 2, 64, 14, 8), text=Tower(64, 2, 1, 128), embed=64,
+    dino=Tower(64, 2, 1, 128, 16, 14), sam=CONFIGS["toy-b"].sam, borrow={"sam": "toy-b"},
+    grain=1, clip_form="huggingface", window=112, stride=56, short_side=168))
+_add(dataclasses.replace(
+    CONFIGS["toy-b"], name="toy-dino8", dino=Tower(64, 3, 1, 64, 8, 10), borrow={"clip": "toy-b", "sam": "toy-b"}))
 _add(dataclasses.replace(
     CONFIGS["toy-b"], name="toy-b-1024",
     sam=dataclasses.replace(CONFIGS["toy-b"].sam, grid=64), grain=0))
@@ -148,7 +145,12 @@ class Values:
             mantissa, exponent = np.frexp(values)
             step = np.float32(2 ** self.grain)
             values = np.ldexp(np.round(mantissa * step) / step, exponent).astype(np.float32)
-            values[np.abs(values) < std / 8] = 0
+            values[np.abs(values) < 0.45 * std] = 0
+            # The largest of each row stands alone: no other value is exactly half of it, so that no quantized weight
+            # sits on a rounding tie.
+            rows = values.reshape(len(values), -1)
+            peak = np.abs(rows).argmax(1)
+            rows[np.arange(len(rows)), peak] *= np.float32(1.03125)
         self.tensors[name] = torch.from_numpy(np.ascontiguousarray(values))
 
     def linear(self, name, out, inp, gain=1.0, bias=0.2, bias_mean=0.0):
@@ -185,13 +187,13 @@ def clip_tensors(config, seed):
 
     v.normal("visual.class_embedding", t.width, std=0.5)
     v.normal("visual.positional_embedding", t.grid * t.grid + 1, t.width, std=0.3)
-    v.normal("visual.proj", t.width, config.embed, std=t.width ** -0.5)
+    v.normal("visual.proj", t.width, config.embed, std=t.width ** -0.5, keep=True)
     v.normal("visual.conv1.weight", t.width, 3, t.patch, t.patch, std=2 * (3 * t.patch ** 2) ** -0.5)
     v.norm("visual.ln_pre", t.width)
     blocks("visual.transformer.", t, 0.5, 0.5)
     v.norm("visual.ln_post", t.width)
     v.normal("positional_embedding", config.context, c.width, std=0.1)
-    v.normal("text_projection", c.width, config.embed, std=c.width ** -0.5)
+    v.normal("text_projection", c.width, config.embed, std=c.width ** -0.5, keep=True)
     v.tensors["logit_scale"] = torch.tensor(4.6052)
     # The end-of-text token starts small and the attention writes much, so that vectors depend on the words.
     blocks("transformer.", c, 0.5, 1.5)
@@ -285,10 +287,10 @@ def sam_tensors(config, seed):
     v.norm(q + "transformer.norm_final_attn", d)
     v.normal(q + "iou_token.weight", 1, d, std=0.7)
     v.normal(q + "mask_tokens.weight", t.mask_tokens, d, std=0.7)
-    v.normal(q + "output_upscaling.0.weight", d, d // 4, 2, 2, std=1.4 * d ** -0.5)
+    v.normal(q + "output_upscaling.0.weight", d, d // 4, 2, 2, std=1.4 * d ** -0.5, keep=True)
     v.normal(q + "output_upscaling.0.bias", d // 4, std=0.2)
     v.norm(q + "output_upscaling.1", d // 4)
-    v.normal(q + "output_upscaling.3.weight", d // 4, d // 8, 2, 2, std=2.0 * (d // 4) ** -0.5)
+    v.normal(q + "output_upscaling.3.weight", d // 4, d // 8, 2, 2, std=2.0 * (d // 4) ** -0.5, keep=True)
     v.normal(q + "output_upscaling.3.bias", d // 8, std=0.2)
     for n in range(t.mask_tokens):
         h = f"{q}output_hypernetworks_mlps.{n}.layers."
@@ -532,9 +534,13 @@ def centre(config, clip, dino, sam, merges):
             pipeline.similarities(model, part.flatten(1).T, vectors)
     finally:
         pipeline.norm = plain
+    if "clip" in config.borrow:
+        return
     clip["visual.ln_post.bias"] -= 0.95 * torch.cat(norms["clip.norm_post"]).mean(0)
     clip["ln_final.bias"] -= 0.9 * torch.cat(norms["text.norm_post"]).mean(0)
 
+    if "sam" in config.borrow:
+        return
     # Once more, whole: spread the predicted IoU around the threshold, so that some regions succeed and some fail.
     model = weights.Model()
     weights.add_clip(model, rounded_to_half(clip), config.activation)
@@ -550,33 +556,38 @@ def centre(config, clip, dino, sam, merges):
     sam[last + "bias"] = factor * (sam[last + "bias"] - float(iou.mean())) + 0.82
 
 
+def networks(config, seed):
+    """The tensors of the three networks, float32, every value one that float16 holds."""
+    makers = {"clip": clip_tensors, "dino": dino_tensors, "sam": sam_tensors}
+    made = {name: rounded_to_half(maker(config, seed)) for name, maker in makers.items()}
+    if config.vocabulary == "tiny":
+        merges = tiny_merges()
+    else:
+        from tokenizer import read_vocabulary
+        merges = read_vocabulary(published_vocabulary())
+    for name, other in config.borrow.items():
+        made[name] = networks(CONFIGS[other], seed)[name]
+    centre(config, made["clip"], made["dino"], made["sam"], merges)
+    return {name: rounded_to_half(tensors) for name, tensors in made.items()}
+
+
 def make(config, directory, seed=1, flavours=None, half=None):
     """Write the checkpoints of `config`; returns the paths of the default flavour."""
     os.makedirs(directory, exist_ok=True)
     toy = config.vocabulary == "tiny"
     half = toy if half is None else half
-    clip, dino = rounded_to_half(clip_tensors(config, seed)), rounded_to_half(dino_tensors(config, seed))
-    if toy:
-        merges = tiny_merges()
-    else:
-        from tokenizer import read_vocabulary
-        merges = read_vocabulary(published_vocabulary())
-    sam = rounded_to_half(sam_tensors(config, seed))
-    centre(config, clip, dino, sam, merges)
-    clip, sam = rounded_to_half(clip), rounded_to_half(sam)
+    made = networks(config, seed)
+    clip, dino, sam = made["clip"], made["dino"], made["sam"]
     join = lambda name: os.path.join(directory, name)
     chosen = [config.clip_form] if flavours is None else (list(CLIP_FILES) if flavours == "all" else flavours)
     for flavour in chosen:
         write_clip(config, clip, flavour, join(CLIP_FILES[flavour]), half=half)
-    del clip
     write_dino(dino, join("dino.pth"), half=half)
+    write_sam(sam, join("sam.pth"), half=half)
     if flavours == "all":
         write_dino(dino, join("dino-legacy.pth"), legacy=True)
         write_dino(dino, join("dino-full.pth"), "full")
         write_dino(dino, join("dino-full-legacy.pth"), "full", legacy=True)
-    del dino
-    write_sam(sam, join("sam.pth"), half=half)
-    if flavours == "all":
         write_sam(sam, join("sam-legacy.pth"), legacy=True)
     paths = {"clip": join(CLIP_FILES[chosen[0]]), "dino": join("dino.pth"), "sam": join("sam.pth")}
     if toy:

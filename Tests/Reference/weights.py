@@ -61,7 +61,8 @@ def read_clip(path):
 
 
 def _from_huggingface(state):
-    out = {"visual.proj": state["visual_projection.weight"].T, "text_projection": state["text_projection.weight"].T}
+    out = {"visual.proj": state["visual_projection.weight"].T, "text_projection": state["text_projection.weight"].T,
+           "logit_scale": state["logit_scale"]}
     simple = {
         "vision_model.embeddings.class_embedding": "visual.class_embedding",
         "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
@@ -218,6 +219,32 @@ def from_checkpoints(clip, dino, sam, vocab, activation):
     add_sam(model, read_sam(sam))
     model.merges = read_vocabulary(vocab)
     return model
+
+
+# ------------------------------------------------------------------ quantized as our file does it
+
+def quantize_rows(matrix):
+    """Symmetric INT8, one scale a row, half to even; given back as float32."""
+    scale = matrix.abs().amax(1, keepdim=True) / 127
+    scale[scale == 0] = 1
+    return (matrix / scale).round() * scale
+
+
+def quantized(model):
+    """The same model with the weights our file would hold (docs/model-file.md)."""
+    out = Model()
+    out.__dict__.update(model.__dict__)
+    out.tensors = {}
+    for name, t in model.tensors.items():
+        parts = name.split(".")
+        stays = t.ndim != 2 or parts[-1] in ("rel_h", "rel_w", "gaussian", "points", "mask_tokens", "iou_token") \
+            or ".hyper." in name or ".iou." in name or ".prompt." in name
+        if name in ("clip.position", "dino.position", "sam.position", "text.position"):
+            t = t.half().float()
+        elif name == "text.token" or not stays:
+            t = quantize_rows(t)
+        out.tensors[name] = t
+    return out
 
 
 # ------------------------------------------------------------------ our GGUF file
