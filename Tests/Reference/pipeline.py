@@ -569,9 +569,8 @@ def refine(m, embedding, input_size, rounded_size, labels, probabilities, o, tap
     mask_size = sam_size(height, width, low)
 
     rows, ious, failed, refined = [], [], [], torch.zeros_like(probabilities)
-    last = classes if o.coarse_threshold > 0 else classes - 1
     succeeded = 0
-    for k in range(last):
+    for k in range(classes):
         if small[k].max() < o.coarse_threshold:
             continue
         regions = [r for r in find_regions((small_labels == k).numpy()) if r.sum() >= o.minimal_area]

@@ -12,8 +12,6 @@ package struct RefinementSettings: Equatable, Sendable {
   package var iouThreshold: Float
   /// Factor on the probabilities of a mask prompt.
   package var maskAlpha: Float
-  /// Without a coarse threshold, the last class is taken as background and not refined.
-  package var skipsLastClassWithoutThreshold: Bool
   /// Room for masks in memory; more go to a temporary file.
   package var storeByteCount: Int
   /// Regions beyond this number, the smallest ones, are left out and reported.
@@ -21,13 +19,12 @@ package struct RefinementSettings: Equatable, Sendable {
 
   package init(
     coarseThreshold: Float = 0.2, minimalArea: Int = 225, iouThreshold: Float = 0.8, maskAlpha: Float = 0.005,
-    skipsLastClassWithoutThreshold: Bool = true, storeByteCount: Int = 2 << 20, regionLimit: Int = 4096
+    storeByteCount: Int = 2 << 20, regionLimit: Int = 4096
   ) {
     self.coarseThreshold = coarseThreshold
     self.minimalArea = minimalArea
     self.iouThreshold = iouThreshold
     self.maskAlpha = maskAlpha
-    self.skipsLastClassWithoutThreshold = skipsLastClassWithoutThreshold
     self.storeByteCount = storeByteCount
     self.regionLimit = regionLimit
   }
@@ -181,13 +178,7 @@ package struct Refinement {
       }
       start += count
     }
-    let lastClass = UInt16(rows.scores.classCount - 1)
-    finder.finish { label in
-      if settings.coarseThreshold <= 0 && settings.skipsLastClassWithoutThreshold && label == lastClass {
-        return false
-      }
-      return rows.top(Int(label)) >= settings.coarseThreshold
-    }
+    finder.finish { label in rows.top(Int(label)) >= settings.coarseThreshold }
     report.dropped += finder.dropped
     return finder.regions
   }

@@ -35,6 +35,8 @@ package struct PromptEncoder {
   private let cosX: UnsafeMutablePointer<Float>
   private let sinY: UnsafeMutablePointer<Float>
   private let cosY: UnsafeMutablePointer<Float>
+  private let firstStatistics: ColumnStatistics
+  private let secondStatistics: ColumnStatistics
 
   /// Builds the tables of the image's positional encoding.
   package init(_ arena: Arena, shape: DecoderShape, weights: PromptWeights) throws(ComputeError) {
@@ -45,6 +47,8 @@ package struct PromptEncoder {
     cosX = try arena.floats(shape.grid * half)
     sinY = try arena.floats(shape.grid * half)
     cosY = try arena.floats(shape.grid * half)
+    firstStatistics = try ColumnStatistics(arena, count: 2 * shape.grid * PromptWeights.firstChannels)
+    secondStatistics = try ColumnStatistics(arena, count: shape.grid * PromptWeights.secondChannels)
     if arena.isCounting { return }
     for place in 0..<shape.grid {
       let centre = 2 * ((Double(place) + 0.5) / Double(shape.grid)) - 1
@@ -105,17 +109,46 @@ package struct PromptEncoder {
     }
   }
 
-  /// out = embedding + dense embedding of a mask prompt, for one grid row.
+  // MARK: Mask prompts
+
+  /// Learns the statistics of a mask prompt; call before `addMask`.
   ///
-  /// - Shapes: `mask` [4 * grid, 4 * grid]; `embedding`, `out` [grid, width] of that row.
-  func addMask(
-    _ engine: Engine, _ row: Int, mask: UnsafePointer<Float>, embedding: UnsafePointer<Float>,
-    _ scratch: Scratch,
-    out: UnsafeMutablePointer<Float>
-  ) {
+  /// The public implementation hands the mask over without a batch axis, so that SAM's channel norms take their
+  /// statistics over the rows instead: one mean and deviation a channel and column.
+  ///
+  /// - Shapes: `mask` [4 * grid, 4 * grid].
+  /// - Source: Trident's public code, `sam_refinement` with segment-anything's `LayerNorm2d`.
+  func learn(_ engine: Engine, mask: UnsafePointer<Float>, _ scratch: Scratch) {
+    let first = 4 * shape.grid * PromptWeights.firstChannels
+    let second = shape.grid * PromptWeights.secondChannels
+    // Two rows of the first map to a grid row: both parities count towards one column's statistics.
+    firstStatistics.begin()
+    for row in 0..<shape.grid {
+      firstMap(engine, row, mask: mask, scratch)
+      firstStatistics.add(scratch.first, count: first) { self.column($0) }
+    }
+    firstStatistics.end(rows: 2 * shape.grid)
+    secondStatistics.begin()
+    for row in 0..<shape.grid {
+      firstMap(engine, row, mask: mask, scratch)
+      secondMap(engine, scratch)
+      secondStatistics.add(scratch.second, count: second) { $0 }
+    }
+    secondStatistics.end(rows: shape.grid)
+  }
+
+  /// Place of an entry of `scratch.first` (cell, inner row, inner column, channel) among columns and channels.
+  @inline(__always)
+  private func column(_ index: Int) -> Int {
+    let channels = PromptWeights.firstChannels
+    let inner = index / channels % 4
+    return ((index / (4 * channels)) * 2 + inner % 2) * channels + index % channels
+  }
+
+  /// The first convolution over one grid row: scratch.first [grid cells, 2 x 2, channels].
+  private func firstMap(_ engine: Engine, _ row: Int, mask: UnsafePointer<Float>, _ scratch: Scratch) {
     let grid = shape.grid
     let first = PromptWeights.firstChannels
-    let second = PromptWeights.secondChannels
     // 2 x 2 patches in the order (cell, inner row, inner column), so that one cell's four are neighbours.
     for cell in 0..<grid {
       for inner in 0..<4 {
@@ -129,7 +162,17 @@ package struct PromptEncoder {
     engine.productNT(
       scratch.patches, 4, rows: 4 * grid, weights.conv0.weight, 4, columns: first, depth: 4,
       bias: weights.conv0.bias, out: scratch.first, first)
-    engine.normalize(scratch.first, first, rows: 4 * grid, weights.norm1, out: scratch.first, first)
+  }
+
+  /// Norm and activation of scratch.first, then the second convolution: scratch.second [grid, channels].
+  private func secondMap(_ engine: Engine, _ scratch: Scratch) {
+    let grid = shape.grid
+    let first = PromptWeights.firstChannels
+    let second = PromptWeights.secondChannels
+    for index in 0..<grid * 4 * first {
+      scratch.first[index] = firstStatistics.normalize(
+        scratch.first[index], at: column(index), weights.norm1, channel: index % first)
+    }
     engine.activate(scratch.first, 4 * grid * first, .gelu)
     // The second convolution reads (channel, inner row, inner column).
     for cell in 0..<grid {
@@ -144,11 +187,71 @@ package struct PromptEncoder {
       scratch.patches, 4 * first, rows: grid, weights.conv3.weight, 4 * first, columns: second,
       depth: 4 * first,
       bias: weights.conv3.bias, out: scratch.second, second)
-    engine.normalize(scratch.second, second, rows: grid, weights.norm4, out: scratch.second, second)
+  }
+
+  /// out = embedding + dense embedding of a mask prompt, for one grid row.
+  ///
+  /// - Shapes: `mask` [4 * grid, 4 * grid]; `embedding`, `out` [grid, width] of that row.
+  func addMask(
+    _ engine: Engine, _ row: Int, mask: UnsafePointer<Float>, embedding: UnsafePointer<Float>,
+    _ scratch: Scratch,
+    out: UnsafeMutablePointer<Float>
+  ) {
+    let grid = shape.grid
+    let second = PromptWeights.secondChannels
+    firstMap(engine, row, mask: mask, scratch)
+    secondMap(engine, scratch)
+    for index in 0..<grid * second {
+      scratch.second[index] = secondStatistics.normalize(
+        scratch.second[index], at: index, weights.norm4, channel: index % second)
+    }
     engine.activate(scratch.second, grid * second, .gelu)
     engine.productNT(
       scratch.second, second, rows: grid, weights.conv6.weight, second, columns: shape.width, depth: second,
       bias: weights.conv6.bias, out: out, shape.width)
     for index in 0..<grid * shape.width { out[index] += embedding[index] }
+  }
+}
+
+/// Mean and deviation of every column and channel of a map, over its rows.
+///
+/// - Memory: 16 bytes an entry.
+struct ColumnStatistics {
+  private let count: Int
+  /// Sums and sums of squares while counting; mean and factor afterwards.
+  private let mean: UnsafeMutablePointer<Double>
+  private let factor: UnsafeMutablePointer<Double>
+
+  init(_ arena: Arena, count: Int) throws(ComputeError) {
+    self.count = count
+    mean = try arena.reserve(Double.self, count)
+    factor = try arena.reserve(Double.self, count)
+  }
+
+  func begin() {
+    mean.update(repeating: 0, count: count)
+    factor.update(repeating: 0, count: count)
+  }
+
+  @inline(__always)
+  func add(_ values: UnsafePointer<Float>, count: Int, place: (Int) -> Int) {
+    for index in 0..<count {
+      let value = Double(values[index])
+      mean[place(index)] += value
+      factor[place(index)] += value * value
+    }
+  }
+
+  func end(rows: Int) {
+    for index in 0..<count {
+      mean[index] /= Double(rows)
+      let variance = max(0, factor[index] / Double(rows) - mean[index] * mean[index])
+      factor[index] = 1 / (variance + 1e-6).squareRoot()
+    }
+  }
+
+  @inline(__always)
+  func normalize(_ value: Float, at index: Int, _ norm: NormWeights, channel: Int) -> Float {
+    Float((Double(value) - mean[index]) * factor[index]) * norm.weight[channel] + norm.bias[channel]
   }
 }
