@@ -45,6 +45,20 @@ package struct ModelReader {
       epsilon: epsilon)
   }
 
+  /// The slowest dimension of a tensor whose size no key tells.
+  package func lastDimension(_ name: String) throws(SegmentationError) -> Int {
+    let count: Int
+    do throws(ContainerError) {
+      count = try model.tensor(name).dimensions.last ?? 0
+    } catch {
+      throw SegmentationError(.model(error.description))
+    }
+    guard (1...65_536).contains(count) else {
+      throw SegmentationError(.model("\(model.path): \(name) has \(count) rows, outside 1...65536"))
+    }
+    return count
+  }
+
   /// File offsets spanned by all tensors whose name begins with `prefix`.
   package func range(of prefix: String) -> Range<Int> {
     var lower = Int.max

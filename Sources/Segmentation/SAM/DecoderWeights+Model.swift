@@ -73,15 +73,17 @@ extension DecoderWeights {
           mlpOut: try reader.packed(name + ".mlp_out", inputs: shape.mlpWidth, outputs: width, bias: true),
           norms: norms))
     }
-    // Hidden layers of both heads are as wide as the tokens, in every published SAM.
+    // Hidden layers are as wide as their tensors say; the ends are fixed by what they join.
     func network(_ name: String, depth: Int, outputs: Int) throws(SegmentationError) -> [DenseWeights] {
       var network: [DenseWeights] = []
+      var inputs = width
       for index in 0..<depth {
-        let out = index == depth - 1 ? outputs : width
+        let out = index == depth - 1 ? outputs : try reader.lastDimension("\(name).\(index).weight")
         network.append(
           DenseWeights(
-            weight: try reader.floats("\(name).\(index).weight", [width, out]),
-            bias: try reader.floats("\(name).\(index).bias", [out]), inputs: width, outputs: out))
+            weight: try reader.floats("\(name).\(index).weight", [inputs, out]),
+            bias: try reader.floats("\(name).\(index).bias", [out]), inputs: inputs, outputs: out))
+        inputs = out
       }
       return network
     }
