@@ -147,8 +147,8 @@ extension Engine {
       table.pointee.gemm_s8(
         prepared.quantized, prepared.stride, prepared.scale, rows, &panels, 0, panels.panel_count, keys.count,
         &epilogue, out, outStride)
-    } else if let blas, let float = keys.float {
-      blas.multiply(
+    } else if let float = keys.float {
+      productFloat(
         q, qStride, float, keys.width, transposed: true, rows: rows, columns: keys.count, depth: keys.width,
         accumulate: false, out: out, outStride)
     }
@@ -169,8 +169,8 @@ extension Engine {
       var panels = values.panels
       table.pointee.gemm_s8_blocks(
         weights, depth, blockScale, block, blockCount, rows, &panels, values.width, sums, out, outStride)
-    } else if let blas, let float = values.float {
-      blas.multiply(
+    } else if let float = values.float {
+      productFloat(
         scratch.logits, scratch.keyStride, float, values.width, transposed: false, rows: rows,
         columns: values.width, depth: values.count, accumulate: false, out: out, outStride)
       for row in 0..<rows {

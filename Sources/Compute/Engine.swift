@@ -29,6 +29,7 @@ package final class Engine: @unchecked Sendable {
   package let precision: Precision
   let table: UnsafePointer<ck_table>
   let blas: OpenBLAS?
+  private let ownsPool: Bool
 
   package init(path: CPUPath, threadCount: Int, precision: Precision) throws(ComputeError) {
     guard let table = ck_table_for(path.raw) else {
@@ -39,9 +40,38 @@ package final class Engine: @unchecked Sendable {
     self.precision = precision
     blas = precision == .float32 ? try OpenBLAS.load() : nil
     pool = try WorkerPool(threadCount: threadCount)
+    ownsPool = true
   }
 
-  deinit { pool.stop() }
+  /// An engine for small, sensitive networks inside an INT8 run: same threads, float activations, our own float products.
+  package init(floatCompanionOf engine: Engine) {
+    path = engine.path
+    pool = engine.pool
+    table = engine.table
+    precision = .float32
+    blas = engine.blas
+    ownsPool = false
+  }
+
+  deinit { if ownsPool { pool.stop() } }
+
+  /// out = a b (b as [depth, columns]) or a b^T (b as [columns, depth]), in float.
+  func productFloat(
+    _ a: UnsafePointer<Float>, _ aStride: Int, _ b: UnsafePointer<Float>, _ bStride: Int, transposed: Bool,
+    rows: Int, columns: Int, depth: Int, accumulate: Bool, out: UnsafeMutablePointer<Float>, _ outStride: Int
+  ) {
+    if let blas {
+      blas.multiply(
+        a, aStride, b, bStride, transposed: transposed, rows: rows, columns: columns, depth: depth,
+        accumulate: accumulate, out: out, outStride)
+    } else if transposed {
+      productNT(
+        a, aStride, rows: rows, b, bStride, columns: columns, depth: depth, accumulate: accumulate, out: out, outStride)
+    } else {
+      productNN(
+        a, aStride, rows: rows, b, bStride, columns: columns, depth: depth, accumulate: accumulate, out: out, outStride)
+    }
+  }
 
   package var isInteger: Bool { precision == .int8 }
 

@@ -148,7 +148,7 @@ extension Engine {
     _ layer: PackedLinear, _ rows: PreparedRows, channels: Range<Int>, activation: Activation, accumulate: Bool,
     out: UnsafeMutablePointer<Float>, _ outStride: Int
   ) {
-    guard let blas, let input = rows.float, let weights = rows.weights else {
+    guard let input = rows.float, let weights = rows.weights else {
       preconditionFailure("float rows without float32 precision")
     }
     precondition(activation == .none || !accumulate, "an activated product is not added")
@@ -158,7 +158,7 @@ extension Engine {
       let end = min(begin + RowScratch.weightChunk, channels.upperBound)
       let part = out + (begin - channels.lowerBound)
       table.pointee.unpack_rows(&panels, begin, end, layer.inputs, weights, layer.inputs)
-      blas.multiply(
+      productFloat(
         input, rows.floatStride, weights, layer.inputs, transposed: true, rows: rows.rows, columns: end - begin,
         depth: layer.inputs, accumulate: accumulate, out: part, outStride)
       for row in 0..<rows.rows {
