@@ -34,7 +34,7 @@ package protocol PhotoPixels: AnyObject {
 package enum TextSource {
   /// Encoded in this run.
   case prompts(PromptSource)
-  /// Made before: [phrases, embedWidth].
+  /// Made before: [phrases, embedWidth]. A plan does not look at them.
   case vectors([Float])
 }
 
@@ -129,8 +129,9 @@ struct ScorePhases {
     let vectors = try arena.floats(count)
     switch wording.source {
     case .vectors(let stored):
+      if arena.isCounting { return vectors }
       precondition(stored.count == count, "text vectors of another shape")
-      if !arena.isCounting { vectors.update(from: stored, count: count) }
+      vectors.update(from: stored, count: count)
     case .prompts(let source):
       try log.run("text") {
         let tower = TextTower(

@@ -51,6 +51,8 @@ package final class Session {
   package let runtime: RuntimeOptions
   package let path: CPUPath
   private var engine: Engine?
+  /// Size of the arena while a run has one.
+  var residentArena = 0
 
   /// Opens the model, checks its header and configuration.
   package init(modelPath: String, runtime: RuntimeOptions) throws {
@@ -76,21 +78,19 @@ package final class Session {
     _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, previewSide: Int? = nil
   ) throws -> MemoryPlan {
     try options.check(against: reader.config)
-    let fixed = max(ProcessMemory.now().anonymous - residentArena, 0) + Self.outputByteCount
-    var smallest: MemoryPlan?
-    for candidate in TilingLadder.candidates(threads: runtime.threads) {
-      let plan = try count(
-        photo, wording, options, candidate.threads, candidate.tiling, fixed: fixed, previewSide: previewSide)
-      guard let limit = runtime.memoryLimit, plan.peak > limit else { return plan }
-      if smallest.map({ plan.peak < $0.peak }) ?? true { smallest = plan }
+    let fixed = fixedByteCount()
+    return try fit(limit: runtime.memoryLimit) { threads, tiling in
+      try count(photo, wording, options, threads, tiling, fixed: fixed, previewSide: previewSide)
     }
-    guard let smallest, let limit = runtime.memoryLimit else { preconditionFailure("the ladder has steps") }
-    throw SegmentationError(.memory(limit: limit, needed: smallest.peak, stage: smallest.peakStage))
+  }
+
+  /// Private memory that this process holds outside a run's arena, and what a run adds to it.
+  func fixedByteCount() -> Int {
+    max(ProcessMemory.now().anonymous - residentArena, 0) + Self.outputByteCount
   }
 
   /// Compression buffers, thread stacks, and what the heap grows by in a run.
   private static let outputByteCount = 1 << 20
-  private var residentArena = 0
 
   private func count(
     _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, _ threads: Int, _ tiling: Tiling, fixed: Int,
@@ -113,7 +113,7 @@ package final class Session {
       imageByteCount: photo.workingByteCount([copy]))
   }
 
-  private func makeEngine(threads: Int, precision: PrecisionChoice) throws -> Engine {
+  func makeEngine(threads: Int, precision: PrecisionChoice) throws -> Engine {
     let wanted: Precision = precision == .float32 ? .float32 : .int8
     if let engine, engine.pool.threadCount == threads, engine.precision == wanted { return engine }
     let fresh = try Engine(path: path, threadCount: threads, precision: wanted)
