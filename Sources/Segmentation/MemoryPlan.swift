@@ -9,8 +9,6 @@ package struct MemoryPlan: Sendable {
   package var stages: [StageEntry]
   /// Private memory outside the arena: program, tables, decoders' and encoders' buffers.
   package var fixedByteCount: Int
-  /// Small copies, decoder and resizer buffers while the photo is read.
-  package var imageByteCount: Int
 
   /// Adds the stages of a plan that runs before this one, with an arena of its own.
   ///
@@ -28,7 +26,7 @@ package struct MemoryPlan: Sendable {
 
   /// Private memory of one stage.
   package func anonymous(_ stage: StageEntry) -> Int {
-    stage.arenaByteCount + fixedByteCount + (stage.name == "photo" ? imageByteCount : 0)
+    stage.arenaByteCount + fixedByteCount + stage.imageByteCount
   }
 
   package var peak: Int { stages.map(anonymous).max() ?? fixedByteCount }

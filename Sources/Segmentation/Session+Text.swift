@@ -22,8 +22,13 @@ extension Session {
       let engine = try makeEngine(threads: threads, precision: precision)
       let log = StageLog(arena: arena, measures: false)
       _ = try encode(source, engine: engine, arena: arena, tiling: tiling, log: log)
+      var stages = log.entries
+      let nodes = source.groups(nodeLimit: tiling.textRows).reduce(0) { $0 + $1.nodeCount }
+      for index in stages.indices {
+        stages[index].work = WorkEstimate.text(reader.config, nodes: nodes, phrases: source.phrases.count)
+      }
       return MemoryPlan(
-        tiling: tiling, threads: threads, stages: log.entries, fixedByteCount: fixed, imageByteCount: 0)
+        tiling: tiling, threads: threads, stages: stages, fixedByteCount: fixed)
     }
   }
 
@@ -38,7 +43,7 @@ extension Session {
     let arena = try Arena(capacity: plan.arenaByteCount, failingReservation: failingReservation)
     residentArena = plan.arenaByteCount
     defer { residentArena = 0 }
-    let log = StageLog(arena: arena, measures: measures, observer: progress)
+    let log = StageLog(arena: arena, measures: measures) { stage, _, fraction in progress?(stage, fraction) }
     let vectors = try encode(source, engine: engine, arena: arena, tiling: plan.tiling, log: log)
     if !runtime.keepsWeights { reader.model.advise(reader.range(of: "text."), .dontNeed) }
     return TextReport(
