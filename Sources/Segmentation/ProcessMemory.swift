@@ -67,6 +67,28 @@ package struct ProcessMemory: Equatable, Sendable {
   }
 }
 
+/// The C library's heap: keeps no more than it has to.
+///
+/// - Source: glibc `malloc_trim` and `mallopt`; other C libraries lack them and need neither.
+package enum Heap {
+  /// Large blocks are always mappings of their own (glibc raises the bound by itself otherwise), threads share one heap.
+  package static func settle() {
+    guard let symbol = dlsym(nil, "mallopt") else { return }
+    typealias Function = @convention(c) (Int32, Int32) -> Int32
+    let set = unsafeBitCast(symbol, to: Function.self)
+    // M_MMAP_THRESHOLD and M_ARENA_MAX.
+    _ = set(-3, 128 << 10)
+    _ = set(-8, 1)
+  }
+
+  /// Gives freed pages back to the system.
+  package static func trim() {
+    guard let symbol = dlsym(nil, "malloc_trim") else { return }
+    typealias Function = @convention(c) (Int) -> Int32
+    _ = unsafeBitCast(symbol, to: Function.self)(0)
+  }
+}
+
 /// Seconds on a clock that only goes forward.
 package func monotonicSeconds() -> Double {
   var time = timespec()

@@ -34,7 +34,7 @@ package protocol PhotoPixels: AnyObject {
 package enum TextSource {
   /// Encoded in this run.
   case prompts(PromptSource)
-  /// Made before: [phrases, embedWidth].
+  /// Made before: [phrases, embedWidth]. A plan does not look at them.
   case vectors([Float])
 }
 
@@ -90,10 +90,7 @@ struct ScorePhases {
     let map = try ScoreMap(
       arena, engine: engine, rows: valid.rows, columns: valid.columns, width: config.embedWidth, text: vectors,
       phraseClass: wording.phraseClass)
-    let embedding =
-      options.refines ? try arena.floats(config.sam.tokenCount * config.sam.neckWidth) : nil
     let mark = arena.mark()
-    defer { arena.release(to: mark) }
     let canvasWidth = options.paradigm == .window ? config.embedWidth : config.clip.width
     let canvas = try SpliceCanvas(
       arena, rows: canvasSize.rows, columns: canvasSize.columns, width: canvasWidth)
@@ -106,20 +103,39 @@ struct ScorePhases {
     if options.paradigm == .window || !needsSAM {
       try log.run("scores") { try finishWithoutSAM(canvas, map) }
     }
-    guard needsSAM else { return Scored(map: map, embedding: nil, geometry: geometry) }
+    guard needsSAM else {
+      arena.release(to: mark)
+      return Scored(map: map, embedding: nil, geometry: geometry)
+    }
+    var embedding: UnsafeMutablePointer<Float>?
     if !sharesPass { arena.release(to: afterCanvas) }
     for pass in passes {
       var copy = first
       if !sharesPass {
         let request = try samCopy(pass, geometry)
-        try log.run("photo") { if !arena.isCounting { try photo.load([request]) } }
+        try log.run("photo") { try load(photo, [request]) }
         copy = request
       }
       guard let copy else { preconditionFailure("a SAM pass without its copy") }
-      try sam(pass, copy, canvas: canvas, map: map, geometry: geometry, embedding: embedding, base: afterCanvas)
+      let made = try sam(pass, copy, canvas: canvas, map: map, base: afterCanvas)
+      if let made { embedding = made }
       arena.release(to: afterCanvas)
     }
-    return Scored(map: map, embedding: embedding, geometry: geometry)
+    arena.release(to: mark)
+    return Scored(map: map, embedding: try embedding.map(moveDown), geometry: geometry)
+  }
+
+  /// The embedding was made above SAM's tokens; it outlives them, so it moves to where the canvas was.
+  private func moveDown(_ embedding: UnsafeMutablePointer<Float>) throws -> UnsafeMutablePointer<Float> {
+    let count = config.sam.tokenCount * config.sam.neckWidth
+    let low = try arena.floats(count)
+    if !arena.isCounting && low != embedding { low.update(from: embedding, count: count) }
+    return low
+  }
+
+  private func load(_ photo: PhotoPixels, _ copies: [CopyRequest]) throws {
+    log.image(photo.workingByteCount(copies))
+    if !arena.isCounting { try photo.load(copies) }
   }
 
   // MARK: Text
@@ -129,8 +145,9 @@ struct ScorePhases {
     let vectors = try arena.floats(count)
     switch wording.source {
     case .vectors(let stored):
+      if arena.isCounting { return vectors }
       precondition(stored.count == count, "text vectors of another shape")
-      if !arena.isCounting { vectors.update(from: stored, count: count) }
+      vectors.update(from: stored, count: count)
     case .prompts(let source):
       try log.run("text") {
         let tower = TextTower(
@@ -154,7 +171,7 @@ struct ScorePhases {
     let image = try arena.reserve(UInt8.self, plan.copyWidth * plan.copyHeight * 3)
     var copies = [CopyRequest(kind: .windows, width: plan.copyWidth, height: plan.copyHeight, pixels: image)]
     if let alongside { copies.append(alongside) }
-    try log.run("photo") { if !arena.isCounting { try photo.load(copies) } }
+    try log.run("photo") { try load(photo, copies) }
     let stage = WindowStage(
       engine: engine, arena: arena, reader: reader, plan: plan,
       options: WindowOptions(beta: options.beta, gamma: options.gamma, usesDINO: options.usesDINO), tiling: tiling,
@@ -249,10 +266,10 @@ struct ScorePhases {
       pixels: try arena.reserve(UInt8.self, pass.width * pass.height * 3))
   }
 
+  /// One pass; the embedding, if the pass makes one, lies above what the pass gives back.
   private func sam(
-    _ pass: Pass, _ copy: CopyRequest, canvas: SpliceCanvas, map: ScoreMap, geometry: PhotoGeometry,
-    embedding: UnsafeMutablePointer<Float>?, base: Arena.Mark
-  ) throws {
+    _ pass: Pass, _ copy: CopyRequest, canvas: SpliceCanvas, map: ScoreMap, base: Arena.Mark
+  ) throws -> UnsafeMutablePointer<Float>? {
     try log.run("sam") {
       noteWeights(config.sam.encoder, name: "sam.blocks.")
       let encoder = SAMEncoder(
@@ -271,7 +288,8 @@ struct ScorePhases {
       } else {
         try encoder.lastBlock(x)
       }
-      guard pass.embeds, let embedding else { return }
+      guard pass.embeds else { return nil }
+      let embedding = try arena.floats(config.sam.tokenCount * config.sam.neckWidth)
       if !arena.isCounting {
         taps?.record("sam.block.\(config.sam.encoder.depth - 1)", x, [config.sam.tokenCount, config.sam.encoder.width])
       }
@@ -279,6 +297,7 @@ struct ScorePhases {
       if !arena.isCounting {
         taps?.record("sam.neck", embedding, [config.sam.tokenCount, config.sam.neckWidth])
       }
+      return embedding
     }
   }
 

@@ -51,6 +51,8 @@ package final class Session {
   package let runtime: RuntimeOptions
   package let path: CPUPath
   private var engine: Engine?
+  /// Size of the arena while a run has one.
+  var residentArena = 0
 
   /// Opens the model, checks its header and configuration.
   package init(modelPath: String, runtime: RuntimeOptions) throws {
@@ -76,21 +78,22 @@ package final class Session {
     _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, previewSide: Int? = nil
   ) throws -> MemoryPlan {
     try options.check(against: reader.config)
-    let fixed = max(ProcessMemory.now().anonymous - residentArena, 0) + Self.outputByteCount
-    var smallest: MemoryPlan?
-    for candidate in TilingLadder.candidates(threads: runtime.threads) {
-      let plan = try count(
-        photo, wording, options, candidate.threads, candidate.tiling, fixed: fixed, previewSide: previewSide)
-      guard let limit = runtime.memoryLimit, plan.peak > limit else { return plan }
-      if smallest.map({ plan.peak < $0.peak }) ?? true { smallest = plan }
+    var fixed = fixedByteCount()
+    if case .vectors(let stored) = wording.source, stored.isEmpty {
+      fixed += wording.phraseClass.count * reader.config.embedWidth * 4
     }
-    guard let smallest, let limit = runtime.memoryLimit else { preconditionFailure("the ladder has steps") }
-    throw SegmentationError(.memory(limit: limit, needed: smallest.peak, stage: smallest.peakStage))
+    return try fit(limit: runtime.memoryLimit) { threads, tiling in
+      try count(photo, wording, options, threads, tiling, fixed: fixed, previewSide: previewSide)
+    }
+  }
+
+  /// Private memory that this process holds outside a run's arena, and what a run adds to it.
+  func fixedByteCount() -> Int {
+    max(ProcessMemory.now().anonymous - residentArena, 0) + Self.outputByteCount
   }
 
   /// Compression buffers, thread stacks, and what the heap grows by in a run.
   private static let outputByteCount = 1 << 20
-  private var residentArena = 0
 
   private func count(
     _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, _ threads: Int, _ tiling: Tiling, fixed: Int,
@@ -102,18 +105,15 @@ package final class Session {
     var sinks = RunSinks { _, _ in true }
     sinks.previewSide = previewSide
     _ = try execute(photo, wording, options, engine: engine, arena: arena, tiling: tiling, log: log, sinks)
-    let geometry = WindowPlan(
-      photoWidth: photo.width, photoHeight: photo.height, shortSide: options.shortSide, window: options.window,
-      stride: options.stride, patch: reader.config.clip.patch)
-    let copy = CopyRequest(
-      kind: .windows, width: geometry.copyWidth, height: geometry.copyHeight,
-      pixels: UnsafeMutablePointer(bitPattern: 64)!)
-    return MemoryPlan(
-      tiling: tiling, threads: threads, stages: log.entries, fixedByteCount: fixed,
-      imageByteCount: photo.workingByteCount([copy]))
+    var stages = log.entries
+    WorkEstimate(
+      config: reader.config, options: options, photoWidth: photo.width, photoHeight: photo.height,
+      phraseCount: wording.phraseClass.count
+    ).fill(&stages)
+    return MemoryPlan(tiling: tiling, threads: threads, stages: stages, fixedByteCount: fixed)
   }
 
-  private func makeEngine(threads: Int, precision: PrecisionChoice) throws -> Engine {
+  func makeEngine(threads: Int, precision: PrecisionChoice) throws -> Engine {
     let wanted: Precision = precision == .float32 ? .float32 : .int8
     if let engine, engine.pool.threadCount == threads, engine.precision == wanted { return engine }
     let fresh = try Engine(path: path, threadCount: threads, precision: wanted)
@@ -133,8 +133,8 @@ package final class Session {
     residentArena = plan.arenaByteCount
     defer { residentArena = 0 }
     let clock = ProgressClock(plan: plan)
-    let log = StageLog(arena: arena, measures: measures) { stage, fraction in
-      sinks.progress?(stage, clock.fraction(stage, fraction))
+    let log = StageLog(arena: arena, measures: measures) { stage, index, fraction in
+      sinks.progress?(stage, clock.fraction(index, fraction))
     }
     var report = try execute(
       photo, wording, options, engine: engine, arena: arena, tiling: plan.tiling, log: log, sinks)
@@ -169,13 +169,17 @@ package final class Session {
         model = RefinementModel(
           shape: DecoderShape(sam), weights: try DecoderWeights(reader, sam), embedding: UnsafePointer(embedding))
       }
-      return try refinement.run(arena, scores: scored.map, model: model, sinks.labels)
+      let height = photo.height
+      return try refinement.run(arena, scores: scored.map, model: model) { row, labels in
+        if row % 64 == 63 { log.step(0.5 + 0.5 * Double(row) / Double(height)) }
+        return sinks.labels(row, labels)
+      }
     }
     if !runtime.keepsWeights && !arena.isCounting {
       reader.model.advise(reader.range(of: "sam.").lowerBound..<reader.range(of: "sam.").upperBound, .dontNeed)
     }
     var report = RunReport(
-      plan: MemoryPlan(tiling: tiling, threads: engine.pool.threadCount, stages: [], fixedByteCount: 0, imageByteCount: 0))
+      plan: MemoryPlan(tiling: tiling, threads: engine.pool.threadCount, stages: [], fixedByteCount: 0))
     report.refinement = result
     report.width = photo.width
     report.height = photo.height
@@ -192,8 +196,10 @@ package final class Session {
       : PhotoGeometry.fitted(photo.height, photo.width, longSide: side)
     let pixels = try arena.reserve(UInt8.self, size.width * size.height * 3)
     try log.run("photo") {
+      let copy = CopyRequest(kind: .preview, width: size.width, height: size.height, pixels: pixels)
+      log.image(photo.workingByteCount([copy]))
       if arena.isCounting { return }
-      try photo.load([CopyRequest(kind: .preview, width: size.width, height: size.height, pixels: pixels)])
+      try photo.load([copy])
       try sinks.preview?(Preview(pixels: pixels, width: size.width, height: size.height))
     }
   }
@@ -219,28 +225,25 @@ package final class Session {
   }
 }
 
-/// Turns a stage's own progress into progress of the whole run, by the weights each stage has to read and the work on them.
+/// Turns a stage's own progress into progress of the whole run, by the work in each stage.
 private struct ProgressClock {
-  private let start: [String: (from: Double, share: Double)]
+  private let from: [Double]
+  private let share: [Double]
 
   init(plan: MemoryPlan) {
-    let typical: [String: Double] = [
-      "text": 0.6, "photo": 0.03, "dino": 0.2, "clip": 0.2, "sam": 0.8, "scores": 0.02, "refine": 0.15, "labels": 0.03,
-    ]
-    let total = plan.stages.reduce(0) { $0 + (typical[$1.name] ?? 0.05) }
-    var from = 0.0
-    var start: [String: (Double, Double)] = [:]
+    let total = max(plan.stages.reduce(0) { $0 + $1.work }, 1)
+    var done = 0.0
+    var from: [Double] = []
     for stage in plan.stages {
-      let share = (typical[stage.name] ?? 0.05) / max(total, 1e-9)
-      if start[stage.name] == nil { start[stage.name] = (from, share) }
-      from += share
+      from.append(done / total)
+      done += stage.work
     }
-    self.start = start
+    self.from = from
+    share = plan.stages.map { $0.work / total }
   }
 
-  func fraction(_ stage: String, _ inside: Double) -> Double {
-    guard let place = start[stage] else { return 0 }
-    return place.from + place.share * inside
+  func fraction(_ index: Int, _ inside: Double) -> Double {
+    index < from.count ? from[index] + share[index] * min(max(inside, 0), 1) : 1
   }
 }
 

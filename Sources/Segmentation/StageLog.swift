@@ -9,6 +9,10 @@ package struct StageEntry: Equatable, Sendable {
   /// Weights that are read during the stage, and the part that is resident at a time, bytes.
   package var weightByteCount = 0
   package var hotWeightByteCount = 0
+  /// Private memory that reading the photo takes beside the arena, bytes (plans only).
+  package var imageByteCount = 0
+  /// Equivalent multiply-accumulates, see `WorkEstimate` (plans only).
+  package var work = 0.0
   package var seconds = 0.0
   /// Highest reading inside the stage (sampled at its steps and end), bytes.
   package var anonymous = 0
@@ -32,10 +36,10 @@ package final class StageLog {
   package let start = monotonicSeconds()
   private let arena: Arena
   private let measures: Bool
-  private let observer: ((_ stage: String, _ fraction: Double) -> Void)?
+  private let observer: ((_ stage: String, _ index: Int, _ fraction: Double) -> Void)?
 
   /// `measures`: read the kernel's books at every step (costs some 20 microseconds a reading).
-  package init(arena: Arena, measures: Bool, observer: ((String, Double) -> Void)? = nil) {
+  package init(arena: Arena, measures: Bool, observer: ((String, Int, Double) -> Void)? = nil) {
     self.arena = arena
     self.measures = measures
     self.observer = observer
@@ -44,11 +48,13 @@ package final class StageLog {
   /// Runs one stage.
   package func run<Result>(_ name: String, _ body: () throws -> Result) rethrows -> Result {
     var entry = StageEntry(name: name)
+    // The last stage's pages go back, so that every stage holds what it needs and no more.
+    arena.trim()
     arena.resetHighWater()
     let begin = monotonicSeconds()
     let before = measures ? ProcessMemory.now() : ProcessMemory()
     entries.append(entry)
-    if !arena.isCounting { observer?(name, 0) }
+    if !arena.isCounting { observer?(name, entries.count - 1, 0) }
     let result = try body()
     sample()
     entry = entries[entries.count - 1]
@@ -68,7 +74,7 @@ package final class StageLog {
   package func step(_ fraction: Double) {
     if arena.isCounting { return }
     sample()
-    observer?(entries.last?.name ?? "", fraction)
+    observer?(entries.last?.name ?? "", entries.count - 1, fraction)
   }
 
   /// Notes the weights that the current stage reads.
@@ -76,6 +82,12 @@ package final class StageLog {
     guard !entries.isEmpty else { return }
     entries[entries.count - 1].weightByteCount += total
     entries[entries.count - 1].hotWeightByteCount = max(entries[entries.count - 1].hotWeightByteCount, hot)
+  }
+
+  /// Notes what reading the photo takes in the current stage.
+  package func image(_ byteCount: Int) {
+    guard !entries.isEmpty else { return }
+    entries[entries.count - 1].imageByteCount = max(entries[entries.count - 1].imageByteCount, byteCount)
   }
 
   private func sample() {

@@ -105,46 +105,10 @@ func writeText(_ text: String, to path: String) throws { try writeBytes(Array(te
 /// Writes a whole file.
 func writeBytes(_ bytes: [UInt8], to path: String) throws {
   do {
-    let file = try Raster.AtomicFile(path: path)
+    let file = try AtomicFile(path: path)
     try file.write(bytes)
     try file.finish()
   } catch {
     throw SegmentationError(.output("\(error)"))
-  }
-}
-
-/// `--scores`: float32 NPY, [classes, gridRows, gridColumns].
-final class ScoreWriter {
-  private let file: Raster.AtomicFile
-
-  init(path: String, shape: [Int]) throws {
-    do {
-      file = try Raster.AtomicFile(path: path)
-      try Self.header(shape).withUnsafeBytes { try file.write($0) }
-    } catch {
-      throw SegmentationError(.output("\(error)"))
-    }
-  }
-
-  func write(_ row: UnsafePointer<Float>, _ count: Int) throws {
-    do {
-      try file.write(UnsafeRawBufferPointer(start: row, count: count * 4))
-    } catch {
-      throw SegmentationError(.output("\(error)"))
-    }
-  }
-
-  func finish() throws {
-    do { try file.finish() } catch { throw SegmentationError(.output("\(error)")) }
-  }
-
-  /// NPY version 1.0, padded to 64 bytes.
-  private static func header(_ shape: [Int]) -> [UInt8] {
-    let sizes = shape.map(String.init).joined(separator: ", ")
-    var text = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(sizes)\(shape.count == 1 ? "," : "")), }"
-    while (10 + text.utf8.count + 1) % 64 != 0 { text += " " }
-    text += "\n"
-    let count = text.utf8.count
-    return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(count & 255), UInt8(count >> 8)] + Array(text.utf8)
   }
 }

@@ -8,8 +8,9 @@ import Segmentation
   import Musl
 #endif
 
-/// Installs the handlers. Only async-signal-safe calls are made inside them.
+/// Settles the heap and installs the handlers. Only async-signal-safe calls are made inside them.
 func prepareProcess() {
+  Heap.settle()
   signal(SIGPIPE, SIG_IGN)
   for number in [SIGINT, SIGTERM, SIGHUP] {
     signal(number) { number in

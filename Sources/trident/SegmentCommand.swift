@@ -58,6 +58,8 @@ final class SegmentJob {
   let outputs: OutputFlags
   let paths: [String]
   private let isMany: Bool
+  private var vectors: [Float]?
+  private var textReport: TextReport?
 
   init(
     runtime: RuntimeFlags, classes: ClassFlags, outputs: OutputFlags, method: MethodFlags, photos: [String]
@@ -105,12 +107,13 @@ final class SegmentJob {
   private func segment(_ path: String, target: String?) throws {
     let photo = try PhotoFile(path: path)
     let previewSide = outputs.overlay == nil ? nil : OverlayWriter.sideLimit
-    let plan = try session.plan(photo, words.wording, options, previewSide: previewSide)
+    let wording = try prepareWording(photo, previewSide: previewSide)
+    let plan = try session.plan(photo, wording, options, previewSide: previewSide)
     let megahertz = cpuMegahertz()
     let meter = ProgressMeter(quiet: outputs.quiet)
     var labels: LabelWriter?
     var overlay: OverlayWriter?
-    var scores: ScoreWriter?
+    var scores: NPYWriter?
     var failure: (any Error)?
     if let target {
       labels = try LabelWriter(path: target, width: photo.width, height: photo.height, classCount: words.names.count)
@@ -127,9 +130,9 @@ final class SegmentJob {
     }
     if let path = outputs.scores {
       sinks.scores = { classes, rows, columns in
-        let writer = try ScoreWriter(path: path, shape: [classes, rows, columns])
+        let writer = try NPYWriter(path: path, shape: [classes, rows, columns])
         scores = writer
-        return { try writer.write($0, $1) }
+        return { try writer.append(UnsafeBufferPointer(start: $0, count: $1)) }
       }
     }
     sinks.previewSide = previewSide
@@ -142,14 +145,15 @@ final class SegmentJob {
     }
     if outputs.taps != nil { sinks.taps = Taps() }
     sinks.progress = { meter.show($0, $1) }
-    let report = try session.run(
-      photo, words.wording, options, plan: plan, measures: outputs.json, sinks)
+    var report = try session.run(photo, wording, options, plan: plan, measures: outputs.json, sinks)
     meter.finish()
     if let failure { throw failure }
     if let path = outputs.taps, let taps = sinks.taps { try writeBytes(taps.file(), to: path) }
     try scores?.finish()
     try overlay?.finish()
     try labels?.finish()
+    if let text = textReport { report.add(text) }
+    textReport = nil
     let result = RunDescription(
       path: path, job: self, report: report, megahertzBefore: megahertz, megahertzAfter: cpuMegahertz())
     if let target { try writeText(result.legend.text() + "\n", to: legendPath(target)) }
@@ -158,6 +162,17 @@ final class SegmentJob {
     } else if !outputs.quiet {
       print(result.summary(target))
     }
+  }
+
+  /// Text vectors, made or found once for all photos, after the first photo's plan says that it can be done.
+  private func prepareWording(_ photo: PhotoFile, previewSide: Int?) throws -> Wording {
+    if outputs.taps != nil { return try words.encodedInRun(session) }
+    if vectors == nil {
+      _ = try session.plan(photo, words.planned, options, previewSide: previewSide)
+      let meter = ProgressMeter(quiet: outputs.quiet)
+      (vectors, textReport) = try words.vectors(session, options.precision, measures: outputs.json, meter)
+    }
+    return Wording(source: .vectors(vectors ?? []), phraseClass: words.phraseClass)
   }
 
   private func legendPath(_ target: String) -> String {

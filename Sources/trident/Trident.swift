@@ -22,8 +22,7 @@ struct Trident: ParsableCommand {
       Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, 6 output.
       """,
     subcommands: [
-      SegmentCommand.self, InspectCommand.self,
-      VerifyCommand.self, VersionCommand.self,
+      SegmentCommand.self, TextCommand.self, InspectCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
 
   static let version = "0.1.0"

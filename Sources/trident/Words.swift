@@ -1,14 +1,19 @@
-// The classes of a run and their text vectors: from flags, a class file or a vocabulary file.
+// The classes of a run and their text vectors: from a vocabulary file, from the cache, or encoded now.
 import Segmentation
 
-/// Class names, phrases and where their vectors come from.
+/// Class names and phrases, before anything is known about their vectors.
 struct Words {
-  let names: [String]
-  let phrases: [String]
+  let classes: ClassList
   let phraseClass: [Int]
-  let background: Bool
-  let wording: Wording
+  /// Vectors of a vocabulary file, [phrases, embedWidth].
+  private let stored: [Float]?
+  private let usesCache: Bool
 
+  var names: [String] { classes.names }
+  var phrases: [String] { classes.phrases }
+  var background: Bool { classes.background }
+
+  /// - Errors: `.usage` for missing or contradicting flags, `.classes`; `.otherModel` for a vocabulary of another model.
   init(_ flags: ClassFlags, session: Session) throws {
     guard flags.vocabulary == nil || (flags.phrases.isEmpty && flags.file == nil) else {
       throw SegmentationError(.usage("--vocabulary brings its own classes; leave out --class and --classes"))
@@ -16,20 +21,114 @@ struct Words {
     guard flags.phrases.isEmpty || flags.file == nil else {
       throw SegmentationError(.usage("give either --class or --classes, not both"))
     }
-    let list: ClassList
-    if let file = flags.file {
-      list = try ClassList(path: file, background: flags.background)
-    } else if !flags.phrases.isEmpty {
-      list = try ClassList(arguments: flags.phrases, background: flags.background)
+    usesCache = !flags.noCache
+    if let path = flags.vocabulary {
+      let vocabulary = try VocabularyFile.read(path: path)
+      do throws(SegmentationError) {
+        try vocabulary.check(modelID: session.modelIdentity, width: session.embedWidth)
+      } catch {
+        throw error.at(path: path)
+      }
+      classes = vocabulary.classes
+      stored = vocabulary.vectors
     } else {
-      throw SegmentationError(.usage("no classes: give --class PHRASE (repeatable), --classes FILE or --vocabulary FILE"))
+      classes = try Self.list(flags)
+      stored = nil
     }
-    names = list.names
-    phrases = list.phrases
-    phraseClass = list.classIndex.map { Int($0) }
-    background = list.background
-    let tokenizer = try session.makeTokenizer()
-    wording = Wording(
-      source: .prompts(PromptSource(phrases: phrases, tokenizer: tokenizer)), phraseClass: phraseClass)
+    phraseClass = classes.classIndex.map { Int($0) }
+  }
+
+  private static func list(_ flags: ClassFlags) throws -> ClassList {
+    if let file = flags.file { return try ClassList(path: file, background: flags.background) }
+    guard !flags.phrases.isEmpty else {
+      throw SegmentationError(
+        .usage("no classes: give --class PHRASE (repeatable), --classes FILE or --vocabulary FILE"))
+    }
+    return try ClassList(arguments: flags.phrases, background: flags.background)
+  }
+
+  /// For plans: vectors that are there by then.
+  var planned: Wording { Wording(source: .vectors([]), phraseClass: phraseClass) }
+
+  /// Encoded inside the photo's run, past the cache.
+  func encodedInRun(_ session: Session) throws -> Wording {
+    let source = PromptSource(phrases: phrases, tokenizer: try session.makeTokenizer())
+    return Wording(source: .prompts(source), phraseClass: phraseClass)
+  }
+
+  /// What has to be encoded.
+  struct Lookup {
+    /// [phrases][embedWidth], nil where missing; a phrase that several classes share is missing once.
+    var vectors: [[Float]?]
+    var missing: [String]
+    var cache: TextVectorCache?
+  }
+
+  /// Looks every phrase up in the cache.
+  func lookUp(_ session: Session, _ precision: PrecisionChoice) -> Lookup {
+    let cache = usesCache ? session.textCache(precision) : nil
+    let vectors = phrases.map { cache?.vector(of: $0) }
+    var missing: [String] = []
+    var seen: Set<String> = []
+    for (phrase, vector) in zip(phrases, vectors) where vector == nil {
+      if seen.insert(phrase).inserted { missing.append(phrase) }
+    }
+    return Lookup(vectors: vectors, missing: missing, cache: cache)
+  }
+
+  /// Unit vectors of all phrases; what had to be encoded is stored and reported.
+  ///
+  /// - Shapes: [phrases, embedWidth].
+  /// - Memory: the vectors twice while they are put together.
+  func vectors(
+    _ session: Session, _ precision: PrecisionChoice, measures: Bool, _ meter: ProgressMeter
+  ) throws -> (vectors: [Float], report: TextReport?) {
+    if let stored { return (stored, nil) }
+    var found = lookUp(session, precision)
+    var report: TextReport?
+    if !found.missing.isEmpty {
+      let source = PromptSource(phrases: found.missing, tokenizer: try session.makeTokenizer())
+      Heap.trim()
+      let plan = try session.planText(source, precision)
+      let made = try session.encodeText(source, precision, plan: plan, measures: measures) { meter.show($0, $1) }
+      meter.finish()
+      fill(&found, made.vectors, width: session.embedWidth)
+      report = made
+    }
+    Heap.trim()
+    return (found.vectors.flatMap { $0 ?? [] }, report)
+  }
+
+  private func fill(_ found: inout Lookup, _ made: [Float], width: Int) {
+    var fresh: [String: [Float]] = [:]
+    for (index, phrase) in found.missing.enumerated() {
+      let vector = Array(made[index * width..<(index + 1) * width])
+      fresh[phrase] = vector
+      found.cache?.store(vector, for: phrase)
+    }
+    for index in phrases.indices where found.vectors[index] == nil {
+      found.vectors[index] = fresh[phrases[index]]
+    }
+  }
+
+  /// Planned text stage of what is missing; nil where nothing is.
+  func planText(_ session: Session, _ precision: PrecisionChoice) throws -> (plan: MemoryPlan, phrases: [String])? {
+    guard stored == nil else { return nil }
+    let missing = lookUp(session, precision).missing
+    guard !missing.isEmpty else { return nil }
+    let source = PromptSource(phrases: missing, tokenizer: try session.makeTokenizer())
+    Heap.trim()
+    return (try session.planText(source, precision), missing)
+  }
+}
+
+extension Session {
+  var embedWidth: Int { reader.config.embedWidth }
+
+  /// Cached text vectors of this model in one precision; nil for a model without an identity.
+  func textCache(_ precision: PrecisionChoice) -> TextVectorCache? {
+    guard modelIdentity.utf8.count == 64 else { return nil }
+    return TextVectorCache(
+      modelID: modelIdentity, variant: PromptTemplates.identifier + "/" + precision.rawValue, width: embedWidth)
   }
 }

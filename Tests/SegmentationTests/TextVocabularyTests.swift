@@ -137,11 +137,11 @@ import Testing
     defer { TextSupport.remove(folder) }
     let path = folder + "/scores.npy"
     do {
-      var unfinished = try NPYWriter(path: path, shape: [2, 3])
+      let unfinished = try NPYWriter(path: path, shape: [2, 3])
       try [1, 2, 3].withUnsafeBufferPointer { try unfinished.append($0) }
     }
     #expect(TextSupport.read(path) == nil)
-    var writer = try NPYWriter(path: path, shape: [2, 3])
+    let writer = try NPYWriter(path: path, shape: [2, 3])
     for row in [[1, 2, 3], [4, 5, -6]] as [[Float]] {
       try row.withUnsafeBufferPointer { try writer.append($0) }
     }

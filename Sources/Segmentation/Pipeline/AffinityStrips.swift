@@ -103,6 +103,8 @@ struct AffinityStrips {
         let y = range.lowerBound / parts
         let column = range.lowerBound % parts * strip
         let count = min(strip, grid - column)
+        // Only the caller's own thread reports.
+        if index == 0 && column == 0 { encoder.progressInLast(0.9 * Double(y) / Double(rows)) }
         let valid = y < target.validRows ? max(0, min(count, target.validColumns - column)) : 0
         if valid == 0 && !needsOutput { return }
         queries(y: y, column: column, count: count, valid: valid, x, weights, shared, workers[index])

@@ -83,7 +83,7 @@ struct WindowStage {
         for index in 0..<count { encoder.block(x + index * tokens * config.width, weights, scratch) }
         taps?.record("dino.block.\(block).\(first)", x, [count * tokens, config.width])
         stream.leave(block)
-        progress(0.5 * Double(first * config.depth + (block + 1) * count) / Double(plan.origins.count * config.depth))
+        progress(Double(first * config.depth + (block + 1) * count) / Double(plan.origins.count * config.depth))
       }
       for index in 0..<count {
         let rows = x + (index * tokens + 1) * config.width
@@ -174,7 +174,7 @@ struct WindowStage {
       for index in 0..<count { encoder.block(x + index * tokens * config.width, weights, scratch) }
       taps?.record("clip.block.\(block).\(first)", x, [count * tokens, config.width])
       stream.leave(block)
-      progress(0.5 + 0.5 * Double(first * config.depth + (block + 1) * count) / Double(plan.origins.count * config.depth))
+      progress(Double(first * config.depth + (block + 1) * count) / Double(plan.origins.count * config.depth))
     }
   }
 

@@ -20,9 +20,20 @@ struct SAMEncoder {
   static let mean: (Float, Float, Float) = (123.675, 116.28, 103.53)
   static let deviation: (Float, Float, Float) = (58.395, 57.12, 57.375)
 
+  /// Work of all blocks, the last one counted twice because it also becomes the affinity.
+  private var work: Double {
+    (0..<config.depth).reduce(WorkEstimate.samBlock(sam, config.depth - 1)) { $0 + WorkEstimate.samBlock(sam, $1) }
+  }
+
+  /// Tells how much of the last block is done.
+  func progressInLast(_ fraction: Double) {
+    progress(1 - 2 * WorkEstimate.samBlock(sam, config.depth - 1) / work * (1 - fraction))
+  }
+
   /// Every block but the last.
   func run(_ x: UnsafeMutablePointer<Float>) throws {
     let stream = LayerStream(reader, config, keepsWeights: keepsWeights)
+    var done = 0.0
     for block in 0..<config.depth - 1 {
       if !arena.isCounting { stream.enter(block) }
       if sam.globalBlocks.contains(block) {
@@ -33,7 +44,8 @@ struct SAMEncoder {
       if arena.isCounting { continue }
       taps?.record("sam.block.\(block)", x, [sam.tokenCount, config.width])
       stream.leave(block)
-      progress(Double(block + 1) / Double(config.depth + 1))
+      done += WorkEstimate.samBlock(sam, block)
+      progress(done / work)
     }
   }
 

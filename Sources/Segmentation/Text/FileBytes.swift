@@ -1,4 +1,5 @@
-// Reading small files whole and replacing files at once, on the C library alone.
+// Reading small files whole and replacing files at once.
+import Raster
 
 #if canImport(Glibc)
   import Glibc
@@ -44,10 +45,10 @@ package enum FileBytes {
   }
 
   /// Replaces a file: writes beside it and renames.
-  package static func replace(_ path: String, with bytes: [UInt8]) throws(FileProblem) {
-    var file = try AtomicFile(path: path)
+  package static func replace(_ path: String, with bytes: [UInt8]) throws(RasterError) {
+    let file = try AtomicFile(path: path)
     try file.write(bytes)
-    try file.commit()
+    try file.finish()
   }
 
   /// The string of valid UTF-8, else nil.
@@ -71,74 +72,5 @@ package enum FileBytes {
     #else
       Musl.read(file, buffer, count)
     #endif
-  }
-}
-
-/// A file that appears under its name only when complete.
-///
-/// - Memory: no buffer of its own.
-/// - Errors: `FileProblem`; without `commit` the unfinished file is removed.
-package struct AtomicFile: ~Copyable {
-  private let path: String
-  private let partialPath: String
-  private var descriptor: Int32
-
-  /// Creates the unfinished file beside `path`, under a name no other process uses.
-  package init(path: String) throws(FileProblem) {
-    self.path = path
-    var attempt = 0
-    while true {
-      let partial = "\(path).\(getpid()).\(attempt).part"
-      let file = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-      if file >= 0 {
-        partialPath = partial
-        descriptor = file
-        return
-      }
-      attempt += 1
-      if errno != EEXIST || attempt > 100 { throw .system("cannot create") }
-    }
-  }
-
-  deinit {
-    if descriptor >= 0 {
-      close(descriptor)
-      unlink(partialPath)
-    }
-  }
-
-  package mutating func write(_ bytes: [UInt8]) throws(FileProblem) {
-    if let problem = bytes.withUnsafeBytes({ writeAll($0) }) { throw problem }
-  }
-
-  package mutating func write(_ bytes: UnsafeRawBufferPointer) throws(FileProblem) {
-    if let problem = writeAll(bytes) { throw problem }
-  }
-
-  private func writeAll(_ bytes: UnsafeRawBufferPointer) -> FileProblem? {
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let buffer = UnsafeRawBufferPointer(rebasing: rest)
-      #if canImport(Glibc)
-        let count = Glibc.write(descriptor, buffer.baseAddress, buffer.count)
-      #else
-        let count = Musl.write(descriptor, buffer.baseAddress, buffer.count)
-      #endif
-      if count < 0, errno == EINTR { continue }
-      if count <= 0 { return .system("cannot write") }
-      rest = rest.dropFirst(count)
-    }
-    return nil
-  }
-
-  /// Gives the file its name, replacing an older one.
-  package mutating func commit() throws(FileProblem) {
-    let file = descriptor
-    descriptor = -1
-    guard close(file) == 0, rename(partialPath, path) == 0 else {
-      let problem = FileProblem.system("cannot write")
-      unlink(partialPath)
-      throw problem
-    }
   }
 }

@@ -1,4 +1,5 @@
 // NumPy's array files: headers both ways, and rows of float32 streamed into one.
+import Raster
 
 /// The header of an `.npy` array.
 ///
@@ -83,47 +84,40 @@ package enum NPYHeader {
 ///
 /// - Memory: allocates nothing for the values on a little-endian machine.
 /// - Errors: `.output` with the file; an unfinished array leaves no file.
-package struct NPYWriter: ~Copyable {
-  private var file: AtomicFile
-  private let path: String
+package final class NPYWriter {
+  private let file: AtomicFile
   private var remaining: Int
 
   /// Starts a C-order array, `shape` axes outermost first.
   package init(path: String, shape: [Int]) throws(SegmentationError) {
-    do throws(FileProblem) {
-      file = try Self.start(path, NPYHeader.encode(type: "<f4", shape: shape))
+    do throws(RasterError) {
+      file = try AtomicFile(path: path)
+      try file.write(NPYHeader.encode(type: "<f4", shape: shape))
     } catch {
-      throw SegmentationError(.output(error.message), path: path)
+      throw SegmentationError(.output(error.description))
     }
-    self.path = path
     remaining = shape.reduce(1, *)
   }
 
-  private static func start(_ path: String, _ header: [UInt8]) throws(FileProblem) -> AtomicFile {
-    var file = try AtomicFile(path: path)
-    try file.write(header)
-    return file
-  }
-
   /// Appends values in storage order; traps if the array is full.
-  package mutating func append(_ values: UnsafeBufferPointer<Float>) throws(SegmentationError) {
+  package func append(_ values: UnsafeBufferPointer<Float>) throws(SegmentationError) {
     precondition(values.count <= remaining, "more values than the array holds")
     precondition(1.littleEndian == 1, "values are written as they lie in memory")
     remaining -= values.count
-    do throws(FileProblem) {
+    do throws(RasterError) {
       try file.write(UnsafeRawBufferPointer(values))
     } catch {
-      throw SegmentationError(.output(error.message), path: path)
+      throw SegmentationError(.output(error.description))
     }
   }
 
   /// Gives the file its name; traps if values are missing.
-  package mutating func finish() throws(SegmentationError) {
+  package func finish() throws(SegmentationError) {
     precondition(remaining == 0, "fewer values than the array holds")
-    do throws(FileProblem) {
-      try file.commit()
+    do throws(RasterError) {
+      try file.finish()
     } catch {
-      throw SegmentationError(.output(error.message), path: path)
+      throw SegmentationError(.output(error.description))
     }
   }
 }

@@ -1,4 +1,5 @@
 // A vocabulary encoded once: classes, phrases and their text vectors, as .tvoc or .npz.
+import Raster
 
 /// Text vectors of a class list, made with one model.
 ///
@@ -70,10 +71,10 @@ package enum VocabularyFile {
   /// - Errors: `.output`.
   package static func write(_ vocabulary: Vocabulary, path: String) throws(SegmentationError) {
     let bytes = path.hasSuffix(".npz") ? VocabularyArchive.encode(vocabulary) : encode(vocabulary)
-    do throws(FileProblem) {
+    do throws(RasterError) {
       try FileBytes.replace(path, with: bytes)
     } catch {
-      throw SegmentationError(.output(error.message), path: path)
+      throw SegmentationError(.output(error.description))
     }
   }
 
