@@ -85,16 +85,19 @@ package struct AtomicFile: ~Copyable {
 
   /// Creates the unfinished file beside `path`, under a name no other process uses.
   package init(path: String) throws(FileProblem) {
+    // Nothing is stored before the last throw: Swift 6.0 miscompiles a noncopyable value left half-made.
+    let made = try Self.create(beside: path)
     self.path = path
+    partialPath = made.path
+    descriptor = made.descriptor
+  }
+
+  private static func create(beside path: String) throws(FileProblem) -> (path: String, descriptor: Int32) {
     var attempt = 0
     while true {
       let partial = "\(path).\(getpid()).\(attempt).part"
       let file = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-      if file >= 0 {
-        partialPath = partial
-        descriptor = file
-        return
-      }
+      if file >= 0 { return (partial, file) }
       attempt += 1
       if errno != EEXIST || attempt > 100 { throw .system("cannot create") }
     }
