@@ -1,0 +1,15 @@
+#!/bin/bash
+# build.sh [ROOT] [amd64|arm64|both] [OPTION...]: builds the package in release with Debian 13's Swift, warnings as errors, in
+# ROOT/build/ARCHITECTURE. Further options go to `swift build`.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+architectures=${2:-both}
+[ "$architectures" = both ] && architectures="amd64 arm64"
+for architecture in $architectures; do
+  echo "== Swift 6.0.3, $architecture"
+  sdk=""
+  [ "$architecture" = arm64 ] && sdk="--swift-sdks-path /opt/sdks --swift-sdk arm64"
+  # -O3: clang's vectorizer is most of what the C kernels' plain loops get.
+  inside swift build -c release --scratch-path "/build/$architecture" $sdk -Xcc -O3 -Xcc -Werror \
+    -Xswiftc -warnings-as-errors "${@:3}"
+done

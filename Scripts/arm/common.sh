@@ -1,0 +1,26 @@
+# Read by the scripts of this folder: where things are, and how to enter the root that setup.sh made.
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=${1:-${ARM_ROOT:-$project/.build-arm/root}}
+mkdir -p "$root"
+root=$(cd "$root" && pwd)
+
+# need PACKAGE...: installs what is missing.
+need() {
+  local missing="" package
+  for package; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+  done
+  [ -z "$missing" ] && return
+  echo "installing:$missing"
+  apt-get update -qq || true
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing > /dev/null
+}
+
+# inside COMMAND...: runs it in the root, in the project's folder. Mounts are private and end with the command.
+inside() {
+  unshare -m bash -c '
+    root=$1 project=$2; shift 2
+    mount --bind "$project" "$root/src" && mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev"
+    exec chroot "$root" env -i HOME=/root PATH=/usr/bin:/bin:/usr/sbin LANG=C.UTF-8 ${QEMU_CPU:+QEMU_CPU=$QEMU_CPU} \
+      sh -c "cd /src && exec \"\$@\"" sh "$@"' bash "$root" "$project" "$@"
+}
