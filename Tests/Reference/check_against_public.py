@@ -2,7 +2,7 @@
 """Compares pipeline.py with the public Trident code, stage by stage, on the same weights and photo.
 
     check_against_public.py --trident CHECKOUT --dino-code CHECKOUT [--config toy-b] [--seed 1] [--photo P | --size 96x128]
-                            [--checkpoints DIRECTORY] [--halves] [--preset-negative-cosine]
+                            [--checkpoints DIRECTORY] [--halves] ...
 
 CHECKOUT are working copies of YuHengsss/Trident and facebookresearch/dino, used where they lie and never copied into
 this repository. The public code runs as it is, on the CPU, in float32 instead of float16; the packages of the
@@ -11,7 +11,6 @@ a temporary copy when the toy SAM is smaller, and nothing else.
 """
 
 import argparse
-import math
 import os
 import shutil
 import sys
@@ -148,8 +147,7 @@ def run_public(config, paths, photo_path, classes, o):
     torch.hub.load = lambda *a, **k: dino
     with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as names:
         names.write("\n".join("; ".join(c) for c in classes))
-    keep, trident.openai_imagenet_template = trident.openai_imagenet_template, [
-        (lambda c, t=t: t.replace("{}", c)) for t in o.templates]
+    trident.openai_imagenet_template = trident.openai_imagenet_template[:len(o.templates)]
     model = trident.Trident(
         "openai", f"ViT-X-{config.clip.patch}", "dino", names.name, device=torch.device("cpu"),
         prob_thd=o.probability_threshold, logit_scale=o.logit_scale, beta=o.beta, gamma=o.gamma, slide_stride=o.stride,
@@ -170,8 +168,9 @@ def run_public(config, paths, photo_path, classes, o):
         return y
 
     def get_sam_sim(*a, **k):
-        sims.append(plain_sim(*a, **k)[0, 0])
-        return plain_sim(*a, **k)
+        y = plain_sim(*a, **k)
+        sims.append(y[0, 0, :16].clone())
+        return y
 
     visual.custom_attn, visual.get_sam_sim = custom_attn, get_sam_sim
     visual.ln_post.register_forward_hook(lambda m, i, y: taps.__setitem__("affinity.features", i[0][0]))

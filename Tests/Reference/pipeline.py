@@ -569,7 +569,7 @@ def refine(m, embedding, input_size, rounded_size, labels, probabilities, o, tap
     mask_size = sam_size(height, width, low)
 
     rows, ious, failed, refined = [], [], [], torch.zeros_like(probabilities)
-    succeeded = 0
+    succeeded, nearest = 0, 1.0
     for k in range(classes):
         if small[k].max() < o.coarse_threshold:
             continue
@@ -585,6 +585,8 @@ def refine(m, embedding, input_size, rounded_size, labels, probabilities, o, tap
             inside = small[k] * torch.from_numpy(region)
             at = int(inside.argmax())
             y, x = divmod(at, half[1])
+            best = inside.flatten().topk(2).values
+            nearest = min(nearest, float(best[0] - best[1]))
             ys, xs = np.nonzero(region)
             box = xs.min(), ys.min(), xs.max(), ys.max()
             to_pixels = lambda px, py: (float(np.float32(px) * np.float32(step[0])), float(np.float32(py) * np.float32(step[1])))
@@ -609,6 +611,7 @@ def refine(m, embedding, input_size, rounded_size, labels, probabilities, o, tap
         union = (full > 0).any(0)
         refined[k] = (full.sigmoid() * probabilities[k]).max(0).values * union
     taps.put("refine.regions", np.array(rows, np.float32).reshape(len(rows), 14))
+    taps.put("refine.margin", np.array([nearest], np.float32))       # between the two best places for a point
     taps.put("refine.iou", np.array(ious, np.float32))
     if succeeded == 0:
         return labels, probabilities
