@@ -374,7 +374,7 @@ if __name__ == "__main__":
             if not os.path.exists(a.cache) else np.lib.format.open_memmap(a.cache, "r+")
         log = open(a.cache + ".jsonl", "a")
         for i in range(a.start, a.count):
-            side = [320, 352, 400, 448][i % 4]
+            side = [264, 320, 384, 448][i % 4]
             (photo, label, instance, record), rng = scene("train", a.seed, i, sprites, side)
             stack = np.dstack([photo, label, instance])
             if side != a.side:

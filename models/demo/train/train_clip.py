@@ -52,7 +52,7 @@ def crop_caption(label, instance, record):
 
 going = run.progress < 1
 while going:
-    late = run.progress > .72
+    late = run.progress > .6
     side = 336 if late and rng.random() < .5 else 224
     batch = (a.batch if late else int(a.batch * 1.6)) if side == 224 else max(4, a.batch // 2 - 2)
     photo, label, instance, index = scenes.batch(batch, side, 2)
