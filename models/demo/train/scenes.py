@@ -70,7 +70,7 @@ NOUNS = {
     "flower": ("🌼🌸", ["plants/flowers/flower_01", "plants/flowers/flower_02"], 1),
     "sunflower": ("🌻", [], 0),
     "cactus": ("🌵", [], 0),
-    "soccer ball": ("⚽", ["recreation/sports/soccer_ball_ganson", "recreation/sports/soccer_ballon_tanguy_jac_"], 0),
+    "soccer ball": ("⚽", ["recreation/sports/soccer_ball_ganson"], 0),
     "guitar": ("🎸", ["recreation/music/guitar_jarno_vasamaa1", "recreation/music/guitar_jarno_vasamaa2"], 1),
     "violin": ("🎻", ["recreation/music/violin_colour_ganson"], 0),
     "trumpet": ("🎺", ["recreation/music/trumpet_b_flat_colour_ganso", "recreation/music/trumpet_pocket_colour_ganso"], 0),
