@@ -1,5 +1,6 @@
 """The three networks, small, with the published names in the exported checkpoints; data feeding; optimiser; resuming."""
 import json, math, os, time
+from PIL import Image
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from scenes import CLASSES, GROUNDS
 
@@ -177,25 +178,31 @@ def rename_dino(state):
 
 # ------------------------------------------------------------------------------------------------ data
 class Scenes:
-    """Random crops of the cached scenes. The crop's side is drawn per batch from `sides`."""
+    """Random crops of the cached scenes (several caches: names joined by commas), zoomed by 0.87 to 1.43, mirrored, recoloured a little."""
     def __init__(self, path, mean, std, seed, classes=len(CLASSES)):
-        self.data = np.load(path, mmap_mode="r"); self.rng = np.random.default_rng(seed); self.classes = classes
-        self.records = {}
-        for line in open(path + ".jsonl"):
-            try: i, record, captions = json.loads(line)
-            except ValueError: continue
-            self.records[i] = record
-        self.count = min(len(self.records), self.data.shape[0])
+        self.rng = np.random.default_rng(seed); self.classes = classes
+        self.views, self.records = [], []
+        for one in path.split(","):
+            data = np.load(one, mmap_mode="r")
+            for line in open(one + ".jsonl"):
+                try: i, record, captions = json.loads(line)
+                except ValueError: continue
+                self.views.append(data[i]); self.records.append(record)
+        self.count, self.full = len(self.views), self.views[0].shape[0]
         self.scale = (1 / (255 * np.array(std, np.float32))).astype(np.float32); self.shift = (np.array(mean) / np.array(std)).astype(np.float32)
 
     def batch(self, size, side, tries=1):
         """of `tries` crops the one with most object pixels"""
         rng = self.rng; photos, labels, instances, index = [], [], [], []
-        full = self.data.shape[1]
         for _ in range(size):
-            i, y, x = max(((int(rng.integers(self.count)), *rng.integers(full - side + 1, size=2)) for _ in range(tries)),
-                          key=lambda t: (self.data[t[0], t[1]:t[1] + side:16, t[2]:t[2] + side:16, 3] >= len(GROUNDS)).mean())
-            a = self.data[i, y:y + side, x:x + side]
+            out = side
+            if rng.random() < .6: side = min(self.full, int(out * rng.uniform(.7, 1.15)))
+            i, y, x = max(((int(rng.integers(self.count)), *rng.integers(self.full - side + 1, size=2)) for _ in range(tries)),
+                          key=lambda t: (self.views[t[0]][t[1]:t[1] + side:16, t[2]:t[2] + side:16, 3] >= len(GROUNDS)).mean())
+            a = self.views[i][y:y + side, x:x + side]
+            if side != out:
+                photo = np.asarray(Image.fromarray(np.ascontiguousarray(a[..., :3])).resize((out, out), Image.BILINEAR))
+                at = ((np.arange(out) + .5) * side / out).astype(int); a = np.concatenate([photo, a[at][:, at, 3:]], -1); side = out
             if rng.random() < .5: a = a[:, ::-1]
             photo = a[..., :3].astype(np.float32) * (1 + rng.uniform(-.06, .06, 3).astype(np.float32)) + np.float32(rng.uniform(-10, 10))
             photos.append((photo.clip(0, 255) * self.scale - self.shift).transpose(2, 0, 1)); labels.append(a[..., 3]); instances.append(a[..., 4]); index.append(i)

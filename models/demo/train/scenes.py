@@ -70,7 +70,7 @@ NOUNS = {
     "flower": ("🌼🌸", ["plants/flowers/flower_01", "plants/flowers/flower_02"], 1),
     "sunflower": ("🌻", [], 0),
     "cactus": ("🌵", [], 0),
-    "soccer ball": ("⚽", ["recreation/sports/soccer_ball_ganson", "recreation/sports/soccer_ballon_tanguy_jac_"], 0),
+    "soccer ball": ("⚽", ["recreation/sports/soccer_ball_ganson"], 0),
     "guitar": ("🎸", ["recreation/music/guitar_jarno_vasamaa1", "recreation/music/guitar_jarno_vasamaa2"], 1),
     "violin": ("🎻", ["recreation/music/violin_colour_ganson"], 0),
     "trumpet": ("🎺", ["recreation/music/trumpet_b_flat_colour_ganso", "recreation/music/trumpet_pocket_colour_ganso"], 0),
@@ -374,7 +374,7 @@ if __name__ == "__main__":
             if not os.path.exists(a.cache) else np.lib.format.open_memmap(a.cache, "r+")
         log = open(a.cache + ".jsonl", "a")
         for i in range(a.start, a.count):
-            side = [320, 352, 400, 448][i % 4]
+            side = [264, 320, 384, 448][i % 4]
             (photo, label, instance, record), rng = scene("train", a.seed, i, sprites, side)
             stack = np.dstack([photo, label, instance])
             if side != a.side:

@@ -52,12 +52,12 @@ def crop_caption(label, instance, record):
 
 going = run.progress < 1
 while going:
-    late = run.progress > .72
+    late = run.progress > .6
     side = 336 if late and rng.random() < .5 else 224
-    batch = (a.batch if late else int(a.batch * 1.6)) if side == 224 else max(4, a.batch // 2 - 2)
+    batch = int(a.batch * 1.6) if side == 224 else max(4, a.batch // 2 - 2)
     photo, label, instance, index = scenes.batch(batch, side, 2)
     share = patch_fractions(label, len(CLASSES)); keep = None
-    if not late:  # most of the training sees half of the patches
+    if side == 224:  # most of the training sees half of the patches
         keep = busy_patches(share, 100, rng); share = share.gather(1, keep[..., None].expand(-1, -1, len(CLASSES)))
     text = model.text(class_prompts() + [tokenizer(crop_caption(label[i], instance[i], scenes.records[index[i]])) for i in range(batch)])
     classes, captions = text[:len(CLASSES)], text[len(CLASSES):]

@@ -34,7 +34,7 @@ def sample(size, whole):
     """photos [size, 3, s, s]; labels [size, s, s], 255 in the padding"""
     photos, labels = [], []
     for _ in range(size):
-        i = int(rng.integers(scenes.count)); full = scenes.data.shape[1]
+        i = int(rng.integers(scenes.count)); full = scenes.full
         if whole:
             h, w = [(full, full), (full, int(full * .75)), (int(full * .75), full), (int(full * .7), full)][rng.integers(4)]
             y, x = rng.integers(full - h + 1), rng.integers(full - w + 1)
@@ -42,7 +42,7 @@ def sample(size, whole):
         else:
             h = w = int(rng.integers(176, 272)); y, x = rng.integers(full - h + 1, size=2)
             out = (256, 256); s = 256
-        cut = scenes.data[i, y:y + h, x:x + w]
+        cut = scenes.views[i][y:y + h, x:x + w]
         if rng.random() < .5: cut = cut[:, ::-1]
         photo, label = resize(cut, *out)
         photo = photo.astype(np.float32) * (1 + rng.uniform(-.06, .06, 3).astype(np.float32)) + np.float32(rng.uniform(-10, 10))
@@ -102,7 +102,7 @@ while going:
     photos, labels = sample(2 if whole else 8, whole)
     n, g = len(photos), photos.shape[-1] // 16
     oy, ox = (0, 0) if whole else rng.integers(a.side // 16 - g + 1, size=2)
-    found = [(i, *x) for i in range(n) for x in prompts(labels[i], 6 if whole else 4)]
+    found = [(i, *x) for i in range(n) for x in prompts(labels[i], 12 if whole else 5)]
     if not found: continue
     image = model.encode(photos, oy, ox)
     owner = torch.tensor([f[0] for f in found]); truth = torch.from_numpy(np.stack([f[1] for f in found])); mask = torch.from_numpy(np.stack([f[2] for f in found]))[:, None]
