@@ -1,0 +1,16 @@
+#!/bin/sh
+# Segments the shipped scenes with the shipped model and says where the pictures are.
+set -eu
+bin=$1
+model=models/demo/demo.gguf
+out=out/demo
+mkdir -p "$out"
+"$bin/trident" inspect "$model"
+for photo in models/demo/scenes/images/*.jpg; do
+  name=$(basename "$photo" .jpg)
+  echo
+  "$bin/trident" segment --model "$model" --classes models/demo/scenes/classes.txt "$photo" \
+    --output "$out/$name.png" --overlay "$out/$name-overlay.png"
+done
+echo
+echo "Pictures: $(pwd)/$out (NAME.png = labels, NAME.json = legend, NAME-overlay.png = labels over the photo)"
