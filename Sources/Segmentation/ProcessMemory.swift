@@ -95,3 +95,16 @@ package func monotonicSeconds() -> Double {
   clock_gettime(CLOCK_MONOTONIC, &time)
   return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }
+
+extension Session {
+  /// Drops the model's pages, in this process and in the system's cache of files, so that the next run reads storage.
+  ///
+  /// - Source: `madvise` and `posix_fadvise` with DONTNEED; pages that other processes map stay.
+  package func dropWeights() {
+    reader.model.advise(0..<reader.model.byteCount, .dontNeed)
+    let file = open(modelPath, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return }
+    posix_fadvise(file, 0, 0, Int32(POSIX_FADV_DONTNEED))
+    close(file)
+  }
+}

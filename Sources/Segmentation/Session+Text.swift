@@ -15,9 +15,11 @@ extension Session {
   /// The fastest way to encode these phrases within the limit.
   ///
   /// - Errors: `.memory` with the smallest limit that would do.
-  package func planText(_ source: PromptSource, _ precision: PrecisionChoice) throws -> MemoryPlan {
+  package func planText(
+    _ source: PromptSource, _ precision: PrecisionChoice, within limit: MemoryLimit = .ofRuntime
+  ) throws -> MemoryPlan {
     let fixed = fixedByteCount() + source.phrases.count * reader.config.embedWidth * 4
-    return try fit(limit: runtime.memoryLimit) { threads, tiling in
+    return try fit(limit) { threads, tiling in
       let arena = Arena()
       let engine = try makeEngine(threads: threads, precision: precision)
       let log = StageLog(arena: arena, measures: false)

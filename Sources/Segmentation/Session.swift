@@ -50,6 +50,7 @@ package final class Session {
   package let reader: ModelReader
   package let runtime: RuntimeOptions
   package let path: CPUPath
+  let modelPath: String
   private var engine: Engine?
   /// Size of the arena while a run has one.
   var residentArena = 0
@@ -57,6 +58,7 @@ package final class Session {
   /// Opens the model, checks its header and configuration.
   package init(modelPath: String, runtime: RuntimeOptions) throws {
     self.runtime = runtime
+    self.modelPath = modelPath
     path = try CPUPath.choose(forced: runtime.cpuPath)
     do {
       let model = try MappedModel(path: modelPath)
@@ -75,14 +77,15 @@ package final class Session {
   ///
   /// - Errors: `.memory` with the smallest limit that would do, and the stage in the way; `.usage` for options that cannot work.
   package func plan(
-    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, previewSide: Int? = nil
+    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, previewSide: Int? = nil,
+    within limit: MemoryLimit = .ofRuntime
   ) throws -> MemoryPlan {
     try options.check(against: reader.config)
     var fixed = fixedByteCount()
     if case .vectors(let stored) = wording.source, stored.isEmpty {
       fixed += wording.phraseClass.count * reader.config.embedWidth * 4
     }
-    return try fit(limit: runtime.memoryLimit) { threads, tiling in
+    return try fit(limit) { threads, tiling in
       try count(photo, wording, options, threads, tiling, fixed: fixed, previewSide: previewSide)
     }
   }

@@ -47,18 +47,37 @@ package enum TilingLadder {
   }
 }
 
+/// What a plan has to fit.
+package enum MemoryLimit: Sendable {
+  /// The limit of the session's runtime options, if it has one.
+  case ofRuntime
+  /// As little as possible.
+  case smallest
+}
+
 extension Session {
   /// Walks down the ladder until a plan fits: all threads with ever smaller pieces, then fewer threads.
   ///
   /// - Errors: `.memory` with the smallest peak that was met and its stage.
   func fit(
-    limit: Int?, _ make: (_ threads: Int, _ tiling: Tiling) throws -> MemoryPlan
+    _ limit: MemoryLimit, _ make: (_ threads: Int, _ tiling: Tiling) throws -> MemoryPlan
   ) throws -> MemoryPlan {
+    let bytes = limit == .smallest ? 0 : runtime.memoryLimit
+    let (fitting, smallest) = try walk(limit: bytes, make)
+    if let fitting { return fitting }
+    if limit == .smallest { return smallest }
+    throw SegmentationError(.memory(limit: bytes ?? 0, needed: smallest.peak, stage: smallest.peakStage))
+  }
+
+  /// The first plan within the limit, or none; and the smallest plan that was met.
+  private func walk(
+    limit: Int?, _ make: (_ threads: Int, _ tiling: Tiling) throws -> MemoryPlan
+  ) throws -> (fitting: MemoryPlan?, smallest: MemoryPlan) {
     var smallest: MemoryPlan?
     for threads in TilingLadder.threadCounts(runtime.threads) {
       var plan = try make(threads, TilingLadder.fastest)
       while true {
-        guard let limit, plan.peak > limit else { return plan }
+        guard let limit, plan.peak > limit else { return (plan, plan) }
         if smallest.map({ plan.peak < $0.peak }) ?? true { smallest = plan }
         var next: MemoryPlan?
         for tiling in TilingLadder.steps(plan.tiling, stage: plan.peakStage) {
@@ -71,7 +90,7 @@ extension Session {
         plan = next
       }
     }
-    guard let smallest, let limit else { preconditionFailure("the ladder has steps") }
-    throw SegmentationError(.memory(limit: limit, needed: smallest.peak, stage: smallest.peakStage))
+    guard let smallest else { preconditionFailure("the ladder has steps") }
+    return (nil, smallest)
   }
 }

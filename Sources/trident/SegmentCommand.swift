@@ -62,14 +62,15 @@ final class SegmentJob {
   private var textReport: TextReport?
 
   init(
-    runtime: RuntimeFlags, classes: ClassFlags, outputs: OutputFlags, method: MethodFlags, photos: [String]
+    runtime: RuntimeFlags, classes: ClassFlags, outputs: OutputFlags, method: MethodFlags, photos: [String],
+    needsOutput: Bool = true
   ) throws {
     let (paths, hasFolder) = photoPaths(photos)
     isMany = paths.count > 1 || hasFolder
     self.paths = paths
     self.outputs = outputs
     options = method.options()
-    if outputs.output == nil && outputs.overlay == nil && outputs.scores == nil && !outputs.json {
+    if needsOutput && outputs.output == nil && outputs.overlay == nil && outputs.scores == nil && !outputs.json {
       throw SegmentationError(.usage("nothing to write: give --output labels.png (or --overlay, --scores, --json)"))
     }
     if isMany && (outputs.overlay != nil || outputs.scores != nil) {
@@ -105,9 +106,22 @@ final class SegmentJob {
   }
 
   private func segment(_ path: String, target: String?) throws {
+    let (report, megahertz) = try produce(path, target: target)
+    let result = RunDescription(
+      path: path, job: self, report: report, megahertzBefore: megahertz, megahertzAfter: cpuMegahertz())
+    if let target { try writeText(result.legend.text() + "\n", to: legendPath(target)) }
+    if outputs.json {
+      print(result.json.text(indent: isMany ? -1 : 0))
+    } else if !outputs.quiet {
+      print(result.summary(target))
+    }
+  }
+
+  /// Runs one photo and writes its pictures.
+  func produce(_ path: String, target: String?, measures: Bool = false) throws -> (RunReport, megahertz: Int?) {
     let photo = try PhotoFile(path: path)
     let previewSide = outputs.overlay == nil ? nil : OverlayWriter.sideLimit
-    let wording = try prepareWording(photo, previewSide: previewSide)
+    let wording = try prepareWording(photo, previewSide: previewSide, measures: measures || outputs.json)
     let plan = try session.plan(photo, wording, options, previewSide: previewSide)
     let megahertz = cpuMegahertz()
     let meter = ProgressMeter(quiet: outputs.quiet)
@@ -145,7 +159,7 @@ final class SegmentJob {
     }
     if outputs.taps != nil { sinks.taps = Taps() }
     sinks.progress = { meter.show($0, $1) }
-    var report = try session.run(photo, wording, options, plan: plan, measures: outputs.json, sinks)
+    var report = try session.run(photo, wording, options, plan: plan, measures: measures || outputs.json, sinks)
     meter.finish()
     if let failure { throw failure }
     if let path = outputs.taps, let taps = sinks.taps { try writeBytes(taps.file(), to: path) }
@@ -154,23 +168,16 @@ final class SegmentJob {
     try labels?.finish()
     if let text = textReport { report.add(text) }
     textReport = nil
-    let result = RunDescription(
-      path: path, job: self, report: report, megahertzBefore: megahertz, megahertzAfter: cpuMegahertz())
-    if let target { try writeText(result.legend.text() + "\n", to: legendPath(target)) }
-    if outputs.json {
-      print(result.json.text(indent: isMany ? -1 : 0))
-    } else if !outputs.quiet {
-      print(result.summary(target))
-    }
+    return (report, megahertz)
   }
 
   /// Text vectors, made or found once for all photos, after the first photo's plan says that it can be done.
-  private func prepareWording(_ photo: PhotoFile, previewSide: Int?) throws -> Wording {
+  private func prepareWording(_ photo: PhotoFile, previewSide: Int?, measures: Bool) throws -> Wording {
     if outputs.taps != nil { return try words.encodedInRun(session) }
     if vectors == nil {
       _ = try session.plan(photo, words.planned, options, previewSide: previewSide)
       let meter = ProgressMeter(quiet: outputs.quiet)
-      (vectors, textReport) = try words.vectors(session, options.precision, measures: outputs.json, meter)
+      (vectors, textReport) = try words.vectors(session, options.precision, measures: measures, meter)
     }
     return Wording(source: .vectors(vectors ?? []), phraseClass: words.phraseClass)
   }

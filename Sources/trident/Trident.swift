@@ -21,8 +21,10 @@ struct Trident: ParsableCommand {
 
       Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, 6 output.
       """,
+    version: "trident \(Trident.version)",
     subcommands: [
-      SegmentCommand.self, TextCommand.self, InspectCommand.self, VerifyCommand.self, VersionCommand.self,
+      SegmentCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, BenchCommand.self,
+      InspectCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
 
   static let version = "0.1.0"
@@ -77,7 +79,7 @@ func standardError(_ text: String) {
   }
 }
 
-/// Prints `trident --version -v`.
+/// Prints the version and the CPU paths.
 struct VersionCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "version", abstract: "Version, and which CPU paths are built, supported and chosen.")

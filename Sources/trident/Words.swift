@@ -38,6 +38,14 @@ struct Words {
     phraseClass = classes.classIndex.map { Int($0) }
   }
 
+  /// Stand-ins for `count` classes, of which nothing is cached: for plans.
+  init(count: Int) throws {
+    classes = try ClassList(arguments: (1...max(1, count)).map { "class number \($0)" }, background: false)
+    phraseClass = classes.classIndex.map { Int($0) }
+    stored = nil
+    usesCache = false
+  }
+
   private static func list(_ flags: ClassFlags) throws -> ClassList {
     if let file = flags.file { return try ClassList(path: file, background: flags.background) }
     guard !flags.phrases.isEmpty else {
@@ -112,13 +120,15 @@ struct Words {
   }
 
   /// Planned text stage of what is missing; nil where nothing is.
-  func planText(_ session: Session, _ precision: PrecisionChoice) throws -> (plan: MemoryPlan, phrases: [String])? {
+  func planText(
+    _ session: Session, _ precision: PrecisionChoice, within limit: MemoryLimit = .ofRuntime
+  ) throws -> MemoryPlan? {
     guard stored == nil else { return nil }
     let missing = lookUp(session, precision).missing
     guard !missing.isEmpty else { return nil }
     let source = PromptSource(phrases: missing, tokenizer: try session.makeTokenizer())
     Heap.trim()
-    return (try session.planText(source, precision), missing)
+    return try session.planText(source, precision, within: limit)
   }
 }
 
