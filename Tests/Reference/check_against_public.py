@@ -222,6 +222,7 @@ def main():
     parser.add_argument("--checkpoints", help="a directory made by toys.py; made in a temporary one if absent")
     parser.add_argument("--photo")
     parser.add_argument("--size", default="96x128")
+    parser.add_argument("--photo-seed", type=int, default=1)
     parser.add_argument("--halves", action="store_true")
     parser.add_argument("--replace-negative-cosine", action="store_true")
     parser.add_argument("--cos-factor", type=float, default=1.2)
@@ -245,7 +246,7 @@ def main():
     else:
         h, w = map(int, a.size.split("x"))
         photo_path = os.path.join(tempfile.mkdtemp(), "photo.png")
-        Image.fromarray(synthetic(h, w)).save(photo_path)
+        Image.fromarray(synthetic(h, w, a.photo_seed)).save(photo_path)
     photo = np.asarray(Image.open(photo_path).convert("RGB"))
     area = a.minimal_area or (225 if config.vocabulary == "full" else 40)
     o = pipeline.Options(short_side=config.short_side, window=config.window, stride=config.stride, minimal_area=area,
@@ -285,6 +286,8 @@ def main():
         report("mask logits", np.stack([taps[f"refine.logits.{n}"] for n in range(len(regions))]), public["low"])
         report("predicted IoU", taps["refine.iou"], public["iou"])
         print(f"  regions {len(regions)}, failed {int((taps['refine.iou'] <= o.iou_threshold).sum())}")
+    print(f"  coarse pixels by class {np.bincount(coarse.ravel(), minlength=len(classes)).tolist()}, "
+          f"final {np.bincount(final.ravel(), minlength=len(classes)).tolist()}")
     print(f"  coarse labels differ on {(taps['labels.coarse'] != coarse).mean():.6%}, final labels on "
           f"{(labels != final).mean():.6%}; refinement changes {(coarse != final).mean():.3%}")
 

@@ -44,7 +44,7 @@ CASES = [
     ("toy-b", "toy-b-attention", (96, 128), dict(affinity="attention", refine=False)),
     ("toy-b", "toy-b-none", (96, 128), dict(affinity="none", refine=False)),
     ("toy-b", "toy-b-no-dino", (96, 128), dict(dino=False, refine=False)),
-    ("toy-h", "toy-h", (233, 301), dict(logit_scale=20.0)),
+    ("toy-h", "toy-h", (233, 301), dict(logit_scale=20.0, minimal_area=500)),
     ("toy-l", "toy-l", (131, 97), dict(logit_scale=20.0)),
     ("toy-dino8", "toy-dino8", (96, 128), {}),
 ]
@@ -135,7 +135,9 @@ def main():
         for seed in ([seeds["toy-b"]] if case in same_photo else range(1, a.photos + 1)):
             photo = synthetic(*size, seed)
             labels, taps = pipeline.segment(models[config_name], photo, CLASSES, o)
-            rank = (min(margins(taps), 2e-5), -label_margin(taps))
+            iou = taps.get("refine.iou", np.ones(1))
+            both = int((iou > o.iou_threshold).any()) + int((iou <= o.iou_threshold).any()) * (len(iou) > 1)
+            rank = (both if o.refine else 2, min(margins(taps), 1e-5), -label_margin(taps))
             if (len(np.unique(labels)) >= 3 or case in same_photo) and (best is None or rank > best[0]):
                 best = rank, seed, photo, labels, taps
         rank, seed, photo, labels, taps = best
