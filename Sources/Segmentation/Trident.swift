@@ -1,0 +1,111 @@
+// The library's face: pixels and words in, labels and scores out.
+import Compute
+
+/// A model that is ready to segment photos.
+///
+/// ```swift
+/// let trident = try Trident(model: "demo.gguf")
+/// let result = try trident.segment(rgb: pixels, width: 640, height: 480, classes: ["dog; puppy", "grass", "sky"])
+/// print(result.labels[0], result.pixelCounts)
+/// ```
+///
+/// - Memory: the model stays mapped, not loaded; a call reserves what `plannedByteCount` says and gives it back.
+/// - Errors: every throwing function throws `SegmentationError`, whose text names what to change.
+/// - Source: Trident (arXiv 2411.09219).
+public final class Trident {
+  private let session: Session
+  private let tokenizer: BytePairTokenizer
+
+  /// Opens a model file made by `trident-quantize`.
+  public init(model path: String, runtime: RuntimeOptions = RuntimeOptions()) throws {
+    session = try Session(modelPath: path, runtime: runtime)
+    tokenizer = try session.makeTokenizer()
+  }
+
+  /// Everything one photo gave.
+  public struct Result: Sendable {
+    /// Shapes: [height * width], row-major; a class index each.
+    public var labels: [UInt16]
+    public let width: Int
+    public let height: Int
+    /// Pixels of each class.
+    public var pixelCounts: [Int]
+    /// Cosine scores before upsampling, the best phrase of each class. Shapes: [classes, scoreRows, scoreColumns].
+    public var scores: [Float]
+    public var scoreRows: Int
+    public var scoreColumns: Int
+    /// Regions that SAM's masks replaced, and regions that kept their coarse labels.
+    public var refinedRegions: Int
+    public var failedRegions: Int
+    public var seconds: Double
+  }
+
+  /// Segments one photo that is already in memory.
+  ///
+  /// - Shapes: `rgb` [height * width * 3] bytes; `classes`: a phrase each, or synonyms separated by "; ".
+  /// - Memory: the result holds 2 bytes a pixel; the rest is planned and given back.
+  public func segment(
+    rgb: [UInt8], width: Int, height: Int, classes: [String], background: Bool = false,
+    options: SegmentOptions = SegmentOptions()
+  ) throws -> Result {
+    guard width > 0, height > 0, width <= 100_000, height <= 100_000, rgb.count == width * height * 3 else {
+      throw SegmentationError(
+        .photo("\(rgb.count) bytes are not \(width) x \(height) pixels of three bytes"))
+    }
+    return try rgb.withUnsafeBufferPointer { pixels in
+      try segment(
+        PhotoInMemory(pixels: pixels.baseAddress!, width: width, height: height), classes, background, options)
+    }
+  }
+
+  /// Segments a JPEG, PNG or PPM file; EXIF orientation is applied.
+  public func segment(
+    file path: String, classes: [String], background: Bool = false, options: SegmentOptions = SegmentOptions()
+  ) throws -> Result {
+    try segment(try PhotoFile(path: path), classes, background, options)
+  }
+
+  /// Private memory that a photo of this size will take, bytes.
+  public func plannedByteCount(
+    width: Int, height: Int, classes: [String], options: SegmentOptions = SegmentOptions()
+  ) throws -> Int {
+    let list = try ClassList(arguments: classes, background: false)
+    let words = Wording(
+      source: .prompts(PromptSource(phrases: list.phrases, tokenizer: tokenizer)),
+      phraseClass: list.classIndex.map { Int($0) })
+    return try session.plan(PhotoSize(width: width, height: height), words, options).peak
+  }
+
+  private func segment(
+    _ photo: PhotoPixels, _ classes: [String], _ background: Bool, _ options: SegmentOptions
+  ) throws -> Result {
+    let list = try ClassList(arguments: classes, background: background)
+    let words = Wording(
+      source: .prompts(PromptSource(phrases: list.phrases, tokenizer: tokenizer)),
+      phraseClass: list.classIndex.map { Int($0) })
+    var result = Result(
+      labels: [], width: photo.width, height: photo.height, pixelCounts: [], scores: [], scoreRows: 0,
+      scoreColumns: 0, refinedRegions: 0, failedRegions: 0, seconds: 0)
+    result.labels.reserveCapacity(photo.width * photo.height)
+    var sinks = RunSinks { _, line in
+      result.labels.append(contentsOf: UnsafeBufferPointer(start: line, count: photo.width))
+      return true
+    }
+    sinks.scores = { _, _, _ in
+      { row, count in result.scores.append(contentsOf: UnsafeBufferPointer(start: row, count: count)) }
+    }
+    do {
+      let plan = try session.plan(photo, words, options)
+      let report = try session.run(photo, words, options, plan: plan, measures: false, sinks)
+      result.pixelCounts = report.refinement.pixels
+      result.scoreRows = report.gridRows
+      result.scoreColumns = report.gridColumns
+      result.refinedRegions = report.refinement.refined
+      result.failedRegions = report.refinement.failed
+      result.seconds = report.seconds
+    } catch let error as ComputeError {
+      throw SegmentationError(.model(error.description))
+    }
+    return result
+  }
+}
