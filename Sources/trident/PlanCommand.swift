@@ -107,7 +107,7 @@ struct PlanDescription {
     }
     lines.append("peak \(mebibytes(plan.peak)) MiB private, set by \(plan.peakStage)"
       + (limit.map { "; limit \(mebibytes($0)) MiB" } ?? ""))
-    lines.append("about \(fixed(seconds, 1)) s at \(fixed(speed / 1e9, 0)) GMAC/s, measured just now")
+    lines.append("about \(fixed(seconds, 1)) s at \(fixed(speed / 1e9, 0)) GMAC/s, from products timed just now")
     lines.append("tiles: \(Self.tiles(plan.tiling))" + (text.map { "; text \($0.tiling.textRows) rows, \($0.threads) thread(s)" } ?? ""))
     lines.append("Private memory is what a limit counts. Weights are mapped from the file: the system drops them as it likes.")
     return lines.joined(separator: "\n")
