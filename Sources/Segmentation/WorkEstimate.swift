@@ -1,9 +1,9 @@
 // How much arithmetic each stage is, from sizes alone: what estimates of time are made of.
 import Compute
 
-/// Multiply-accumulates by stage, attention and float work weighted by how much slower they run than INT8 products.
+/// Multiply-accumulates by stage, attention and float work weighted by how much slower they run.
 ///
-/// - Units: equivalent INT8 multiply-accumulates against stored weights (an estimate of time, not a count of operations).
+/// - Units: equivalent INT8 multiply-accumulates against stored weights: an estimate of time.
 /// - Memory: none.
 package struct WorkEstimate: Sendable {
   let config: ModelConfig
@@ -53,7 +53,8 @@ package struct WorkEstimate: Sendable {
     let cells = (options.window / config.dino.patch) * (options.window / config.dino.patch)
     let block = Self.linear(config.dino, tokens: 1 + cells)
       + Self.attention(config.dino, queries: 1 + cells, keys: 1 + cells)
-    return Double(windows.origins.count) * (Self.patches(config.dino, tokens: cells) + Double(config.dino.depth) * block)
+    return Double(windows.origins.count)
+      * (Self.patches(config.dino, tokens: cells) + Double(config.dino.depth) * block)
   }
 
   var clip: Double {
@@ -78,7 +79,7 @@ package struct WorkEstimate: Sendable {
       + attention(sam.encoder, queries: padded, keys: sam.window * sam.window)
   }
 
-  /// What the last block adds where it becomes affinity: queries and values once more, similarities, aggregation.
+  /// What the last block adds as affinity: queries and values once more, similarities, aggregation.
   static func affinity(_ sam: SAMConfig, valid: Int, canvasCells: Int, width: Int) -> Double {
     let tokens = Double(valid)
     return 2 * tokens * Double(sam.encoder.width * sam.encoder.inner)
@@ -95,14 +96,17 @@ package struct WorkEstimate: Sendable {
     let sam = config.sam
     let blocks = (0..<sam.encoder.depth).reduce(0.0) { $0 + Self.samBlock(sam, $1) }
     let geometry = PhotoGeometry(
-      height: photoHeight, width: photoWidth, patch: config.clip.patch, grid: sam.grid, imageSide: sam.imageSide)
-    let valid = max(1, geometry.inputHeight / sam.encoder.patch) * max(1, geometry.inputWidth / sam.encoder.patch)
+      height: photoHeight, width: photoWidth, patch: config.clip.patch, grid: sam.grid,
+      imageSide: sam.imageSide)
+    let patch = sam.encoder.patch
+    let valid = max(1, geometry.inputHeight / patch) * max(1, geometry.inputWidth / patch)
     let aggregates = options.paradigm == .splice && (!options.halves || index < 2)
     let embeds = options.refines && (!options.halves || index == 2)
     return Self.patches(sam.encoder, tokens: sam.tokenCount) + blocks
       + (aggregates
         ? Self.affinity(
-          sam, valid: valid, canvasCells: windows.gridRows * windows.gridColumns, width: config.clip.width) : 0)
+          sam, valid: valid, canvasCells: windows.gridRows * windows.gridColumns,
+          width: config.clip.width) : 0)
       + (embeds ? Self.neck(sam) : 0)
   }
 
@@ -114,7 +118,7 @@ package struct WorkEstimate: Sendable {
       + Double(sam.tokenCount * config.embedWidth * phraseCount) * Self.floatFactor
     guard options.refines else { return rows }
     let width = Double(sam.neckWidth)
-    let region = Double(sam.tokenCount) * width * (width * 4 + Double(sam.neckWidth / 4 * 16)) * Self.decoderFactor
+    let region = Double(sam.tokenCount) * width * 8 * width * Self.decoderFactor
     return 2 * rows + Self.typicalRegions * region
   }
 

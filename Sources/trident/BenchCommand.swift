@@ -10,8 +10,8 @@ struct BenchCommand: ParsableCommand {
       Example:
         trident bench --shapes Benchmarks/Shapes/trident-b.txt --threads 2 -m demo.gguf --photo photo.jpg
 
-      A shape file has lines 'M N K  # network, layer'. The peak is the best of a large product of this program's own,
-      not the limit of the unit. Every repeat must give the same answer, bit for bit.
+      A shape file has lines 'M N K  # network, layer'. The peak is the best of a large product of this
+      program's own, not the limit of the unit. Every repeat must give the same answer, bit for bit.
       """)
 
   @Option(help: "Shape file: lines 'M N K  # network, layer' (default: the large layers of Trident-B).")
@@ -41,7 +41,9 @@ struct BenchCommand: ParsableCommand {
     let peak = try bench.product(ProductShape(rows: 2048, outputs: 3072, depth: 768, name: "peak"))
     let peakRate = peak.macs / max(peak.seconds.min() ?? 1, 1e-9)
     if !json {
-      print("\(path.name), \(count) thread(s); measured peak \(fixed(peakRate / 1e9, 0)) GMAC/s (best of 2048 x 3072 x 768)")
+      print(
+        "\(path.name), \(count) thread(s); measured peak \(fixed(peakRate / 1e9, 0)) GMAC/s "
+          + "(best of 2048 x 3072 x 768)")
       print(BenchResult.head)
     }
     var results: [BenchResult] = []
@@ -50,12 +52,15 @@ struct BenchCommand: ParsableCommand {
       if !json { print(result.line(peak: peakRate)) }
     }
     for shape in try shapeList() { note(try bench.product(shape)) }
-    for (keys, side) in [(196, 14), (442, 0), (4096, 64)] { note(try bench.attention(keys: keys, gridSide: side)) }
+    for (keys, side) in [(196, 14), (442, 0), (4096, 64)] {
+      note(try bench.attention(keys: keys, gridSide: side))
+    }
     if let model, let photo { note(try whole(model, photo, threads: count)) }
     if json {
       print(
         JSON.object([
-          ("cpu_path", .string(path.name)), ("threads", .int(count)), ("peak_macs_per_second", .number(peakRate)),
+          ("cpu_path", .string(path.name)), ("threads", .int(count)),
+          ("peak_macs_per_second", .number(peakRate)),
           ("mhz", cpuMegahertz().map { .int($0) } ?? .null), ("results", .array(results.map(\.json))),
         ]).text())
     }
@@ -197,7 +202,8 @@ struct BenchResult {
     .object([
       ("name", .string(name)), ("median_seconds", .number(median)), ("least_seconds", .number(sorted[0])),
       ("most_seconds", .number(sorted[sorted.count - 1])), ("macs", .number(macs)),
-      ("macs_per_second", .number(macs / median)), ("digest", .string(digestText)), ("steady", .bool(isSteady)),
+      ("macs_per_second", .number(macs / median)), ("digest", .string(digestText)),
+      ("steady", .bool(isSteady)),
     ])
   }
 }

@@ -1,4 +1,4 @@
-// Products and attention by shape, timed as the stages use them: rows split over the threads, quantizing included.
+// Products and attention by shape, timed as the stages use them: rows over the threads, quantizing included.
 import Compute
 import Segmentation
 
@@ -41,7 +41,8 @@ struct KernelBench {
       let start = monotonicSeconds()
       engine.pool.run(count: rows, chunk: chunk) { range, worker in
         let prepared = engine.prepare(
-          x + range.lowerBound * shape.depth, shape.depth, rows: range.count, columns: shape.depth, rooms[worker])
+          x + range.lowerBound * shape.depth, shape.depth, rows: range.count, columns: shape.depth,
+          rooms[worker])
         engine.linear(layer, prepared, out: out + range.lowerBound * outputs, outputs)
       }
       let elapsed = monotonicSeconds() - start
