@@ -54,6 +54,7 @@ package final class StageLog {
     let begin = monotonicSeconds()
     let before = measures ? ProcessMemory.now() : ProcessMemory()
     entries.append(entry)
+    sample()
     if !arena.isCounting { observer?(name, entries.count - 1, 0) }
     let result = try body()
     sample()

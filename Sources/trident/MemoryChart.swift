@@ -48,8 +48,11 @@ struct MemoryChart {
       """
     out += bands + axes + areas
     let planned = Double(report.plan.peak) / 1_048_576
-    out += rule(planned, "#1f4e9c", "planned private peak \(fixed(planned, 1)) MiB", dashes: "2 3", below: false)
-    if let limit { out += rule(Double(limit) / 1_048_576, "#b00020", "limit \(mebibytes(limit)) MiB", dashes: "7 4", below: false) }
+    out += rule(planned, "#1f4e9c", "planned private peak \(fixed(planned, 1)) MiB", dashes: "2 3", below: true)
+    if let limit {
+      let text = "limit \(mebibytes(limit)) MiB"
+      out += rule(Double(limit) / 1_048_576, "#b00020", text, dashes: "7 4", below: false)
+    }
     return out + legend + "</svg>\n"
   }
 
@@ -61,11 +64,15 @@ struct MemoryChart {
     for (index, stage) in report.stages.enumerated() {
       let to = from + stage.seconds + gap
       let (x0, x1) = (left + from / seconds * (width - left - right), left + to / seconds * (width - left - right))
-      out += "<rect x=\"\(fixed(x0, 1))\" y=\"\(fixed(top, 0))\" width=\"\(fixed(x1 - x0, 1))\" height=\"\(fixed(height - top - bottom, 0))\" fill=\"\(Self.tints[index % Self.tints.count])\"/>\n"
+      out += """
+        <rect x="\(fixed(x0, 1))" y="\(fixed(top, 0))" width="\(fixed(x1 - x0, 1))" \
+        height="\(fixed(height - top - bottom, 0))" fill="\(Self.tints[index % Self.tints.count])"/>
+
+        """
       let middle = (x0 + x1) / 2
       // A band too narrow for its name goes without.
       if x1 - x0 > Double(stage.name.count) * 7, middle - lastLabel > 30 {
-        out += "<text x=\"\(fixed(middle, 1))\" y=\"\(fixed(top + 16, 0))\" text-anchor=\"middle\" fill=\"#555\">\(stage.name)</text>\n"
+        out += label(fixed(middle, 1), fixed(top + 16, 0), stage.name, "text-anchor=\"middle\" fill=\"#555\"")
         lastLabel = middle
       }
       from = to
@@ -78,21 +85,34 @@ struct MemoryChart {
     let rise = Self.step(peak * 1.08, 8)
     var value = 0.0
     while value <= peak * 1.08 {
-      out += "<line x1=\"\(fixed(left, 0))\" x2=\"\(fixed(width - right, 0))\" y1=\"\(y(value))\" y2=\"\(y(value))\" stroke=\"#ccc\"/>\n"
-      out += "<text x=\"\(fixed(left - 8, 0))\" y=\"\(y(value))\" text-anchor=\"end\" dominant-baseline=\"middle\">\(fixed(value, rise < 1 ? 1 : 0))</text>\n"
+      out += line(value, "stroke=\"#ccc\"")
+      out += label(
+        fixed(left - 8, 0), y(value), fixed(value, rise < 1 ? 1 : 0), "text-anchor=\"end\" dy=\"4\"")
       value += rise
     }
     let run = Self.step(seconds, 10)
     value = 0
     let base = height - bottom
     while value <= seconds {
-      out += "<text x=\"\(x(value))\" y=\"\(fixed(base + 18, 0))\" text-anchor=\"middle\">\(fixed(value, run < 1 ? (run < 0.1 ? 2 : 1) : 0))</text>\n"
+      let decimals = run < 0.1 ? 2 : run < 1 ? 1 : 0
+      out += label(x(value), fixed(base + 18, 0), fixed(value, decimals), "text-anchor=\"middle\"")
       value += run
     }
     let middle = (top + base) / 2
-    out += "<text x=\"18\" y=\"\(fixed(middle, 0))\" text-anchor=\"middle\" transform=\"rotate(-90 18 \(fixed(middle, 0)))\">MiB in RAM</text>\n"
-    out += "<text x=\"\(fixed((left + width - right) / 2, 0))\" y=\"\(fixed(base + 38, 0))\" text-anchor=\"middle\">seconds</text>\n"
-    return out
+    let turn = "text-anchor=\"middle\" transform=\"rotate(-90 18 \(fixed(middle, 0)))\""
+    out += label("18", fixed(middle, 0), "MiB in RAM", turn)
+    return out + label(x(seconds / 2), fixed(base + 38, 0), "seconds", "text-anchor=\"middle\"")
+  }
+
+  private func label(_ x: String, _ y: String, _ text: String, _ style: String) -> String {
+    "<text x=\"\(x)\" y=\"\(y)\" \(style)>\(text)</text>\n"
+  }
+
+  /// A level across the drawing.
+  private func line(_ value: Double, _ style: String) -> String {
+    let height = y(value)
+    let ends = "x1=\"\(fixed(left, 0))\" x2=\"\(fixed(width - right, 0))\""
+    return "<line \(ends) y1=\"\(height)\" y2=\"\(height)\" \(style)/>\n"
   }
 
   private var areas: String {
@@ -105,16 +125,22 @@ struct MemoryChart {
       + area({ $0.anonymous + $0.file }, { $0.anonymous }, "#9fb8a8")
   }
 
-  private func rule(_ value: Double, _ colour: String, _ text: String, dashes: String, below: Bool) -> String {
-    "<line x1=\"\(fixed(left, 0))\" x2=\"\(fixed(width - right, 0))\" y1=\"\(y(value))\" y2=\"\(y(value))\" stroke=\"\(colour)\" stroke-width=\"1.5\" stroke-dasharray=\"\(dashes)\"/>\n"
-      + "<text x=\"\(fixed(width - right - 4, 0))\" y=\"\(y(value))\" dy=\"\(below ? 14 : -4)\" text-anchor=\"end\" fill=\"\(colour)\" stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\">\(text)</text>\n"
+  private func rule(_ value: Double, _ colour: String, _ text: String, dashes: String, below: Bool)
+    -> String
+  {
+    let halo = "stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\""
+    return line(value, "stroke=\"\(colour)\" stroke-width=\"1.5\" stroke-dasharray=\"\(dashes)\"")
+      + label(
+        fixed(width - right - 4, 0), y(value), text,
+        "dy=\"\(below ? 14 : -4)\" text-anchor=\"end\" fill=\"\(colour)\" \(halo)")
   }
 
   private var legend: String {
     let base = height - 16
     func entry(_ at: Double, _ fill: String, _ text: String) -> String {
-      "<rect x=\"\(fixed(at, 0))\" y=\"\(fixed(base - 11, 0))\" width=\"14\" height=\"12\" fill=\"\(fill)\" fill-opacity=\"0.75\"/>\n"
-        + "<text x=\"\(fixed(at + 20, 0))\" y=\"\(fixed(base, 0))\">\(text)</text>\n"
+      let place = "x=\"\(fixed(at, 0))\" y=\"\(fixed(base - 11, 0))\" width=\"14\" height=\"12\""
+      return "<rect \(place) fill=\"\(fill)\" fill-opacity=\"0.75\"/>\n"
+        + label(fixed(at + 20, 0), fixed(base, 0), text, "")
     }
     return entry(left, "#2f6fd0", "private memory (what a limit counts)")
       + entry(left + 290, "#9fb8a8", "mapped from the model and program files (the system may drop it at any time)")

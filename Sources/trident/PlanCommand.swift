@@ -73,7 +73,9 @@ struct PlanCommand: ParsableCommand {
       }
       return try Words(count: count)
     }
-    if classFlags.file == nil && classFlags.phrases.isEmpty && classFlags.vocabulary == nil { return try Words(count: 21) }
+    if classFlags.file == nil && classFlags.phrases.isEmpty && classFlags.vocabulary == nil {
+      return try Words(count: 21)
+    }
     return try Words(classFlags, session: session)
   }
 }
@@ -107,9 +109,12 @@ struct PlanDescription {
     }
     lines.append("peak \(mebibytes(plan.peak)) MiB private, set by \(plan.peakStage)"
       + (limit.map { "; limit \(mebibytes($0)) MiB" } ?? ""))
-    lines.append("about \(fixed(seconds, 1)) s at \(fixed(speed / 1e9, 0)) GMAC/s, measured just now")
-    lines.append("tiles: \(Self.tiles(plan.tiling))" + (text.map { "; text \($0.tiling.textRows) rows, \($0.threads) thread(s)" } ?? ""))
-    lines.append("Private memory is what a limit counts. Weights are mapped from the file: the system drops them as it likes.")
+    lines.append("about \(fixed(seconds, 1)) s at \(fixed(speed / 1e9, 0)) GMAC/s, from products timed just now")
+    let words = text.map { "; text \($0.tiling.textRows) rows, \($0.threads) thread(s)" } ?? ""
+    lines.append("tiles: \(Self.tiles(plan.tiling))" + words)
+    lines.append(
+      "Private memory is what a limit counts. Weights are mapped from the file: the system drops them as it likes."
+    )
     return lines.joined(separator: "\n")
   }
 
@@ -118,7 +123,7 @@ struct PlanDescription {
   }
 
   private static func row(_ cells: [String]) -> String {
-    cells.enumerated().map { padded($1, $0 == 0 ? 8 : max(8, $0 == 5 ? 13 : 8), right: $0 > 0) }.joined(separator: " ")
+    cells.enumerated().map { padded($1, $0 == 5 ? 13 : 8, right: $0 > 0) }.joined(separator: " ")
   }
 
   var json: JSON {
@@ -129,7 +134,8 @@ struct PlanDescription {
         "tiling",
         .object([
           ("rows", .int(plan.tiling.rows)), ("strip", .int(plan.tiling.strip)),
-          ("windows", .int(plan.tiling.windows)), ("text_rows", .int(text?.tiling.textRows ?? plan.tiling.textRows)),
+          ("windows", .int(plan.tiling.windows)),
+          ("text_rows", .int(text?.tiling.textRows ?? plan.tiling.textRows)),
         ])
       ),
       ("peak_bytes", .int(plan.peak)), ("peak_stage", .string(plan.peakStage)),
@@ -143,7 +149,8 @@ struct PlanDescription {
             .object([
               ("name", .string(stage.name)), ("arena_bytes", .int(stage.arenaByteCount)),
               ("image_bytes", .int(stage.imageByteCount)), ("private_bytes", .int(plan.anonymous(stage))),
-              ("weight_bytes", .int(stage.weightByteCount)), ("hot_weight_bytes", .int(stage.hotWeightByteCount)),
+              ("weight_bytes", .int(stage.weightByteCount)),
+              ("hot_weight_bytes", .int(stage.hotWeightByteCount)),
               ("seconds", .number(seconds(stage))),
             ])
           })
