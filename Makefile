@@ -17,8 +17,8 @@ demo: build
 	@sh Scripts/demo.sh $(BIN)
 
 test: setup
-	$(SWIFT) build -c release --scratch-path $(BUILD) -Xswiftc -warnings-as-errors
-	$(SWIFT) test --scratch-path $(BUILD)
+	$(SWIFT) build -c release --scratch-path $(BUILD)
+	$(SWIFT) test -c release --scratch-path $(BUILD)
 	sh Scripts/check-programs.sh $(BIN)
 
 models:
