@@ -1,6 +1,7 @@
 // Golden cases on disk: their settings, what the reference stored, and toy models made from their checkpoints.
 import Foundation
 import Quantization
+import Raster
 import Segmentation
 import Synchronization
 
@@ -80,11 +81,12 @@ struct GoldenCase: CustomStringConvertible, Sendable {
 
   /// A stored label map: "coarse" or "final".
   func labels(_ which: String) throws -> [UInt16] {
-    let photo = try PhotoFile(path: Self.folder + name + "/\(which).png")
+    let photo = try PhotoDecoder(path: Self.folder + name + "/\(which).png")
     var pixels = [UInt8](repeating: 0, count: photo.width * photo.height * 3)
     try pixels.withUnsafeMutableBufferPointer {
-      let same = CopyRequest(kind: .windows, width: photo.width, height: photo.height, pixels: $0.baseAddress!)
-      try photo.load([same])
+      let same = PhotoCopy.Stage.bilinear(width: photo.width, height: photo.height)
+      let copies = [PhotoCopy(stages: [same], destination: $0.baseAddress!)]
+      try PhotoCopies(photo, copies).run(allowWholeImage: true)
     }
     return (0..<photo.width * photo.height).map { UInt16(pixels[3 * $0]) }
   }
