@@ -37,7 +37,7 @@ let package = Package(
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "TestSupport"]),
     .testTarget(name: "ContainerTests", dependencies: ["Container", "TestSupport"]),
     .testTarget(name: "RasterTests", dependencies: ["Raster", "TestSupport"]),
-    .testTarget(name: "SegmentationTests", dependencies: ["Segmentation", "TestSupport"]),
+    .testTarget(name: "SegmentationTests", dependencies: ["Quantization", "Segmentation", "TestSupport"]),
     .testTarget(name: "QuantizationTests", dependencies: ["Quantization", "TestSupport"]),
   ]
 )

@@ -1,0 +1,279 @@
+#!/bin/sh
+# Runs the real programs end to end: results, exit codes, memory promises, no litter. Usage: check-programs.sh BIN
+set -u
+bin=${1:?usage: check-programs.sh FOLDER_OF_PROGRAMS}
+case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
+cd "$(dirname "$0")/.." || exit 2
+golden=Tests/Fixtures/golden
+work=$(mktemp -d) || exit 2
+trap 'chmod -R u+rwX "$work"; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+export XDG_CACHE_HOME="$work/cache"
+unset TRIDENT_MEMORY_LIMIT TRIDENT_CPU
+passed=0
+failed=0
+skipped=0
+
+pass() { passed=$((passed + 1)); }
+fail() {
+  failed=$((failed + 1))
+  echo "FAILED: $*"
+  if [ -s "$work/log" ]; then tail -n 3 "$work/log" | sed 's/^/    /'; fi
+}
+skip() {
+  skipped=$((skipped + 1))
+  echo "skipped: $*"
+}
+
+# expect CODE NAME COMMAND...: the command ends with CODE, and says why unless it is 0.
+expect() {
+  code=$1
+  name=$2
+  shift 2
+  "$@" >"$work/log" 2>&1
+  got=$?
+  if [ "$got" -ne "$code" ]; then
+    fail "$name: exit code $got, not $code"
+  elif [ "$code" -ne 0 ] && [ ! -s "$work/log" ]; then
+    fail "$name: no message"
+  else
+    pass
+  fi
+}
+
+# check NAME COMMAND...: the command succeeds.
+check() {
+  name=$1
+  shift
+  if "$@" >"$work/log" 2>&1; then pass; else fail "$name"; fi
+}
+
+# Only the named files are in a folder.
+only() {
+  folder=$1
+  shift
+  have=$(ls -A "$folder" | sort | tr '\n' ' ')
+  want=$(printf '%s\n' "$@" | sort | tr '\n' ' ')
+  [ "$have" = "$want" ] && return 0
+  echo "$folder holds: $have instead of: $want"
+  return 1
+}
+
+# The first bytes of a file, as text without control characters.
+starts() { [ "$(head -c 8 "$1" | tr -cd 'A-Z')" = "$2" ]; }
+empty() { [ -z "$(ls -A "$1")" ]; }
+absent() { [ ! -e "$1" ]; }
+size() { wc -c <"$1" | tr -d ' '; }
+
+make_toy() {
+  for name in clip.pt dino.pth sam.pth; do gzip -dc "$golden/toy-b/$name.gz" >"$work/$name" || return 1; done
+  expect 0 "quantize" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dino.pth" --sam "$work/sam.pth" \
+    --vocab "$golden/toy-b/vocab.txt.gz" --output "$toy" --quiet
+  expect 0 "quantize again" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dino.pth" \
+    --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/again.gguf" --quiet
+  check "same inputs, same bytes" cmp "$toy" "$work/again.gguf"
+  rm -f "$work/again.gguf"
+  head -c 3000 "$work/clip.pt" >"$work/short.pt"
+  expect 4 "truncated checkpoint" "$bin/trident-quantize" --clip "$work/short.pt" --dino "$work/dino.pth" \
+    --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/none.gguf" --quiet
+  check "no model from a truncated checkpoint" absent "$work/none.gguf"
+}
+
+# $sizes and $words are flags and file names without spaces of their own.
+segment() { "$bin/trident" segment --model "$model" $sizes "$@"; }
+
+# Everything that one photo can give.
+check_results() {
+  out=$work/results
+  mkdir "$out"
+  expect 0 "segment" segment $words --json --output "$out/labels.png" --overlay "$out/overlay.png" \
+    --scores "$out/scores.npy" "$photo"
+  cp "$work/log" "$work/json"
+  check "nothing but the results" only "$out" labels.png labels.json overlay.png scores.npy
+  check "label map is a PNG" starts "$out/labels.png" PNG
+  check "overlay is a PNG" starts "$out/overlay.png" PNG
+  check "scores are an NPY" starts "$out/scores.npy" NUMPY
+  if command -v python3 >/dev/null; then
+    check "legend is JSON" python3 -m json.tool "$out/labels.json"
+    check "--json is JSON" python3 -c 'import json, sys; t = open(sys.argv[1]).read(); json.loads(t[t.index("{"):t.rindex("}") + 1])' \
+      "$work/json"
+  else
+    skip "JSON (python3 is missing)"
+  fi
+  cp "$out/labels.png" "$work/first.png"
+  expect 0 "segment with another thread count" segment $words --quiet --threads 1 --output "$out/labels.png" "$photo"
+  check "the same labels with one thread" cmp "$work/first.png" "$out/labels.png"
+  expect 0 "text" "$bin/trident" text --model "$model" $words --output "$work/words.tvoc" --quiet
+  expect 0 "segment with a vocabulary" segment --vocabulary "$work/words.tvoc" --quiet --output "$out/labels.png" "$photo"
+  check "the same labels with a vocabulary" cmp "$work/first.png" "$out/labels.png"
+}
+
+check_memory() {
+  if command -v prlimit >/dev/null; then
+    expect 0 "prlimit --data=64M" prlimit --data=67108864 "$bin/trident" segment --model "$model" $sizes $words --quiet \
+      --no-cache --threads 2 --output "$work/limited.png" "$photo"
+    check "the same labels under prlimit" cmp "$work/first.png" "$work/limited.png"
+  else
+    skip "prlimit (util-linux is missing)"
+  fi
+  expect 5 "memory limit of 1M" segment $words --quiet --memory-limit 1M --output "$work/none.png" "$photo"
+  needed=$(sed -n 's/.* \([0-9][0-9]*\) MiB needed by .*/\1/p' "$work/log" | head -n 1)
+  check "no output over the limit" absent "$work/none.png"
+  if [ -n "$needed" ]; then
+    expect 0 "the named smallest limit, ${needed}M" segment $words --quiet --memory-limit "${needed}M" \
+      --output "$work/small.png" "$photo"
+    check "the same labels with the smallest limit" cmp "$work/first.png" "$work/small.png"
+  else
+    fail "exit code 5 names no smallest limit"
+  fi
+}
+
+check_refusals() {
+  out=$work/refused
+  mkdir "$out"
+  expect 2 "unknown flag" segment $words --no-such-flag --output "$out/a.png" "$photo"
+  expect 2 "option out of range" segment $words --window 0 --output "$out/a.png" "$photo"
+  expect 2 "no classes" segment --output "$out/a.png" "$photo"
+  expect 3 "missing photo" segment $words --quiet --output "$out/a.png" "$work/no-such.jpg"
+  head -c 2000 "$jpeg" >"$work/truncated.jpg"
+  expect 3 "truncated JPEG" segment $words --quiet --output "$out/a.png" "$work/truncated.jpg"
+  expect 3 "no photo at all" segment $words --quiet --output "$out/a.png" "$0"
+  for share in 1 40 99; do
+    head -c $(($(size "$toy") * share / 100)) "$toy" >"$work/truncated.gguf"
+    expect 4 "model cut to $share %" "$bin/trident" segment --model "$work/truncated.gguf" $words --quiet \
+      --output "$out/a.png" "$photo"
+  done
+  expect 4 "missing model" "$bin/trident" segment --model "$work/no-such.gguf" $words --output "$out/a.png" "$photo"
+  expect 6 "output in a missing folder" segment $words --quiet --output "$work/no-such/a.png" "$photo"
+  expect 6 "scores in a missing folder" segment $words --quiet --output "$out/a.png" --scores "$work/no-such/a.npy" \
+    "$photo"
+  check "no litter after refusals" empty "$out"
+  if [ "$(id -u)" -ne 0 ]; then
+    chmod a-w "$out"
+    expect 6 "output in a read-only folder" segment $words --quiet --output "$out/a.png" "$photo"
+    chmod u+w "$out"
+  else
+    skip "read-only folder (running as root)"
+  fi
+  if [ -c /dev/full ]; then
+    expect 6 "full device for scores" segment $words --quiet --output "$out/a.png" --scores /dev/full "$photo"
+    check "/dev/full is still there" test -c /dev/full
+    check "no litter after a full device" empty "$out"
+  fi
+}
+
+check_folder() {
+  mkdir "$work/photos" "$work/labels"
+  cp "$photo" "$work/photos/a.${photo##*.}"
+  cp "$work/truncated.jpg" "$work/photos/b.jpg"
+  cp "$photo" "$work/photos/c.${photo##*.}"
+  expect 3 "folder with a bad photo" segment $words --quiet --output "$work/labels" "$work/photos"
+  check "the good photos of the folder" only "$work/labels" a.png a.json c.png c.json
+  check "a folder's labels" cmp "$work/first.png" "$work/labels/c.png"
+  rm "$work/photos/b.jpg"
+  : >"$work/labels/a.png"
+  expect 0 "folder again" segment $words --quiet --output "$work/labels" "$work/photos"
+  check "photos that are done are skipped" test ! -s "$work/labels/a.png"
+  expect 0 "folder with --overwrite" segment $words --quiet --overwrite --output "$work/labels" "$work/photos"
+  check "photos are done again" cmp "$work/first.png" "$work/labels/a.png"
+}
+
+# A run that is ended at several moments leaves nothing half written.
+check_signal() {
+  mkdir "$work/ended"
+  ended=0
+  for wait in 0.02 0.05 0.1 0.2 0.3 0.5 0.8; do
+    "$bin/trident" segment --model "$model" $sizes $words --quiet --no-cache --threads 1 --output "$work/ended/a.png" \
+      --scores "$work/ended/a.npy" --overlay "$work/ended/o.png" "$photo" >"$work/log" 2>&1 &
+    run=$!
+    sleep "$wait"
+    kill -TERM "$run" 2>/dev/null
+    wait "$run"
+    if [ $? -eq 143 ]; then ended=$((ended + 1)); fi
+    if ls -A "$work/ended" | grep -qv '^a\.png$\|^a\.json$\|^a\.npy$\|^o\.png$'; then
+      ls -A "$work/ended" >"$work/log"
+      fail "kill -TERM after $wait s leaves a partial file"
+    else
+      pass
+    fi
+    rm -f "$work"/ended/*
+  done
+  check "a run was ended by the signal" test "$ended" -gt 0
+}
+
+# Every single flipped byte of the model is found.
+check_flips() {
+  expect 0 "verify" "$bin/trident" verify "$toy"
+  if ! command -v python3 >/dev/null; then
+    skip "flipped bytes (python3 is missing)"
+    return
+  fi
+  python3 - "$toy" "$work/flips" <<'PYTHON'
+import random, sys
+random.seed(20240607)
+count = len(open(sys.argv[1], "rb").read())
+with open(sys.argv[2], "w") as out:
+    for _ in range(200):
+        out.write(f"{random.randrange(count)} {random.randrange(1, 256)}\n")
+PYTHON
+  cp "$toy" "$work/flipped.gguf"
+  found=0
+  while read -r place bits; do
+    flip "$place" "$bits"
+    "$bin/trident" verify "$work/flipped.gguf" >"$work/log" 2>&1
+    code=$?
+    if [ "$code" -eq 4 ]; then found=$((found + 1)); else fail "byte $place flipped by $bits: exit code $code"; fi
+    flip "$place" "$bits"
+  done <"$work/flips"
+  echo "verify found $found of 200 flipped bytes"
+  check "200 flipped bytes" test "$found" -eq 200
+  check "flips were undone" cmp "$toy" "$work/flipped.gguf"
+}
+
+# Changes one byte of the copy in place.
+flip() {
+  old=$(od -An -tu1 -j "$1" -N 1 "$work/flipped.gguf" | tr -d ' ')
+  printf "\\$(printf %03o $((old ^ $2)))" |
+    dd of="$work/flipped.gguf" bs=1 seek="$1" conv=notrunc 2>/dev/null
+}
+
+check_listing() {
+  expect 0 "inspect" "$bin/trident" inspect --tensors "$toy"
+  if python3 Tests/Fixtures/gguf-judge.py --probe >/dev/null 2>&1; then
+    check "gguf from PyPI lists the model" python3 Tests/Fixtures/gguf-judge.py "$toy"
+    tensors=$(grep -c '^tensor ' "$work/log")
+    "$bin/trident" inspect "$toy" >"$work/listing"
+    check "as many tensors as inspect" grep " $tensors tensors" "$work/listing"
+  else
+    skip "gguf from PyPI is not installed"
+  fi
+}
+
+toy=$work/toy.gguf
+make_toy
+if [ -f models/demo/demo.gguf ]; then
+  model=models/demo/demo.gguf
+  jpeg=$(ls models/demo/scenes/images/*.jpg | head -n 1)
+  photo=$jpeg
+  words="--classes models/demo/scenes/classes.txt"
+  sizes=
+  echo "model: the demo model"
+else
+  model=$toy
+  jpeg=$(ls models/demo/scenes/images/*.jpg | head -n 1)
+  photo=$golden/toy-b/photo.png
+  sed -n 's/^class //p' "$golden/toy-b/case.txt" >"$work/words.txt"
+  words="--classes $work/words.txt"
+  sizes="--short-side 160 --window 112 --stride 64 --minimal-area 40"
+  echo "model: the toy model (models/demo/demo.gguf is not there)"
+fi
+check_results
+check_memory
+check_refusals
+check_folder
+check_signal
+check_listing
+check_flips
+if [ "$skipped" -gt 0 ]; then echo "$skipped skipped"; fi
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,201 @@
+// Golden cases on disk: their settings, what the reference stored, and toy models made from their checkpoints.
+import Foundation
+import Quantization
+import Raster
+import Segmentation
+import Synchronization
+
+/// One folder of Tests/Fixtures/golden.
+///
+/// - Source: Tests/Reference/make_taps.py writes them.
+struct GoldenCase: CustomStringConvertible, Sendable {
+  static let names = [
+    "toy-b", "toy-b-odd", "toy-b-halves", "toy-b-window", "toy-b-cosine", "toy-b-attention", "toy-b-none",
+    "toy-b-no-dino", "toy-h", "toy-l", "toy-dino8",
+  ]
+
+  static let folder: String = {
+    let file: String = #filePath
+    let tests = file.split(separator: "/", omittingEmptySubsequences: false).dropLast(2)
+    return tests.joined(separator: "/") + "/Fixtures/golden/"
+  }()
+
+  let name: String
+  private let settings: [String: String]
+  let classLines: [String]
+  var description: String { name }
+
+  init(_ name: String) throws {
+    self.name = name
+    var settings: [String: String] = [:]
+    var classes: [String] = []
+    for line in try String(contentsOfFile: Self.folder + name + "/case.txt", encoding: .utf8).split(separator: "\n") {
+      let parts = line.split(separator: " ", maxSplits: 1).map(String.init)
+      if parts[0] == "class" { classes.append(parts[1]) } else { settings[parts[0]] = parts[1] }
+    }
+    self.settings = settings
+    classLines = classes
+  }
+
+  func text(_ key: String) throws -> String {
+    guard let value = settings[key] else { throw GoldenProblem("\(name)/case.txt lacks \(key)") }
+    return value
+  }
+
+  private func float(_ key: String) throws -> Float {
+    guard let value = Float(try text(key)) else { throw GoldenProblem("\(name): \(key) is no number") }
+    return value
+  }
+
+  private func int(_ key: String) throws -> Int { Int(try float(key)) }
+  private func flag(_ key: String) throws -> Bool { try text(key) == "true" }
+
+  var photoPath: String { get throws { Self.folder + (try text("photo")) } }
+  var refines: Bool { get throws { try flag("refine") } }
+
+  func options(_ precision: PrecisionChoice) throws -> SegmentOptions {
+    var options = SegmentOptions()
+    options.precision = precision
+    (options.shortSide, options.window, options.stride) = (
+      try int("short_side"), try int("window"), try int("stride")
+    )
+    (options.logitScale, options.beta, options.gamma) = (
+      try float("logit_scale"), try float("beta"), try float("gamma")
+    )
+    options.cosFactor = try float("cos_factor")
+    options.keepsNegativeThresholds = try flag("refine_negative_cosine")
+    options.probabilityThreshold = try float("probability_threshold")
+    options.coarseThreshold = try float("coarse_threshold")
+    options.minimalArea = try int("minimal_area")
+    options.iouThreshold = try float("iou_threshold")
+    options.maskAlpha = try float("mask_alpha")
+    options.affinity = AffinityChoice(rawValue: try text("affinity"))!
+    options.paradigm = Paradigm(rawValue: try text("paradigm"))!
+    options.usesDINO = try flag("dino")
+    options.halves = try flag("halves")
+    options.refines = try flag("refine")
+    return options
+  }
+
+  func reference() throws -> ReferenceTaps { try ReferenceTaps(path: Self.folder + name + "/reference.taps") }
+
+  /// A stored label map: "coarse" or "final".
+  func labels(_ which: String) throws -> [UInt16] {
+    let photo = try PhotoDecoder(path: Self.folder + name + "/\(which).png")
+    var pixels = [UInt8](repeating: 0, count: photo.width * photo.height * 3)
+    try pixels.withUnsafeMutableBufferPointer {
+      let same = PhotoCopy.Stage.bilinear(width: photo.width, height: photo.height)
+      let copies = [PhotoCopy(stages: [same], destination: $0.baseAddress!)]
+      try PhotoCopies(photo, copies).run(allowWholeImage: true)
+    }
+    return (0..<photo.width * photo.height).map { UInt16(pixels[3 * $0]) }
+  }
+
+  /// The case's model, quantized once in a process.
+  func model() throws -> String { try GoldenModels.path(of: self) }
+}
+
+struct GoldenProblem: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// Toy models of this process, in a temporary folder that goes when the process ends.
+enum GoldenModels {
+  private static let made = Mutex<[String: String]>([:])
+  static let scratch: String = {
+    var template = Array((FileManager.default.temporaryDirectory.path + "/trident-golden-XXXXXX").utf8CString)
+    let path = String(cString: mkdtemp(&template))
+    atexit { try? FileManager.default.removeItem(atPath: GoldenModels.scratch) }
+    return path
+  }()
+
+  static func path(of golden: GoldenCase) throws -> String {
+    let sources = try ["clip", "dino", "sam", "vocab"].map { try golden.text($0) }
+    let key = sources.joined(separator: "+")
+    return try made.withLock { made in
+      if let path = made[key] { return path }
+      let path = "\(scratch)/model\(made.count).gguf"
+      try quantize(golden, sources, to: path)
+      made[key] = path
+      return path
+    }
+  }
+
+  private static func quantize(_ golden: GoldenCase, _ sources: [String], to path: String) throws {
+    let files = try sources.dropLast().map(unpack)
+    var request = QuantizationRequest(clip: files[0], dino: files[1], sam: files[2], output: path)
+    request.vocabulary = GoldenCase.folder + sources[3]
+    // OpenAI's archive form says its activation itself.
+    if !sources[0].hasSuffix("clip.pt.gz") {
+      request.activation = CLIPActivation(rawValue: try golden.text("activation"))
+    }
+    _ = try ModelQuantizer(request) { _ in }.run()
+  }
+
+  /// Unpacks a gzip file of the fixtures.
+  private static func unpack(_ name: String) throws -> String {
+    let target = scratch + "/" + name.dropLast(3).replacing("/", with: "-")
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = ["-c", "exec gzip -dc \"$0\" > \"$1\"", GoldenCase.folder + name, target]
+    try process.run()
+    process.waitUntilExit()
+    guard process.terminationStatus == 0 else { throw GoldenProblem("gzip could not unpack \(name)") }
+    return target
+  }
+}
+
+/// Arrays that the reference stored; large ones keep every `step`-th row.
+///
+/// - Source: Tests/Reference/taps.py describes the format.
+struct ReferenceTaps {
+  struct Array {
+    var shape: [Int]
+    var step: Int
+    var values: [Float]
+    var width: Int { shape.last ?? 1 }
+    /// Rows that are stored, by their number in the whole array.
+    var rows: [Int] { (0..<values.count / width).map { $0 * step } }
+    func row(_ index: Int) -> ArraySlice<Float> { values[index * width..<(index + 1) * width] }
+  }
+
+  /// In the order in which the reference computed them.
+  let names: [String]
+  private let arrays: [String: Array]
+  subscript(name: String) -> Array? { arrays[name] }
+
+  init(path: String) throws {
+    let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+    guard let end = (0..<bytes.count - 1).first(where: { bytes[$0] == 10 && bytes[$0 + 1] == 10 }) else {
+      throw GoldenProblem("\(path): no end of the header")
+    }
+    var names: [String] = []
+    var arrays: [String: Array] = [:]
+    for line in String(decoding: bytes[..<end], as: UTF8.self).split(separator: "\n").dropFirst() {
+      let parts = line.split(separator: " ").map(String.init)
+      let count = Int(parts[2])!
+      let shape = parts[3..<3 + count].map { Int($0)! }
+      let (offset, step) = (end + 2 + Int(parts[3 + count])!, Int(parts[4 + count])!)
+      let rows = shape.dropLast().reduce(1, *)
+      let stored = (rows + step - 1) / step * shape.last!
+      names.append(parts[0])
+      arrays[parts[0]] = Array(
+        shape: shape, step: step, values: Self.floats(bytes, parts[1], offset: offset, count: stored))
+    }
+    self.names = names
+    self.arrays = arrays
+  }
+
+  private static func floats(_ bytes: [UInt8], _ kind: String, offset: Int, count: Int) -> [Float] {
+    bytes.withUnsafeBytes { raw in
+      (0..<count).map { index in
+        switch kind {
+        case "u8": Float(raw[offset + index])
+        case "i32": Float(raw.loadUnaligned(fromByteOffset: offset + 4 * index, as: Int32.self))
+        default: raw.loadUnaligned(fromByteOffset: offset + 4 * index, as: Float.self)
+        }
+      }
+    }
+  }
+}
