@@ -289,7 +289,7 @@ class Run:
         p = self.progress
         self.optimiser.step(min(1, (self.step + 1) / 60) * min(1, max(.02, (1 - p) / .6)))
         now = time.time(); self.spent += min(now - self.last, 60); self.last = now; self.step += 1
-        beta = min(.997, 1 - 1 / (1 + self.step / 3))
+        beta = min(.99, 1 - 1 / (1 + self.step / 3))
         with torch.no_grad():
             for k, v in self.model.state_dict().items():
                 if v.is_floating_point(): self.average[k].lerp_(v, 1 - beta)
