@@ -95,7 +95,7 @@ struct CLIPNames {
 }
 
 /// Plans the CLIP part of a model: text tower first, image tower last, as they are used.
-enum CLIPNameMap {
+package enum CLIPNameMap {
   struct Options {
     var activation: CLIPActivation?
     var headWidth: Int?
@@ -138,7 +138,7 @@ enum CLIPNameMap {
 
   /// Head widths of the published vision transformers: 64, except for the largest ones.
   /// Source: open_clip `model_configs/ViT-{H-14,g-14,bigG-14}.json`.
-  static func usualHeadWidth(patch: Int, width: Int) -> Int {
+  package static func usualHeadWidth(patch: Int, width: Int) -> Int {
     if patch == 14, width == 1408 { return 88 }
     if patch == 14, width == 1664 { return 104 }
     return patch == 14 && width % 80 == 0 ? 80 : 64

@@ -111,14 +111,14 @@ package struct QuantizationReport: Sendable {
   }
 
   /// Two decimals.
-  static func fixed(_ value: Double) -> String {
+  package static func fixed(_ value: Double) -> String {
     let hundredths = Int((value * 100).rounded())
     let fraction = abs(hundredths) % 100
     return "\(hundredths < 0 ? "-" : "")\(abs(hundredths) / 100).\(fraction < 10 ? "0" : "")\(fraction)"
   }
 
   /// Three significant digits.
-  static func scientific(_ value: Double) -> String {
+  package static func scientific(_ value: Double) -> String {
     guard value > 0 else { return "0" }
     var exponent = Int(log10(value).rounded(.down))
     var digits = Int((value / pow(10, Double(exponent)) * 100).rounded())

@@ -43,6 +43,11 @@ package enum RowQuantizer {
   package struct Row: Equatable, Sendable {
     package let scale: Float
     package let sum: Int32
+
+    package init(scale: Float, sum: Int32) {
+      self.scale = scale
+      self.sum = sum
+    }
   }
 
   /// Quantizes one row: `scale = max|x| / 127` (1 for a row of zeros), `q = round_half_even(x / scale)`.

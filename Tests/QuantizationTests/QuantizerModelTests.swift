@@ -3,7 +3,7 @@ import Container
 import Foundation
 import Testing
 
-@testable import Quantization
+import Quantization
 
 @Suite struct QuantizerModelTests {
   /// A packed layer read back: integers by channel and depth, scales, sums, bias.

@@ -4,7 +4,7 @@ import Container
 import Foundation
 import Testing
 
-@testable import Quantization
+import Quantization
 
 @Suite struct QuantizerRefusalTests {
   /// The message of the failure, or nil if there was none. Nothing may be left behind.

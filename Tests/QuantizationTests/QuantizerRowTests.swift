@@ -1,7 +1,7 @@
 // The arithmetic of one row, against the worked example of docs/quantization.md and a slow restatement.
 import Testing
 
-@testable import Quantization
+import Quantization
 
 @Suite struct QuantizerRowTests {
   /// Quantizes a row after padding it to 16 values.

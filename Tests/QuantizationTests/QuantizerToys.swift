@@ -2,7 +2,7 @@
 import Foundation
 import Testing
 
-@testable import Quantization
+import Quantization
 
 /// Tensors by name, and a way to write them.
 struct ToyCheckpoint {
