@@ -143,9 +143,9 @@ struct GoldenTests {
     let final = share(run.labels, try golden.labels("final"))
     print("golden int8 \(golden) labels: coarse \(percent(coarse)), final \(percent(final))")
     #expect(coarse >= 0.97)
-    // Whether a region is refined hangs on its predicted IoU, which random weights put near the threshold,
-    // its mask's outline on logits near zero, its point on a flat maximum: whole regions flip. Measured: 72.4 %
-    // (toy-dino8) to 94.0 % (toy-b-odd). What INT8 computes itself is the coarse labels above.
+    // Whether a region is refined hangs on its predicted IoU, which random weights put near the threshold;
+    // its mask's outline on logits near zero, its point on a flat maximum: whole regions flip. Measured:
+    // 72.4 % (toy-dino8) to 94.0 % (toy-b-odd). What INT8 alone costs shows in the coarse labels above.
     #expect(final >= (try golden.refines ? 0.65 : 0.97))
   }
 }
