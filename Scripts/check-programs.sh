@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the real programs end to end: results, exit codes, memory promises, no litter. Usage: check-programs.sh BIN
+# Runs the real programs end to end: results, exit codes, memory promises, no litter.
+# Usage: check-programs.sh FOLDER_OF_PROGRAMS
 set -u
 bin=${1:?usage: check-programs.sh FOLDER_OF_PROGRAMS}
 case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
@@ -67,8 +68,8 @@ size() { wc -c <"$1" | tr -d ' '; }
 
 make_toy() {
   for name in clip.pt dino.pth sam.pth; do gzip -dc "$golden/toy-b/$name.gz" >"$work/$name" || return 1; done
-  expect 0 "quantize" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dino.pth" --sam "$work/sam.pth" \
-    --vocab "$golden/toy-b/vocab.txt.gz" --output "$toy" --quiet
+  expect 0 "quantize" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dino.pth" \
+    --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$toy" --quiet
   expect 0 "quantize again" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dino.pth" \
     --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/again.gguf" --quiet
   check "same inputs, same bytes" cmp "$toy" "$work/again.gguf"
@@ -95,23 +96,27 @@ check_results() {
   check "scores are an NPY" starts "$out/scores.npy" NUMPY
   if command -v python3 >/dev/null; then
     check "legend is JSON" python3 -m json.tool "$out/labels.json"
-    check "--json is JSON" python3 -c 'import json, sys; t = open(sys.argv[1]).read(); json.loads(t[t.index("{"):t.rindex("}") + 1])' \
+    check "--json is JSON" python3 -c \
+      'import json, sys; t = open(sys.argv[1]).read(); json.loads(t[t.index("{"):t.rindex("}") + 1])' \
       "$work/json"
   else
     skip "JSON (python3 is missing)"
   fi
   cp "$out/labels.png" "$work/first.png"
-  expect 0 "segment with another thread count" segment $words --quiet --threads 1 --output "$out/labels.png" "$photo"
+  expect 0 "segment with another thread count" segment $words --quiet --threads 1 --output "$out/labels.png" \
+    "$photo"
   check "the same labels with one thread" cmp "$work/first.png" "$out/labels.png"
   expect 0 "text" "$bin/trident" text --model "$model" $words --output "$work/words.tvoc" --quiet
-  expect 0 "segment with a vocabulary" segment --vocabulary "$work/words.tvoc" --quiet --output "$out/labels.png" "$photo"
+  expect 0 "segment with a vocabulary" segment --vocabulary "$work/words.tvoc" --quiet \
+    --output "$out/labels.png" "$photo"
   check "the same labels with a vocabulary" cmp "$work/first.png" "$out/labels.png"
 }
 
 check_memory() {
   if command -v prlimit >/dev/null; then
-    expect 0 "prlimit --data=64M" prlimit --data=67108864 "$bin/trident" segment --model "$model" $sizes $words --quiet \
-      --no-cache --threads 2 --output "$work/limited.png" "$photo"
+    expect 0 "prlimit --data=64M" prlimit --data=67108864 \
+      "$bin/trident" segment --model "$model" $sizes $words --quiet --no-cache --threads 2 \
+      --output "$work/limited.png" "$photo"
     check "the same labels under prlimit" cmp "$work/first.png" "$work/limited.png"
   else
     skip "prlimit (util-linux is missing)"
@@ -143,10 +148,11 @@ check_refusals() {
     expect 4 "model cut to $share %" "$bin/trident" segment --model "$work/truncated.gguf" $words --quiet \
       --output "$out/a.png" "$photo"
   done
-  expect 4 "missing model" "$bin/trident" segment --model "$work/no-such.gguf" $words --output "$out/a.png" "$photo"
+  expect 4 "missing model" "$bin/trident" segment --model "$work/no-such.gguf" $words \
+    --output "$out/a.png" "$photo"
   expect 6 "output in a missing folder" segment $words --quiet --output "$work/no-such/a.png" "$photo"
-  expect 6 "scores in a missing folder" segment $words --quiet --output "$out/a.png" --scores "$work/no-such/a.npy" \
-    "$photo"
+  expect 6 "scores in a missing folder" segment $words --quiet --output "$out/a.png" \
+    --scores "$work/no-such/a.npy" "$photo"
   check "no litter after refusals" empty "$out"
   if [ "$(id -u)" -ne 0 ]; then
     chmod a-w "$out"
@@ -183,8 +189,9 @@ check_signal() {
   mkdir "$work/ended"
   ended=0
   for wait in 0.02 0.05 0.1 0.2 0.3 0.5 0.8; do
-    "$bin/trident" segment --model "$model" $sizes $words --quiet --no-cache --threads 1 --output "$work/ended/a.png" \
-      --scores "$work/ended/a.npy" --overlay "$work/ended/o.png" "$photo" >"$work/log" 2>&1 &
+    "$bin/trident" segment --model "$model" $sizes $words --quiet --no-cache --threads 1 \
+      --output "$work/ended/a.png" --scores "$work/ended/a.npy" --overlay "$work/ended/o.png" \
+      "$photo" >"$work/log" 2>&1 &
     run=$!
     sleep "$wait"
     kill -TERM "$run" 2>/dev/null
@@ -222,7 +229,11 @@ PYTHON
     flip "$place" "$bits"
     "$bin/trident" verify "$work/flipped.gguf" >"$work/log" 2>&1
     code=$?
-    if [ "$code" -eq 4 ]; then found=$((found + 1)); else fail "byte $place flipped by $bits: exit code $code"; fi
+    if [ "$code" -eq 4 ]; then
+      found=$((found + 1))
+    else
+      fail "byte $place flipped by $bits: exit code $code"
+    fi
     flip "$place" "$bits"
   done <"$work/flips"
   echo "verify found $found of 200 flipped bytes"

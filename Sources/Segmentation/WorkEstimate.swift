@@ -63,8 +63,10 @@ package struct WorkEstimate: Sendable {
       + Self.attention(config.clip, queries: 1 + cells, keys: 1 + cells)
     let last = 2 * Double(cells * config.clip.width * config.clip.inner)
       + Self.attention(config.clip, queries: cells, keys: cells)
+    // Without DINO the mean similarity of CLIP's own values takes a pass of its own.
+    let passes = options.usesDINO ? 1.0 : 2.0
     return Double(windows.origins.count)
-      * (Self.patches(config.clip, tokens: cells) + Double(config.clip.depth - 1) * block + last)
+      * (passes * (Self.patches(config.clip, tokens: cells) + Double(config.clip.depth - 1) * block) + last)
   }
 
   /// One block of SAM.

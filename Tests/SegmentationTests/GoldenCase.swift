@@ -1,4 +1,4 @@
-// Golden cases on disk: their settings, what the reference stored, and toy models made from their checkpoints.
+// Golden cases on disk: settings, what the reference stored, and toy models made from their checkpoints.
 import Foundation
 import Quantization
 import Raster
@@ -29,9 +29,13 @@ struct GoldenCase: CustomStringConvertible, Sendable {
     self.name = name
     var settings: [String: String] = [:]
     var classes: [String] = []
-    for line in try String(contentsOfFile: Self.folder + name + "/case.txt", encoding: .utf8).split(separator: "\n") {
+    for line in try String(contentsOfFile: Self.folder + name + "/case.txt", encoding: .utf8).split(
+      separator: "\n")
+    {
       let parts = line.split(separator: " ", maxSplits: 1).map(String.init)
-      if parts[0] == "class" { classes.append(parts[1]) } else { settings[parts[0]] = parts[1] }
+      // `dino` stands twice: first the checkpoint, then whether it is used.
+      let key = settings[parts[0]] == nil ? parts[0] : "uses_" + parts[0]
+      if parts[0] == "class" { classes.append(parts[1]) } else { settings[key] = parts[1] }
     }
     self.settings = settings
     classLines = classes
@@ -71,7 +75,7 @@ struct GoldenCase: CustomStringConvertible, Sendable {
     options.maskAlpha = try float("mask_alpha")
     options.affinity = AffinityChoice(rawValue: try text("affinity"))!
     options.paradigm = Paradigm(rawValue: try text("paradigm"))!
-    options.usesDINO = try flag("dino")
+    options.usesDINO = try flag("uses_dino")
     options.halves = try flag("halves")
     options.refines = try flag("refine")
     return options
@@ -127,7 +131,7 @@ enum GoldenModels {
     var request = QuantizationRequest(clip: files[0], dino: files[1], sam: files[2], output: path)
     request.vocabulary = GoldenCase.folder + sources[3]
     // OpenAI's archive form says its activation itself.
-    if !sources[0].hasSuffix("clip.pt.gz") {
+    if !sources[0].hasSuffix("/clip.pt.gz") {
       request.activation = CLIPActivation(rawValue: try golden.text("activation"))
     }
     _ = try ModelQuantizer(request) { _ in }.run()

@@ -9,6 +9,7 @@ struct GoldenRun {
   var scores: [Float]
   var taps: [String: Taps.Tap]
   var config: ModelConfig
+  var phraseClass: [Int]
 
   init(
     _ golden: GoldenCase, _ precision: PrecisionChoice, refines: Bool? = nil, threads: Int = 2
@@ -20,13 +21,18 @@ struct GoldenRun {
     let session = try Session(modelPath: try golden.model(), runtime: runtime)
     let taps = Taps()
     self = try Self.run(
-      session, try PhotoFile(path: try golden.photoPath), try Self.prompts(session, golden.classLines), options,
+      session, try PhotoFile(path: try golden.photoPath), try Self.prompts(session, golden.classLines),
+      options,
       taps: taps)
   }
 
-  private init(_ report: RunReport, _ labels: [UInt16], _ scores: [Float], _ taps: Taps?, _ config: ModelConfig) {
+  private init(
+    _ report: RunReport, _ labels: [UInt16], _ scores: [Float], _ taps: Taps?, _ config: ModelConfig,
+    _ phraseClass: [Int]
+  ) {
     (self.report, self.labels, self.scores, self.config) = (report, labels, scores, config)
     self.taps = taps?.all ?? [:]
+    self.phraseClass = phraseClass
   }
 
   /// The words of a run that encodes them itself.
@@ -53,7 +59,7 @@ struct GoldenRun {
     sinks.taps = taps
     let report = try session.run(
       photo, wording, options, plan: plan, measures: false, sinks, failingReservation: failingReservation)
-    return GoldenRun(report, labels, scores, taps, session.reader.config)
+    return GoldenRun(report, labels, scores, taps, session.reader.config, wording.phraseClass)
   }
 }
 
@@ -67,7 +73,10 @@ extension GoldenRun {
     case "splice.canvas": return tap("canvas", row, array.width)
     case "affinity.features": return aggregated(row, array.width)
     case "affinity.strip", "affinity.1.strip": return affinity(row, array.width)
-    case "scores.classes": return scores[row * array.width..<(row + 1) * array.width]
+    case "scores.classes":
+      return scores.count == array.shape.reduce(1, *)
+        ? scores[row * array.width..<(row + 1) * array.width] : nil
+    case "splice.scores": return windowScores(row, array)
     default: break
     }
     if parts.count == 3, parts[0] == "sam", parts[1] == "blocks" {
@@ -91,11 +100,23 @@ extension GoldenRun {
   private func tap(_ name: String, _ row: Int, _ width: Int) -> ArraySlice<Float>? {
     guard let tap = taps[name] else { return nil }
     let stride = tap.shape.last!
+    guard width <= stride, row * stride + width <= tap.values.count else { return nil }
     return tap.values[row * stride..<row * stride + width]
   }
 
+  /// The baseline's scores on the canvas. The reference keeps them by phrase: of one-phrase classes only.
+  private func windowScores(_ row: Int, _ array: ReferenceTaps.Array) -> ArraySlice<Float>? {
+    let (phrase, y) = (row / array.shape[1], row % array.shape[1])
+    let label = phraseClass[phrase]
+    guard phraseClass.count(where: { $0 == label }) == 1 else { return nil }
+    let first = (label * array.shape[1] + y) * array.width
+    return first + array.width <= scores.count ? scores[first..<first + array.width] : nil
+  }
+
   /// Windows go through the blocks in groups that are recorded under their first window.
-  private func grouped(_ name: String, _ window: Int, _ row: Int, _ array: ReferenceTaps.Array) -> ArraySlice<Float>? {
+  private func grouped(_ name: String, _ window: Int, _ row: Int, _ array: ReferenceTaps.Array) -> ArraySlice<
+    Float
+  >? {
     for first in stride(from: window, through: 0, by: -1) where taps["\(name).\(first)"] != nil {
       return tap("\(name).\(first)", (window - first) * array.shape[0] + row, array.width)
     }

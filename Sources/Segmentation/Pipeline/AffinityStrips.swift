@@ -266,7 +266,7 @@ struct AffinityStrips {
     case .none: break
     case .cosine:
       for row in 0..<count {
-        for key in 0..<validCount { room.sum[row * stride + key] += room.cosine[row * stride + key] }
+        addCosine(room.cosine + row * stride, threshold: room.threshold[row], into: room.sum + row * stride)
       }
     case .trident, .attention:
       for row in 0..<count {
@@ -300,7 +300,6 @@ struct AffinityStrips {
         resampler.forEachTap(row: y, column: column + row) { out[$0] += $1 }
         continue
       }
-      if options.mode == .cosine { cosineNumerators(affinity, threshold: room.threshold[row]) }
       encoder.taps?.record("affinity.\(own)", affinity, [validCount])
       var total: Float = 0
       for key in 0..<validCount { total += affinity[key] }
@@ -318,15 +317,21 @@ struct AffinityStrips {
     }
   }
 
-  /// Softmax numerators of the mean similarity where it reaches the threshold.
-  private func cosineNumerators(_ row: UnsafeMutablePointer<Float>, threshold: Float) {
-    let factor = 1 / Float(config.heads)
+  /// sum += softmax of one head's similarities where they reach the threshold; nothing where none does.
+  private func addCosine(
+    _ row: UnsafeMutablePointer<Float>, threshold: Float, into sum: UnsafeMutablePointer<Float>
+  ) {
+    var any = false
     for key in 0..<validCount {
-      let cosine = row[key] * factor
-      row[key] = cosine >= threshold ? cosine : -.infinity
+      let isNear = row[key] >= threshold
+      any = any || isNear
+      if !isNear { row[key] = -.infinity }
     }
-    var sum: Float = 0
-    engine.expRows(row, validCount, rows: 1, keys: validCount, factor: 1, rowSum: &sum)
+    guard any else { return }
+    var total: Float = 0
+    engine.expRows(row, validCount, rows: 1, keys: validCount, factor: 1, rowSum: &total)
+    let factor = 1 / total
+    for key in 0..<validCount { sum[key] += row[key] * factor }
   }
 
   /// out [canvas cells] = factor * affinity R, one grid row at a time.

@@ -126,6 +126,7 @@ struct WindowStage {
     let group = min(tiling.windows, plan.origins.count)
     let x = try arena.floats(group * tokens * config.width)
     let room = arena.mark()
+    let mean = features == nil ? try clipMean(image, group: group, x: x) : mean
     var first = 0
     while first < plan.origins.count {
       let count = min(group, plan.origins.count - first)
@@ -138,6 +139,47 @@ struct WindowStage {
       first += count
     }
     canvas.average()
+  }
+
+  /// The mean similarity of CLIP's own values over all windows, which no window can be mixed without: a pass of
+  /// its own, since the values of all windows together would take memory.
+  private func clipMean(_ image: UnsafePointer<UInt8>, group: Int, x: UnsafeMutablePointer<Float>) throws -> Float {
+    let config = reader.config.clip
+    let cells = plan.windowGrid * plan.windowGrid
+    let mark = arena.mark()
+    defer { arena.release(to: mark) }
+    var squares = 0.0
+    var first = 0
+    while first < plan.origins.count {
+      let count = min(group, plan.origins.count - first)
+      try clipBlocks(image, first: first, count: count, x: x)
+      arena.release(to: mark)
+      let weights = try BlockWeights(reader, config, block: config.depth - 1)
+      let values = try arena.floats(cells * config.inner)
+      let worker = try RowScratch(arena, engine: engine, rows: cells, depth: config.width)
+      if arena.isCounting { return 0 }
+      for index in 0..<count {
+        self.values(x + (index * (1 + cells) + 1) * config.width, weights, worker, out: values)
+        normalizeRows(values, rows: cells, width: config.inner)
+        squares += squaredSum(values, rows: cells, width: config.inner)
+      }
+      arena.release(to: mark)
+      first += count
+    }
+    return Float(squares / (Double(plan.origins.count) * Double(cells) * Double(cells)))
+  }
+
+  /// The last block's values of one window. Shapes: rows [cells, width] -> [cells, inner].
+  private func values(
+    _ rows: UnsafeMutablePointer<Float>, _ weights: BlockWeights, _ worker: RowScratch,
+    out: UnsafeMutablePointer<Float>
+  ) {
+    let config = reader.config.clip
+    let cells = plan.windowGrid * plan.windowGrid
+    engine.prepareNormalized(rows, config.width, rows: cells, weights.norm1, worker)
+    engine.linear(
+      weights.qkv, engine.prepared(rows: cells, columns: config.width, worker),
+      channels: 2 * config.inner..<3 * config.inner, out: out, config.inner)
   }
 
   /// Patch embedding and all blocks but the last, for one group of windows.
@@ -201,29 +243,22 @@ struct WindowStage {
     for index in 0..<count {
       let window = first + index
       let rows = x + (index * (1 + grid * grid) + 1) * config.width
-      engine.prepareNormalized(rows, config.width, rows: grid * grid, weights.norm1, worker)
-      engine.linear(
-        weights.qkv, engine.prepared(rows: grid * grid, columns: config.width, worker),
-        channels: 2 * inner..<3 * inner, out: values, inner)
+      self.values(rows, weights, worker, out: values)
       taps?.record("clip.values.\(window)", values, [grid * grid, inner])
       if featureSide != grid {
         resample(values, grid, to: resampled, featureSide, width: inner)
       }
       engine.packValues(resampled, inner, into: proxy.values)
-      var similarityMean = mean
       if let features {
         engine.fromHalf(
           features.halves + window * features.tokens * featureWidth, features.tokens * featureWidth, proxy.features)
       } else {
         proxy.features.update(from: values, count: grid * grid * inner)
         normalizeRows(proxy.features, rows: grid * grid, width: inner)
-        let tokens = Double(grid * grid)
-        similarityMean = Float(
-          squaredSum(proxy.features, rows: grid * grid, width: inner) / (tokens * tokens))
       }
       let attention = ProxyAttention(
         engine: engine, config: config, featureWidth: featureWidth, beta: options.beta, gamma: options.gamma,
-        mean: similarityMean)
+        mean: mean)
       attention.mix(weights.out, proxy)
       taps?.record("clip.proxy.\(window)", proxy.output, [featureSide * featureSide, config.width])
       var output = proxy.output

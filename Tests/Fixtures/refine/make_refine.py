@@ -93,11 +93,19 @@ class Decoder:
     def norm2d(x, norm):
         return F.layer_norm(x.permute(0, 2, 3, 1), norm[0].shape, *norm, eps=1e-6).permute(0, 3, 1, 2)
 
+    @staticmethod
+    def norm_over_rows(x, norm):
+        """segment-anything's LayerNorm2d as the public implementation calls it: without a batch axis."""
+        x = x[0]
+        mean = x.mean(1, keepdim=True)
+        x = (x - mean) / ((x - mean).pow(2).mean(1, keepdim=True) + 1e-6).sqrt()
+        return (norm[0][:, None, None] * x + norm[1][:, None, None])[None]
+
     def dense_prompt(self, mask):
         x = F.conv2d(mask[None, None], self.conv0[0].view(4, 1, 2, 2), self.conv0[1], stride=2)
-        x = F.gelu(self.norm2d(x, self.norm1))
+        x = F.gelu(self.norm_over_rows(x, self.norm1))
         x = F.conv2d(x, self.conv3[0].view(16, 4, 2, 2), self.conv3[1], stride=2)
-        x = F.gelu(self.norm2d(x, self.norm4))
+        x = F.gelu(self.norm_over_rows(x, self.norm4))
         x = F.conv2d(x, self.conv6[0].view(WIDTH, 16, 1, 1), self.conv6[1])
         return x[0].flatten(1).T
 
@@ -167,8 +175,6 @@ def refine(decoder, scores, class_of, height, width, patch, s):
     prompt_size = fitted(height, width, 4 * GRID)
     regions, ious, merged, union = [], [], torch.zeros(classes, height, width), torch.zeros(classes, height, width)
     for k in range(classes):
-        if s["coarse"] <= 0 and k == classes - 1:
-            continue
         if small[k].max() < s["coarse"]:
             continue
         prompt = torch.zeros(4 * GRID, 4 * GRID)
