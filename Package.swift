@@ -23,7 +23,7 @@ let package = Package(
     .target(name: "Raster", dependencies: ["CRaster"]),
     .target(name: "Segmentation", dependencies: ["Compute", "Container", "Raster"]),
     .target(
-      name: "Quantization", dependencies: ["CZlib", "Compute", "Container"],
+      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Segmentation"],
       path: "Quantize/Quantization"),
     .executableTarget(
       name: "trident",
@@ -38,6 +38,6 @@ let package = Package(
     .testTarget(name: "ContainerTests", dependencies: ["Container", "TestSupport"]),
     .testTarget(name: "RasterTests", dependencies: ["Raster", "TestSupport"]),
     .testTarget(name: "SegmentationTests", dependencies: ["Quantization", "Segmentation", "TestSupport"]),
-    .testTarget(name: "QuantizationTests", dependencies: ["Quantization", "TestSupport"]),
+    .testTarget(name: "QuantizationTests", dependencies: ["Quantization", "Segmentation", "TestSupport"]),
   ]
 )

@@ -9,10 +9,13 @@ struct ItemWriter {
   private let item: PlanItem
   private let directory: TensorDirectory
   private let writer: ModelWriter
+  private let factors: [Float]?
 
-  init(_ item: PlanItem, _ writer: ModelWriter) {
+  /// - Parameter factors: what calibration multiplies a float tensor, or the columns of a layer, by.
+  init(_ item: PlanItem, _ writer: ModelWriter, factors: [Float]? = nil) {
     self.item = item
     self.writer = writer
+    self.factors = factors
     directory = item.directory
   }
 
@@ -73,7 +76,8 @@ struct ItemWriter {
 
   private func writeFloats(_ names: [String], _ tally: inout ErrorTally) throws(QuantizationFailure) {
     for name in names {
-      let values = try read(name)
+      var values = try read(name)
+      if let factors { for index in values.indices { values[index] *= factors[index] } }
       for value in values { tally.add(original: value, stored: value) }
       try append(values.map(\.bitPattern.littleEndian))
     }
@@ -159,6 +163,7 @@ struct ItemWriter {
           try reader.read(start..<(start + count), into: pointer)
         }
       }
+      if let factors { scale(&floats, rows: count, by: factors) }
       spread(floats, rows: count, layer, into: &lines)
       for row in 0..<16 {
         let result = quantize(lines, row: row, depth: depth, into: &integers, &tally)
@@ -187,6 +192,16 @@ struct ItemWriter {
         RowQuantizer.quantize(
           source.baseAddress! + row * depth, count: depth, into: target.baseAddress! + row * depth,
           tally: &tally)
+      }
+    }
+  }
+
+  /// Multiplies the columns of dense rows.
+  private func scale(_ floats: inout [Float], rows: Int, by factors: [Float]) {
+    let columns = factors.count
+    floats.withUnsafeMutableBufferPointer { target in
+      for row in 0..<rows {
+        for column in 0..<columns { target[row * columns + column] *= factors[column] }
       }
     }
   }

@@ -15,6 +15,8 @@ package struct QuantizationRequest: Sendable {
   /// `general.name`; made from the file names if nil.
   package var name: String?
   package var overwrite = false
+  /// A folder of photos to calibrate with; nil: weights stay as they are.
+  package var calibration: String?
 
   package init(clip: String, dino: String, sam: String, output: String) {
     self.clip = clip
@@ -28,22 +30,27 @@ package struct QuantizationRequest: Sendable {
 package enum QuantizationFailure: Error, CustomStringConvertible {
   case source(QuantizationError)
   case output(ContainerError)
+  /// A photo to calibrate with, or their folder.
+  case photo(String)
+  /// The model cannot be run on the photos.
+  case run(String)
 
   package var description: String {
     switch self {
     case .source(let error): return error.description
     case .output(let error): return error.description
+    case .photo(let text), .run(let text): return text
     }
   }
 }
 
 /// How far a run has come.
 package struct QuantizationProgress: Sendable {
-  package enum Stage: Sendable { case hashing, writing }
+  package enum Stage: Sendable { case hashing, writing, calibrating }
   package let stage: Stage
-  /// The file being hashed or the tensor being written.
+  /// The file being hashed, the tensor being written or the photo being looked at.
   package let name: String
-  /// Bytes within the stage.
+  /// Bytes within the stage; thousandths of photos while calibrating.
   package let done: Int
   package let total: Int
 }
@@ -52,10 +59,11 @@ package struct QuantizationProgress: Sendable {
 ///
 /// - Memory: a few rows at a time; at most one small tensor whole. Peak private memory stays below the
 ///   largest tensor plus 64 MiB.
+///   Calibration runs the networks and needs what `trident segment` needs besides.
 /// - Errors: `QuantizationFailure`; nothing is left at the output path.
 package struct ModelQuantizer {
-  private let request: QuantizationRequest
-  private let progress: (QuantizationProgress) -> Void
+  let request: QuantizationRequest
+  let progress: (QuantizationProgress) -> Void
   private let sources: [(key: String, directory: TensorDirectory)]
   private let vocabulary: BytePairSource
   private let values: [(key: String, value: GGUFValue)]
@@ -96,12 +104,26 @@ package struct ModelQuantizer {
     return try BytePairSource.read(path: path, vocabularySize: size)
   }
 
-  /// Hashes the sources and writes the file.
+  /// Hashes the sources and writes the file; with calibration, once more than without.
   ///
-  /// - Parameter started: told the temporary file's path, so that a program can remove it when interrupted.
+  /// - Parameter started: told every temporary file's path, so that a program can remove it when interrupted.
   package func run(started: (String) -> Void = { _ in }) throws(QuantizationFailure) -> QuantizationReport {
-    var declarations: [TensorDeclaration] = []
-    for item in items { declarations += item.declarations }
+    let header = try makeHeader()
+    guard let folder = request.calibration else {
+      return try write(header, to: request.output, overwrite: request.overwrite, started: started)
+    }
+    let photos = try CalibrationPhotos(folder: folder)
+    let draft = request.output + ".uncalibrated"
+    _ = try write(header, to: draft, overwrite: true, started: started)
+    started(draft)
+    let maxima = try observe(photos, model: draft)
+    let balance = try ChannelBalance(maxima, items)
+    let note = (key: "trident.calibration", value: GGUFValue.string(photos.note))
+    return try write(
+      header + [note], to: request.output, overwrite: request.overwrite, balance: balance, started: started)
+  }
+
+  private func makeHeader() throws(QuantizationFailure) -> [(key: String, value: GGUFValue)] {
     var header: [(key: String, value: GGUFValue)] = [
       ("general.architecture", .string(MappedModel.architecture)), ("general.name", .string(modelName)),
       ("trident.format_version", .uint32(UInt32(MappedModel.formatVersion))),
@@ -110,16 +132,24 @@ package struct ModelQuantizer {
     header += values
     header.append(("tokenizer.ggml.merges", .strings(vocabulary.merges)))
     do throws(QuantizationError) { header += try provenance() } catch { throw .source(error) }
+    return header
+  }
 
+  private func write(
+    _ header: [(key: String, value: GGUFValue)], to path: String, overwrite: Bool,
+    balance: ChannelBalance = ChannelBalance(), started: (String) -> Void
+  ) throws(QuantizationFailure) -> QuantizationReport {
+    var declarations: [TensorDeclaration] = []
+    for item in items { declarations += item.declarations }
     let writer: ModelWriter
     do throws(ContainerError) {
       writer = try ModelWriter(
-        path: request.output, values: header, tensors: declarations, overwrite: request.overwrite)
+        path: path, values: header, tensors: declarations, overwrite: overwrite)
     } catch { throw .output(error) }
     started(writer.temporaryPath)
     var report = QuantizationReport()
     report.modelName = modelName
-    report.outputPath = request.output
+    report.outputPath = path
     let total = writer.tensors.reduce(0) { $0 + $1.byteCount }
     var done = 0
     var last: TensorDirectory?
@@ -127,12 +157,12 @@ package struct ModelQuantizer {
       if let last, last !== item.directory { last.releasePages() }
       last = item.directory
       progress(QuantizationProgress(stage: .writing, name: item.name, done: done, total: total))
-      let itemWriter = ItemWriter(item, writer)
+      let itemWriter = ItemWriter(item, writer, factors: balance.factors[item.name])
       let entry = try itemWriter.write()
       report.entries.append(entry)
       done += entry.storedByteCount
     }
-    progress(QuantizationProgress(stage: .writing, name: request.output, done: total, total: total))
+    progress(QuantizationProgress(stage: .writing, name: path, done: total, total: total))
     do throws(ContainerError) { try writer.finish() } catch { throw .output(error) }
     report.outputByteCount = writer.byteCount
     return report

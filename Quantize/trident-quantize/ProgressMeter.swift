@@ -25,7 +25,12 @@ final class ProgressMeter {
     guard now - lastShown >= (isTerminal ? 0.1 : 10) else { return }
     lastShown = now
     let share = progress.total > 0 ? Double(progress.done) / Double(progress.total) : 1
-    let word = progress.stage == .hashing ? "hashing" : "quantizing"
+    let word =
+      switch progress.stage {
+      case .hashing: "hashing"
+      case .writing: "quantizing"
+      case .calibrating: "calibrating"
+      }
     var line = "\(word) \(Int(share * 100)) %  \(progress.name)"
     // The first percent says little about the rest.
     if share > 0.01 { line += "  \(Self.duration((now - stageStart) * (1 - share) / share)) left" }

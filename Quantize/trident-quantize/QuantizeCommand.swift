@@ -6,7 +6,7 @@ import Quantization
 
 extension CLIPActivation: ExpressibleByArgument {}
 
-/// Exit codes: 0 ok, 2 usage, 4 checkpoint or vocabulary, 6 output.
+/// Exit codes: 0 ok, 2 usage, 3 photo to calibrate with, 4 checkpoint or vocabulary, 6 output.
 struct QuantizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "trident-quantize",
@@ -27,8 +27,14 @@ struct QuantizeCommand: ParsableCommand {
       The vocabulary may be bpe_simple_vocab_16e6.txt.gz, tokenizer.json or merges.txt. Addresses and
       checksums of all published checkpoints are in models/README.md; `make models` downloads them.
 
+      CALIBRATION
+        --calibrate photos/ runs the finished networks on up to 16 photos of the folder (by name; JPEG, PNG
+        or PPM) and then quantizes again, outlier channels shared between norms and the weights behind them.
+        It takes the time and memory of segmenting them, and the disk space of a second model file.
+
       EXIT CODES
-        0 done   2 wrong usage   4 a checkpoint or vocabulary is unusable   6 the output cannot be written
+        0 done   2 wrong usage   3 a photo is unusable   4 a checkpoint or vocabulary is unusable
+        6 the output cannot be written
       """)
 
   @Option(help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"))
@@ -48,6 +54,8 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels")
   )
   var clipHeadWidth: Int?
+  @Option(help: ArgumentHelp("Folder of a few photos: balance outlier channels.", valueName: "folder"))
+  var calibrate: String?
   @Option(help: ArgumentHelp("Name stored in the model. Default: from the files' names.", valueName: "text"))
   var name: String?
   @Option(help: ArgumentHelp("Also write the error table as JSON.", valueName: "file"))
@@ -82,6 +90,7 @@ struct QuantizeCommand: ParsableCommand {
     request.activation = activation
     request.clipHeadWidth = clipHeadWidth
     request.name = name
+    request.calibration = calibrate
     request.overwrite = overwrite
     let meter = ProgressMeter(isQuiet: quiet)
     let result: QuantizationReport
@@ -93,8 +102,11 @@ struct QuantizeCommand: ParsableCommand {
     } catch {
       meter.end()
       Self.say("error: \(error)\n")
-      if case .output = error { throw ExitCode(6) }
-      throw ExitCode(4)
+      switch error {
+      case .output: throw ExitCode(6)
+      case .photo: throw ExitCode(3)
+      case .source, .run: throw ExitCode(4)
+      }
     }
     if let report { try write(result.json, to: report) }
     if !quiet {

@@ -30,6 +30,8 @@ package final class Engine: @unchecked Sendable {
   let table: UnsafePointer<ck_table>
   let blas: OpenBLAS?
   private let ownsPool: Bool
+  /// Looks at what leaves the norms; set between runs only, nil but for calibration.
+  package var observer: NormObserver?
 
   package init(path: CPUPath, threadCount: Int, precision: Precision) throws(ComputeError) {
     guard let table = ck_table_for(path.raw) else {

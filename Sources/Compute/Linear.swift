@@ -91,6 +91,7 @@ extension Engine {
   ) {
     let depth = roundUp(norm.width, to: 64)
     precondition(depth <= scratch.depth && row + rows <= scratch.rowCapacity, "row scratch too small")
+    observer?.observe(self, x, xStride, rows: rows, norm)
     if let quantized = scratch.quantized, let scale = scratch.scale {
       table.pointee.norm_quantize_rows(
         x, xStride, rows, norm.width, norm.weight, norm.bias, norm.epsilon, quantized + row * depth, depth,

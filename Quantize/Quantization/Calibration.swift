@@ -1,0 +1,80 @@
+// Looks at a few photos through the model just made.
+
+import Compute
+import Segmentation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The photos of a folder that calibration looks at.
+///
+/// - Errors: a folder that cannot be read or holds no photo.
+struct CalibrationPhotos {
+  /// More photos change the maxima little.
+  static let limit = 16
+  private static let endings = [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm"]
+
+  /// The first by name.
+  let paths: [String]
+
+  /// What the model file says about it.
+  var note: String { "smoothquant 0.5, \(paths.count) photo\(paths.count == 1 ? "" : "s")" }
+
+  init(folder: String) throws(QuantizationFailure) {
+    guard let handle = opendir(folder) else {
+      throw .photo("\(folder): cannot read the folder: \(String(cString: strerror(errno)).lowercased())")
+    }
+    defer { closedir(handle) }
+    var names: [String] = []
+    while let entry = readdir(handle) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      let lower = name.lowercased()
+      if !name.hasPrefix("."), Self.endings.contains(where: { lower.hasSuffix($0) }) { names.append(name) }
+    }
+    guard !names.isEmpty else {
+      throw .photo("\(folder): no photos to calibrate with (\(Self.endings.joined(separator: ", ")))")
+    }
+    let base = folder.hasSuffix("/") ? folder : folder + "/"
+    // By bytes: the same order in every locale.
+    paths = names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }.prefix(Self.limit).map { base + $0 }
+  }
+}
+
+extension ModelQuantizer {
+  /// Largest magnitudes behind the norms of the image networks, over all photos.
+  ///
+  /// The model file at `path` is removed as soon as it is mapped.
+  func observe(
+    _ photos: CalibrationPhotos, model path: String
+  ) throws(QuantizationFailure) -> [String: [Float]] {
+    do {
+      let session: Session
+      do {
+        defer { unlink(path) }
+        session = try Session(modelPath: path, runtime: RuntimeOptions())
+      }
+      let observer = NormObserver()
+      for (index, path) in photos.paths.enumerated() {
+        func show(_ fraction: Double) {
+          progress(
+            QuantizationProgress(
+              stage: .calibrating, name: fileName(of: path), done: 1000 * index + Int(1000 * fraction),
+              total: 1000 * photos.paths.count))
+        }
+        show(0)
+        try session.observe(try PhotoFile(path: path), observer) { show($0) }
+      }
+      return try session.maxima(observer)
+    } catch let error as SegmentationError {
+      if case .photo = error.reason { throw .photo(error.description) }
+      throw .run("calibration: \(error.description)")
+    } catch {
+      throw .run("calibration: \(error)")
+    }
+  }
+}
