@@ -13,7 +13,7 @@
 /// seldom reach the file.
 /// - Memory: one float per channel of a norm and of a matrix; reads matrices 16 rows at a time.
 /// - Source: SmoothQuant (Xiao et al. 2022, arXiv 2211.10438), equation 4 with alpha = 0.5.
-struct ChannelBalance {
+package struct ChannelBalance {
   /// Largest power of two in a factor, either way.
   static let exponentLimit = 4.0
   /// What stands behind a norm.
@@ -46,7 +46,7 @@ struct ChannelBalance {
 
   /// `s[j] = sqrt(max|x[j]| / max|W[j]|)`, geometric mean 1, rounded to a power of two and limited; 1 for
   /// channels without activations or weights.
-  static func shares(activations: [Float], weights: [Float]) -> [Float] {
+  package static func shares(activations: [Float], weights: [Float]) -> [Float] {
     var logs = [Double?](repeating: nil, count: activations.count)
     var sum = 0.0
     var count = 0.0

@@ -115,12 +115,17 @@ extension Engine {
   }
 
   /// The scratch rows that `prepareNormalized` and `prepareZeros` filled.
-  package func prepared(rows: Int, columns: Int, from row: Int = 0, _ scratch: RowScratch) -> PreparedRows {
+  ///
+  /// Several workers may read one scratch; each then names a scratch of its own in `expanding`, whose room float32 mode
+  /// expands weights in.
+  package func prepared(
+    rows: Int, columns: Int, from row: Int = 0, _ scratch: RowScratch, expanding own: RowScratch? = nil
+  ) -> PreparedRows {
     let depth = roundUp(columns, to: 64)
     return PreparedRows(
       rows: rows, quantized: scratch.quantized.map { UnsafePointer($0 + row * depth) },
       scale: scratch.scale.map { UnsafePointer($0 + row) }, stride: depth,
-      float: UnsafePointer(scratch.float + row * depth), floatStride: depth, weights: scratch.weights)
+      float: UnsafePointer(scratch.float + row * depth), floatStride: depth, weights: (own ?? scratch).weights)
   }
 
   /// out = activation(rows W^T + b), or added to out.

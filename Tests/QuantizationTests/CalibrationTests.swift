@@ -4,7 +4,7 @@ import Foundation
 import Segmentation
 import Testing
 
-@testable import Quantization
+import Quantization
 
 @Suite struct CalibrationTests {
   /// Outlier channels in every norm and the inverse in the columns behind it: in exact arithmetic the same

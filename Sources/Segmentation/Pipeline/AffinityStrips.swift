@@ -201,7 +201,8 @@ struct AffinityStrips {
     let inner = config.inner
     let head = config.paddedHead
     let first = y * grid + column
-    let rows = engine.prepared(rows: count, columns: config.width, from: first, shared.all)
+    let rows = engine.prepared(
+      rows: count, columns: config.width, from: first, shared.all, expanding: room.rows)
     engine.linear(weights.qkv, rows, channels: 0..<inner, out: room.q, inner)
     if valid > 0 && usesSimilarity {
       engine.linear(weights.qkv, rows, channels: 2 * inner..<3 * inner, out: room.v, inner)
