@@ -174,7 +174,7 @@ import Testing
     // point moves, and with it a mask's edge.
     // Case 2 has one row of scores, every column of its map is flat: factors of 1 + 2e-7 on the generator's
     // own scores change 0.2 to 2.6 % of its labels.
-    #expect(share(refined.labels, wanted.refined) > (index == 2 ? 0.95 : 0.995), "case \(index)")
+    #expect(share(refined.labels, wanted.refined) > (index == 2 ? 0.97 : 0.995), "case \(index)")
     #expect(share(refined.labels, wanted.coarse) < 0.99, "refinement does something")
   }
 
