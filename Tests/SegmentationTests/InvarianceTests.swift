@@ -109,7 +109,8 @@ struct InvarianceTests {
     let wording = try GoldenRun.prompts(session, toy.golden.classLines)
     let most = try session.plan(toy.photo, wording, toy.options)
     let least = try session.plan(toy.photo, wording, toy.options, within: .smallest)
-    #expect(least.peak < most.peak)
+    // Not `peak`: its fixed part is what this process holds at the moment, with other tests beside.
+    #expect(least.arenaByteCount < most.arenaByteCount)
     let first = try run(toy, session, plan: most, wording: wording)
     same(first, try run(toy, session, plan: least, wording: wording), "smallest limit")
     for share in 1...3 {
