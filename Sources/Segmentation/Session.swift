@@ -171,7 +171,7 @@ package final class Session {
       if let embedding = scored.embedding {
         let sam = reader.config.sam
         model = RefinementModel(
-          shape: DecoderShape(sam), weights: try DecoderWeights(reader, sam), embedding: UnsafePointer(embedding))
+          shape: DecoderShape(sam, prompts: options.prompts), weights: try DecoderWeights(reader, sam), embedding: UnsafePointer(embedding))
       }
       let height = photo.height
       return try refinement.run(arena, scores: scored.map, model: model) { row, labels in

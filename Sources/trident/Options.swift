@@ -6,6 +6,9 @@ import Segmentation
 extension SegmentOptions.Preset: ExpressibleByArgument {}
 extension AffinityChoice: ExpressibleByArgument {}
 extension Paradigm: ExpressibleByArgument {}
+extension PromptKinds: ExpressibleByArgument {
+  public init?(argument: String) { self.init(names: argument) }
+}
 extension PrecisionChoice: ExpressibleByArgument {}
 
 /// A byte count such as `48M`, `1.5G`, `65536K` or plain bytes.
@@ -30,7 +33,13 @@ struct ByteCount: ExpressibleByArgument, Equatable {
 struct RuntimeFlags: ParsableArguments {
   @Option(name: .shortAndLong, help: "Model file made by trident-quantize.")
   var model: String
+  @OptionGroup var machine: MachineFlags
 
+  func runtime() throws -> RuntimeOptions { try machine.runtime() }
+}
+
+/// How to run a model.
+struct MachineFlags: ParsableArguments {
   @Option(help: "Worker threads (default: the cores this process may use).")
   var threads: Int?
 
@@ -113,6 +122,8 @@ struct MethodFlags: ParsableArguments {
   var iouThreshold: Float?
   @Option(help: "Weight of the mask prompt (0.005).")
   var maskAlpha: Float?
+  @Option(help: "What a region tells SAM: some of point,box,mask (all three).")
+  var prompts: PromptKinds?
   @Flag(help: "Leave out SAM's refinement of regions.")
   var noRefine = false
   @Option(help: "What pulls the photo together: trident, attention, cosine or none.")
@@ -141,6 +152,7 @@ struct MethodFlags: ParsableArguments {
     take(\.minimalArea, minimalArea)
     take(\.iouThreshold, iouThreshold)
     take(\.maskAlpha, maskAlpha)
+    take(\.prompts, prompts)
     take(\.affinity, affinity)
     take(\.paradigm, paradigm)
     take(\.precision, precision)

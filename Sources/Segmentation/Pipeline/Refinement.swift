@@ -210,7 +210,7 @@ package struct Refinement {
     var next = 0
     for start in stride(from: 0, to: classes.count, by: group) {
       let some = classes[start..<min(start + group, classes.count)]
-      makePrompts(rows, some, side: side, prompts)
+      if model.shape.prompts.contains(.mask) { makePrompts(rows, some, side: side, prompts) }
       while next < regions.count, let slot = some.firstIndex(of: Int(regions[next].label)) {
         let prompt = prompts + (slot - start) * side * side
         decode(regions[next], at: next, decoder, model.embedding, prompt: prompt, logits, store, &report)
