@@ -117,8 +117,8 @@ package final class PhotoDecoder {
     }
     if magic == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] {
       var info = cr_png_info()
-      let ignore: Int32 = ignoringChecksums ? 1 : 0
-      guard let decoder = cr_png_open(file.descriptor, ignore, &info, &failure) else {
+      let flags = Int32(ignoringChecksums ? CR_PNG_IGNORE_CHECKSUMS : 0)
+      guard let decoder = cr_png_open(file.descriptor, flags, &info, &failure) else {
         throw RasterError(failure, path: file.path)
       }
       return Opened(
