@@ -283,6 +283,81 @@ check_listing() {
   fi
 }
 
+# mIoU that an evaluation printed.
+miou() { sed -n 's/.*occur: mIoU \([0-9.]*\),.*/\1/p' "$1"; }
+# between LOW HIGH FILE: an evaluation's mIoU.
+between() {
+  echo "mIoU $(miou "$3"), wanted $1 to $2"
+  awk -v found="$(miou "$3")" -v low="$1" -v high="$2" 'BEGIN { exit !(found != "" && found >= low && found <= high) }'
+}
+# evaluate FOLDER FLAGS...
+evaluate() {
+  folder=$1
+  shift
+  "$bin/trident" evaluate --model models/demo/demo.gguf --images "$folder/images" --labels "$folder/labels" \
+    --classes "$folder/classes.txt" --quiet "$@"
+}
+# Results without their seconds, in order of names.
+counts() { cut -f 1,3 "$1" | sort; }
+
+# Labelled scenes: the same numbers at once, in parts, and after being ended; floors for the demo model.
+check_evaluate() {
+  out=$work/evaluated
+  mkdir "$out"
+  shown=models/demo/scenes
+  expect 0 "evaluate the shipped scenes" evaluate $shown --results "$out/whole.txt" --report "$out/page.html"
+  cp "$work/log" "$out/whole"
+  check "mIoU of the shipped scenes" between 55 100 "$out/whole"
+  check "the page has its pictures inside" test "$(grep -c 'url(data:image/png;base64' "$out/page.html")" -eq 6
+  check "the page needs no other file" sh -c "! grep -q 'http\|src=\"[^d]' '$out/page.html'"
+  for part in 1 2; do
+    expect 0 "part $part of 2" evaluate $shown --shard $part/2 --results "$out/part$part.txt"
+  done
+  expect 0 "merge" "$bin/trident" evaluate --merge "$out/part1.txt" "$out/part2.txt" --results "$out/merged.txt"
+  check "parts add up" test "$(miou "$work/log")" = "$(miou "$out/whole")"
+  counts "$out/whole.txt" >"$out/wanted"
+  counts "$out/merged.txt" >"$out/found"
+  check "the same areas in parts" cmp "$out/wanted" "$out/found"
+  expect 2 "a part twice" "$bin/trident" evaluate --merge "$out/part1.txt" "$out/part1.txt"
+  head -c $(($(size "$out/whole.txt") - 90)) "$out/whole.txt" >"$out/ended.txt"
+  expect 0 "evaluate what is left" evaluate $shown --results "$out/ended.txt"
+  counts "$out/ended.txt" >"$out/found"
+  check "the same areas after a run was ended" cmp "$out/wanted" "$out/found"
+  expect 2 "results of other options" evaluate $shown --results "$out/whole.txt" --no-refine
+  expect 0 "evaluate without refinement" evaluate $shown --no-refine
+  cp "$work/log" "$out/coarse"
+  check "mIoU without refinement" between 50 100 "$out/coarse"
+  if ldconfig -p 2>/dev/null | grep -q libopenblas; then
+    expect 0 "evaluate in float32" evaluate $shown --precision float32
+    cp "$work/log" "$out/float"
+    low=$(awk -v found="$(miou "$out/whole")" 'BEGIN { print found - 1 }')
+    high=$(awk -v found="$(miou "$out/whole")" 'BEGIN { print found + 1 }')
+    check "float32 beside INT8" between "$low" "$high" "$out/float"
+  else
+    skip "float32 (OpenBLAS is missing)"
+  fi
+  mkdir "$out/images" "$out/labels"
+  cp $shown/images/farm.jpg "$out/images"
+  cp $shown/classes.txt "$out"
+  expect 3 "no label map" evaluate "$out"
+  cp $shown/labels/table.png "$out/labels/farm.png"
+  expect 3 "a label map of another size" evaluate "$out"
+  cp $shown/images/farm.jpg "$out/labels/farm.png"
+  expect 3 "a photo as label map" evaluate "$out"
+  head -c 2000 $shown/labels/farm.png >"$out/labels/farm.png"
+  expect 3 "half a label map" evaluate "$out" --results "$out/none.txt"
+  check "no result from half a label map" test "$(tail -n 1 "$out/none.txt")" = ""
+  expect 2 "a root without a preset" "$bin/trident" evaluate --model "$model" --root "$out"
+  expect 3 "a root that is none" "$bin/trident" evaluate --model "$model" --preset voc21 --root "$out"
+  limit=
+  if command -v prlimit >/dev/null; then limit="prlimit --data=67108864"; fi
+  expect 0 "40 held-out scenes" $limit "$bin/trident" evaluate --model models/demo/demo.gguf --threads 2 --quiet \
+    --images Tests/Fixtures/scenes/images --labels Tests/Fixtures/scenes/labels \
+    --classes Tests/Fixtures/scenes/classes.txt
+  cp "$work/log" "$out/held"
+  check "mIoU of 40 held-out scenes" between 55 100 "$out/held"
+}
+
 toy=$work/toy.gguf
 make_toy
 if [ -f models/demo/demo.gguf ]; then
@@ -309,6 +384,7 @@ check_folder
 check_signal
 check_listing
 check_flips
+if [ -f models/demo/demo.gguf ]; then check_evaluate; else skip "evaluate (no demo model)"; fi
 if [ "$skipped" -gt 0 ]; then echo "$skipped skipped"; fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
