@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build demo test check fuzz bench models clean setup
+.PHONY: all build demo test check fuzz bench accuracy models clean setup
 
 all: build
 
@@ -26,6 +26,9 @@ models:
 
 bench: build
 	$(BIN)/trident bench
+
+accuracy: build
+	sh Scripts/accuracy.sh $(BIN)/trident
 
 clean:
 	rm -rf $(BUILD)
