@@ -196,7 +196,7 @@ check_storage() {
     for reads in 0 2; do
       expect 3 "a photo that fails after $reads reads" with_card "BAD_CARD_FAILS=${photo##*/} BAD_CARD_AFTER=$reads" \
         $words --quiet --output "$out/a.png" "$photo"
-      check "a photo that fails after $reads reads: the reason" grep -qi "input/output error" "$work/log"
+      if grep -qi "input/output error" "$work/log"; then pass; else fail "failing reads: not the reason"; fi
     done
     printf 'dog\ngrass\n' >"$work/two.txt"
     expect 2 "a class list that cannot be read" with_card BAD_CARD_FAILS=two.txt --classes "$work/two.txt" --quiet \

@@ -108,7 +108,7 @@ boot() {
   if [ "$job" = faults ]; then bad=$(bad_disk | tr -d '\n'); fi
   timeout "$seconds" qemu-system-aarch64 -M virt -cpu "$cpu" -smp 4 -m "$memory" -nographic -no-reboot -nic none \
     -rtc base=1970-01-01T00:00:00 -kernel "$kernel/vmlinuz" -initrd "$kernel/initrd.gz" \
-    -append "console=ttyAMA0 quiet panic=-1 job=$job" \
+    -append "console=ttyAMA0 quiet panic=-1 nosoftlockup rcupdate.rcu_cpu_stall_suppress=1 job=$job" \
     -drive file="$vm/$disk.img,if=none,id=a,format=raw,readonly=on" -device virtio-blk-pci,drive=a \
     -drive file="$vm/$name.results,if=none,id=b,format=raw" -device virtio-blk-pci,drive=b \
     -drive "$bad,if=none,id=c" -device virtio-blk-pci,drive=c \
@@ -140,7 +140,7 @@ for run in "512MB arm64 cortex-a72 512" "256MB arm64 cortex-a72 256" "16KiB-page
   name=${run%% *}
   boot $run demo scene 900
   python3 "$project/Scripts/arm/compare-labels.py" "$vm/street.png" "$vm/$name/labels.png"
-  within "$name" VmHWM 48
-  within "$name" RssAnon 24
+  within "$name" VmHWM 32
+  within "$name" RssAnon 16
 done
 boot faults arm64 cortex-a72 256 demo faults 900
