@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build demo test check fuzz bench accuracy models clean setup
+.PHONY: all build demo test fuzz bench accuracy models clean setup test-arm
 
 all: build
 
@@ -20,6 +20,12 @@ test: setup
 	$(SWIFT) build -c release --scratch-path $(BUILD)
 	$(SWIFT) test -c release --scratch-path $(BUILD)
 	sh Scripts/check-programs.sh $(BIN)
+
+# 64-bit ARM under emulation, on an x86-64 Debian machine, as root: suite, kernels, whole photos, virtual machines.
+test-arm:
+	Scripts/arm/setup.sh
+	Scripts/arm/test.sh
+	Scripts/arm/vm.sh
 
 models:
 	sh Scripts/models.sh models/download

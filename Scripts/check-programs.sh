@@ -207,6 +207,59 @@ check_folder() {
   check "photos are done again" cmp "$work/first.png" "$work/labels/a.png"
 }
 
+# Short and failing reads, a full card, a model that shrinks in use, no home for the cache.
+check_storage() {
+  out=$work/storage
+  mkdir "$out" "$work/card"
+  card=$work/bad-card.so
+  if cc -shared -fPIC -o "$card" Scripts/bad-card.c -ldl >"$work/log" 2>&1; then
+    expect 0 "short reads" with_card BAD_CARD_SHORT=1 $words --quiet --no-cache --output "$out/a.png" "$photo"
+    check "the same labels with short reads" cmp "$work/first.png" "$out/a.png"
+    rm "$out"/a.*
+    for reads in 0 2; do
+      expect 3 "a photo that fails after $reads reads" with_card "BAD_CARD_FAILS=${photo##*/} BAD_CARD_AFTER=$reads" \
+        $words --quiet --output "$out/a.png" "$photo"
+      if grep -qi "input/output error" "$work/log"; then pass; else fail "failing reads: not the reason"; fi
+    done
+    printf 'dog\ngrass\n' >"$work/two.txt"
+    expect 2 "a class list that cannot be read" with_card BAD_CARD_FAILS=two.txt --classes "$work/two.txt" --quiet \
+      --output "$out/a.png" "$photo"
+    check "no litter after failing reads" empty "$out"
+  else
+    skip "short and failing reads (cc is missing)"
+  fi
+  if unshare -rm true 2>/dev/null; then
+    expect 6 "full card" unshare -rm sh -c \
+      'mount -t tmpfs -o size=4k tmpfs "$0"; "$@"; code=$?; [ -z "$(ls -A "$0")" ] && exit "$code"' "$work/card" \
+      "$bin/trident" segment --model "$model" $sizes $words --quiet --output "$work/card/a.png" \
+      --scores "$work/card/a.npy" "$photo"
+  else
+    skip "full card (no user namespaces)"
+  fi
+  cut=0
+  for wait in 0.05 0.1 0.2 0.4 0.8; do
+    cp "$model" "$work/shrinks.gguf"
+    "$bin/trident" segment --model "$work/shrinks.gguf" $sizes $words --quiet --no-cache --threads 1 \
+      --output "$out/a.png" "$photo" >"$work/log" 2>&1 &
+    run=$!
+    sleep "$wait"
+    : >"$work/shrinks.gguf"
+    wait "$run"
+    code=$?
+    if grep -q "while in use" "$work/log" && [ "$code" -eq 4 ]; then cut=$((cut + 1)); fi
+    if [ "$code" -eq 0 ] || [ "$code" -eq 4 ]; then pass; else fail "a model that shrinks after $wait s: code $code"; fi
+    if [ "$code" -eq 0 ]; then rm "$out"/a.*; fi
+  done
+  check "a model that shrinks in use is noticed" test "$cut" -gt 0
+  check "no litter after a model that shrinks" empty "$out"
+  expect 0 "a home that takes no files" homeless $words --quiet --output "$out/a.png" "$photo"
+  check "the same labels without a cache" cmp "$work/first.png" "$out/a.png"
+}
+
+# Runs in a shell of their own, with settings for one command.
+with_card() { (export LD_PRELOAD="$card" $1 && shift && segment "$@"); }
+homeless() { (unset XDG_CACHE_HOME && export HOME=/proc && segment "$@"); }
+
 # A run that is ended at several moments leaves nothing half written.
 check_signal() {
   mkdir "$work/ended"
@@ -381,6 +434,7 @@ check_memory
 check_plan
 check_refusals
 check_folder
+check_storage
 check_signal
 check_listing
 check_flips

@@ -48,10 +48,12 @@ import Testing
     let out = GuardedBuffer<Float>(count: rows * columns)
     Path.scalar.table.gemm_f32_nt(
       a.pointer, depth, rows, b.pointer, depth, columns, depth, nil, 0, out.pointer, columns)
-    let expected = (0..<rows * columns).map { index -> Float in
-      Float((0..<depth).reduce(0.0) {
-        $0 + Double(a.pointer[index / columns * depth + $1]) * Double(b.pointer[index % columns * depth + $1])
-      })
+    var expected: [Float] = []
+    for index in 0..<rows * columns {
+      let (left, right) = (a.pointer + index / columns * depth, b.pointer + index % columns * depth)
+      var sum = 0.0
+      for place in 0..<depth { sum += Double(left[place]) * Double(right[place]) }
+      expected.append(Float(sum))
     }
     expectClose(out.elements, expected, ulps: 8, absolute: 1e-5)
   }
