@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build demo test check fuzz bench models clean setup
+.PHONY: all build demo test check fuzz sanitize trust bench models clean setup
 
 all: build
 
@@ -20,6 +20,19 @@ test: setup
 	$(SWIFT) build -c release --scratch-path $(BUILD)
 	$(SWIFT) test -c release --scratch-path $(BUILD)
 	sh Scripts/check-programs.sh $(BIN)
+
+# Every parser and whole runs under libFuzzer: FUZZ_SECONDS each, FUZZ_TARGETS only.
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	SWIFT="$(SWIFT)" sh Scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# Tests under AddressSanitizer and UndefinedBehaviorSanitizer, the worker pool under ThreadSanitizer.
+sanitize: setup
+	SWIFT="$(SWIFT)" sh Scripts/sanitize.sh
+
+# Mutated files, long and interrupted runs, full disks. The defaults are for CI; docs/trust.md has the whole campaign.
+trust: build
+	sh Scripts/trust.sh $(BIN)
 
 models:
 	sh Scripts/models.sh models/download
