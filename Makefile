@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build demo test fuzz bench accuracy models clean setup test-arm
+.PHONY: all build setup demo test test-arm fuzz sanitize trust bench accuracy models clean
 
 all: build
 
@@ -26,6 +26,19 @@ test-arm:
 	Scripts/arm/setup.sh
 	Scripts/arm/test.sh
 	Scripts/arm/vm.sh
+
+# Every parser and whole runs under libFuzzer: FUZZ_SECONDS each, FUZZ_TARGETS only.
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	SWIFT="$(SWIFT)" sh Scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# Tests under AddressSanitizer and UndefinedBehaviorSanitizer, the worker pool under ThreadSanitizer.
+sanitize: setup
+	SWIFT="$(SWIFT)" sh Scripts/sanitize.sh
+
+# Mutated files, long and interrupted runs, full disks. The defaults are for CI; docs/trust.md has the whole campaign.
+trust: build
+	sh Scripts/trust.sh $(BIN)
 
 models:
 	sh Scripts/models.sh models/download

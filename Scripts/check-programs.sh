@@ -188,6 +188,8 @@ check_refusals() {
     expect 6 "full device for scores" segment $words --quiet --output "$out/a.png" --scores /dev/full "$photo"
     check "/dev/full is still there" test -c /dev/full
     check "no litter after a full device" empty "$out"
+    "$bin/trident" inspect "$model" 2>"$work/log" >/dev/full
+    check "a full standard output ends with 6" test $? -eq 6
   fi
 }
 
@@ -203,8 +205,16 @@ check_folder() {
   : >"$work/labels/a.png"
   expect 0 "folder again" segment $words --quiet --output "$work/labels" "$work/photos"
   check "photos that are done are skipped" test ! -s "$work/labels/a.png"
+  rm "$work/labels/a.json"
+  expect 0 "folder without a legend" segment $words --quiet --output "$work/labels" "$work/photos"
+  check "a photo without its legend is done again" cmp "$work/first.png" "$work/labels/a.png"
+  : >"$work/labels/.trident-1-0.part"
   expect 0 "folder with --overwrite" segment $words --quiet --overwrite --output "$work/labels" "$work/photos"
   check "photos are done again" cmp "$work/first.png" "$work/labels/a.png"
+  check "a killed run's temporary file is gone" only "$work/labels" a.png a.json c.png c.json
+  cp "$photo" "$work/photos/a.ppm"
+  expect 2 "two photos of one name" segment $words --quiet --output "$work/labels" "$work/photos"
+  rm "$work/photos/a.ppm"
 }
 
 # Short and failing reads, a full card, a model that shrinks in use, no home for the cache.

@@ -56,17 +56,22 @@ package final class Session {
   var residentArena = 0
 
   /// Opens the model, checks its header and configuration.
-  package init(modelPath: String, runtime: RuntimeOptions) throws {
-    self.runtime = runtime
-    self.modelPath = modelPath
-    path = try CPUPath.choose(forced: runtime.cpuPath)
+  package convenience init(modelPath: String, runtime: RuntimeOptions) throws {
     do {
       let model = try MappedModel(path: modelPath)
       if runtime.verifiesWeights { try model.verify { _, _ in } }
-      reader = try ModelReader(model)
+      try self.init(model: model, runtime: runtime)
     } catch let error as ContainerError {
       throw SegmentationError(.model(error.description))
     }
+  }
+
+  /// Takes an open model, checks its configuration.
+  package init(model: MappedModel, runtime: RuntimeOptions) throws {
+    self.runtime = runtime
+    modelPath = model.path
+    path = try CPUPath.choose(forced: runtime.cpuPath)
+    reader = try ModelReader(model)
   }
 
   package var modelIdentity: String { (try? reader.model.string("trident.model_id")) ?? "" }

@@ -40,9 +40,13 @@ int64_t cr_read_at(int fd, void *bytes, size_t count, int64_t offset);
 // Errors: returns a descriptor, or minus errno; `mode` receives st_mode, `byte_count` the size.
 int cr_open_for_reading(const char *path, uint32_t *mode, int64_t *byte_count);
 
-// Creates `path` anew for writing (never follows or reuses a name), mode 0666 less the umask.
-// Errors: returns a descriptor, or minus errno.
+// Creates `path` anew for writing (never follows or reuses a name), mode 0666 less the umask, and locks it until
+// the descriptor is closed. Errors: returns a descriptor, or minus errno.
 int cr_create_new(const char *path);
+
+// Removes `.trident-*.part` files of `directory` that no process holds: leftovers of runs that were killed.
+// Does nothing for the directory of the call before. Returns how many it removed. Errors: none, best effort.
+int cr_sweep(const char *directory);
 
 // What stands at `path`: fills `mode` (following links) and `is_link`. Errors: returns errno, ENOENT if
 // nothing.

@@ -35,7 +35,7 @@ struct SAMEncoder {
     let stream = LayerStream(reader, config, keepsWeights: keepsWeights)
     var done = 0.0
     for block in 0..<config.depth - 1 {
-      if !arena.isCounting { stream.enter(block) }
+      if !arena.isCounting { try stream.enter(block) }
       if sam.globalBlocks.contains(block) {
         try globalBlock(block, x: x)
       } else {
@@ -47,6 +47,8 @@ struct SAMEncoder {
       done += WorkEstimate.samBlock(sam, block)
       progress(done / work)
     }
+    // The caller goes on with the last one.
+    if !arena.isCounting { try stream.enter(config.depth - 1) }
   }
 
   /// The last block as an ordinary one, where no affinity is wanted.
