@@ -21,7 +21,7 @@ package final class NumberDecoder {
   /// Opens the file and reads its headers.
   package init(path: String) throws(RasterError) {
     let file = try InputFile(path: path)
-    guard file.bytes(at: 0, count: 8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] else {
+    guard try file.bytes(at: 0, count: 8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] else {
       throw RasterError(.notNumbers("no png"), path: path)
     }
     var info = cr_png_info()
