@@ -106,7 +106,7 @@ import Testing
     let bytes = try Self.bytes(".tvoc")
     var cleared = bytes
     cleared.replaceSubrange(68..<72, with: [0, 0, 0, 0])
-    let stored = (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[68 + $1]) << UInt32(8 * $1) }
+    let stored = bytes[68..<72].reversed().reduce(UInt32(0)) { value, byte in value << 8 | UInt32(byte) }
     #expect(Self.crc32(cleared) == stored)
   }
 
