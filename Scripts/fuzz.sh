@@ -30,7 +30,7 @@ seeds() {
 run() {
   mkdir -p "$work/$1"
   # -max_len: what fixtures need; larger inputs only slow it down.
-  if ! "$fuzz" "$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len=16384 \
+  if ! "$fuzz" "$1" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len=16384 \
     -print_final_stats=1 -artifact_prefix="$work/$1-" "$work/$1" $(seeds "$1") >"$work/$1.log" 2>&1; then
     echo "$1: FAILED, see $work/$1.log"
     grep -m 3 'Fatal error\|ERROR: \|runtime error' "$work/$1.log" || tail -n 5 "$work/$1.log"

@@ -96,7 +96,9 @@ import Testing
         damaged.replaceSubrange(68..<72, with: [0, 0, 0, 0])
         let sum = Self.crc32(damaged)
         for index in 0..<4 { damaged[68 + index] = UInt8(truncatingIfNeeded: sum >> UInt32(8 * index)) }
-        _ = outcome(damaged)
+        if case .failure(let error) = outcome(damaged) {
+          #expect(error.exitCode == 4, "byte \(place) changed by \(mask): \(error)")
+        }
       }
     }
   }
