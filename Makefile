@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build demo test check fuzz bench models clean setup
+.PHONY: all build demo test check fuzz bench peers models clean setup
 
 all: build
 
@@ -26,6 +26,12 @@ models:
 
 bench: build
 	$(BIN)/trident bench
+
+# Python packages into a folder of their own; PEERS="--no-amx --rounds 5" and the like are handed on.
+peers: build
+	python3 -m venv $(BUILD)/peers-venv
+	$(BUILD)/peers-venv/bin/pip install -q -r Benchmarks/peers/requirements.txt
+	$(BUILD)/peers-venv/bin/python Benchmarks/peers/compare.py --trident $(BIN)/trident --cache $(BUILD)/peers $(PEERS)
 
 clean:
 	rm -rf $(BUILD)
