@@ -133,6 +133,29 @@ check_memory() {
   fi
 }
 
+# plan_agrees NAME ARGUMENT...: the peak that the kernel counted is the planned one, within 5 % or 2 MiB, and never above it by more.
+plan_agrees() {
+  name=$1
+  shift
+  "$bin/trident" measure --model "$model" $sizes $words --no-cache --quiet "$@" "$photo" >"$work/log" 2>&1
+  if sed -n 's/^peak private \([0-9.]*\) MiB measured, \([0-9.]*\) MiB planned.*/\1 \2/p' "$work/log" |
+    awk '{ d = $1 - $2; if (d < 0) d = -d; if (d <= 2 || d <= 0.05 * $1) ok = 1 } END { exit !ok }'; then
+    pass
+  else
+    fail "planned and measured memory differ: $name"
+  fi
+}
+
+check_plan() {
+  plan_agrees "as it is"
+  plan_agrees "one thread" --threads 1
+  plan_agrees "no refinement" --no-refine
+  plan_agrees "smallest limit" --memory-limit "${needed}M"
+  plan_agrees "cosine" --affinity cosine
+  plan_agrees "window paradigm" --paradigm window
+  plan_agrees "float32" --precision float32
+}
+
 check_refusals() {
   out=$work/refused
   mkdir "$out"
@@ -280,6 +303,7 @@ else
 fi
 check_results
 check_memory
+check_plan
 check_refusals
 check_folder
 check_signal

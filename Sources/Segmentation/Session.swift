@@ -185,7 +185,8 @@ package final class Session {
         logitScale: options.logitScale, probabilityThreshold: options.probabilityThreshold),
       settings: RefinementSettings(
         coarseThreshold: options.coarseThreshold, minimalArea: options.minimalArea,
-        iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha))
+        iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha),
+      taps: sinks.taps)
     if let side = sinks.previewSide { try preview(photo, side: side, arena, sinks, log) }
     let result = try log.run(options.refines ? "refine" : "labels") {
       var model: RefinementModel?
