@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build setup demo test test-arm fuzz sanitize trust bench accuracy models clean
+.PHONY: all build setup demo test test-arm fuzz sanitize trust bench peers accuracy models clean
 
 all: build
 
@@ -48,6 +48,12 @@ bench: build
 
 accuracy: build
 	sh Scripts/accuracy.sh $(BIN)/trident
+
+# Python packages into a folder of their own; PEERS="--no-amx --rounds 5" and the like are handed on.
+peers: build
+	python3 -m venv $(BUILD)/peers-venv
+	$(BUILD)/peers-venv/bin/pip install -q -r Benchmarks/peers/requirements.txt
+	$(BUILD)/peers-venv/bin/python Benchmarks/peers/compare.py --trident $(BIN)/trident --cache $(BUILD)/peers $(PEERS)
 
 clean:
 	rm -rf $(BUILD)

@@ -98,6 +98,24 @@ public struct SegmentOptions: Equatable, Sendable {
   }
 }
 
+extension SegmentOptions {
+  /// How much of the method runs.
+  public enum Profile: String, Sendable, CaseIterable {
+    /// CLIP with DINO as its attention; SAM is not run at all. About a third of the time; coarse borders.
+    case fast
+    /// And SAM's affinity, which draws the windows together; regions are not refined.
+    case balanced
+    /// And SAM's refinement of every region: the published method.
+    case full
+  }
+
+  /// Leaves out what `profile` leaves out; every other option stays.
+  public mutating func limit(to profile: Profile) {
+    if profile != .full { refines = false }
+    if profile == .fast { affinity = .none }
+  }
+}
+
 /// What relates tokens of the whole photo to each other; see `AffinityMode`.
 public enum AffinityChoice: String, Sendable, CaseIterable {
   case trident, attention, cosine, none

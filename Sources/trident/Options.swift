@@ -4,6 +4,7 @@ import Compute
 import Segmentation
 
 extension SegmentOptions.Preset: ExpressibleByArgument {}
+extension SegmentOptions.Profile: ExpressibleByArgument {}
 extension AffinityChoice: ExpressibleByArgument {}
 extension Paradigm: ExpressibleByArgument {}
 extension PromptKinds: ExpressibleByArgument {
@@ -94,10 +95,13 @@ struct ClassFlags: ParsableArguments {
   var noCache = false
 }
 
-/// The method's numbers. A preset is applied first, single flags after it.
+/// The method's numbers. A preset is applied first, then a profile, single flags after them.
 struct MethodFlags: ParsableArguments {
   @Option(help: "A published configuration.")
   var preset: SegmentOptions.Preset?
+  @Option(
+    help: "How much runs: fast leaves SAM out, balanced its refinement of regions, full is everything (full).")
+  var profile: SegmentOptions.Profile?
   @Option(help: "Short side of CLIP's copy, pixels (448).")
   var shortSide: Int?
   @Option(help: "Window side, pixels (336).")
@@ -137,6 +141,7 @@ struct MethodFlags: ParsableArguments {
 
   func options() -> SegmentOptions {
     var options = preset.map { SegmentOptions(preset: $0) } ?? SegmentOptions()
+    if let profile { options.limit(to: profile) }
     func take<Value>(_ path: WritableKeyPath<SegmentOptions, Value>, _ value: Value?) {
       if let value { options[keyPath: path] = value }
     }

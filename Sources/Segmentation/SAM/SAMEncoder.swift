@@ -22,12 +22,14 @@ struct SAMEncoder {
 
   /// Work of all blocks, the last one counted twice because it also becomes the affinity.
   private var work: Double {
-    (0..<config.depth).reduce(WorkEstimate.samBlock(sam, config.depth - 1)) { $0 + WorkEstimate.samBlock(sam, $1) }
+    (0..<config.depth).reduce(size(config.depth - 1)) { $0 + size($1) }
   }
+
+  private func size(_ block: Int) -> Double { WorkEstimate.samBlock(sam, block).size }
 
   /// Tells how much of the last block is done.
   func progressInLast(_ fraction: Double) {
-    progress(1 - 2 * WorkEstimate.samBlock(sam, config.depth - 1) / work * (1 - fraction))
+    progress(1 - 2 * size(config.depth - 1) / work * (1 - fraction))
   }
 
   /// Every block but the last.
@@ -44,7 +46,7 @@ struct SAMEncoder {
       if arena.isCounting { continue }
       taps?.record("sam.block.\(block)", x, [sam.tokenCount, config.width])
       stream.leave(block)
-      done += WorkEstimate.samBlock(sam, block)
+      done += size(block)
       progress(done / work)
     }
     // The caller goes on with the last one.
