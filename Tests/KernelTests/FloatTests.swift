@@ -7,13 +7,12 @@ import Testing
 @Suite struct FloatTests {
   @Test func activationsAreCloseToDouble() {
     let x = (-30000...30000).map { Float($0) * 0.0005 }
-    for (activation, reference) in [
-      (CK_ACTIVATION_GELU, NaiveMath.gelu), (CK_ACTIVATION_QUICKGELU, NaiveMath.quickGELU),
-    ] {
+    for activation in [CK_ACTIVATION_GELU, CK_ACTIVATION_QUICKGELU] {
+      let expected = x.map { activation == CK_ACTIVATION_GELU ? NaiveMath.gelu($0) : NaiveMath.quickGELU($0) }
       let y = GuardedBuffer(x)
       Path.scalar.table.activate(y.pointer, x.count, activation)
       // Phi to 5e-7, times |x| up to 5.1.
-      expectClose(y.elements, x.map(reference), ulps: 4, absolute: 2.6e-6)
+      expectClose(y.elements, expected, ulps: 4, absolute: 2.6e-6)
     }
     let far = GuardedBuffer<Float>([-1000, -5.2, 5.2, 1000])
     Path.scalar.table.activate(far.pointer, 4, CK_ACTIVATION_GELU)
