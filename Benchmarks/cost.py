@@ -55,7 +55,7 @@ def series(a, folder):
 
 def svg(plots):
     """Four small line plots side by side; zero at the left and at the bottom of each."""
-    width, height, left, bottom = 230, 190, 34, 34
+    width, height, left, bottom = 230, 200, 34, 44
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * len(plots)}" height="{height}" '
              'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>']
     for index, (title, points) in enumerate(plots):
@@ -65,11 +65,14 @@ def svg(plots):
         parts.append(f'<path d="M{x0} {y0 - high}V{y0}H{x0 + wide}" fill="none" stroke="#888"/>')
         line = " ".join(f"{px:.1f},{py:.1f}" for px, py in (at(*p) for p in points))
         parts.append(f'<polyline points="{line}" fill="none" stroke="#2563a8" stroke-width="2"/>')
+        last = -99
         for x, y in points:
             px, py = at(x, y)
+            # Two that would touch: the second one's figures go lower.
+            drop, last = (12 if px - last < 24 else 0), px
             parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="#2563a8"/>'
-                         f'<text x="{px:.1f}" y="{py - 7:.1f}" text-anchor="middle">{y:.2f}</text>'
-                         f'<text x="{px:.1f}" y="{y0 + 14}" text-anchor="middle" fill="#666">{x:g}</text>')
+                         f'<text x="{px:.1f}" y="{py - 7 + 2 * drop:.1f}" text-anchor="middle">{y:.2f}</text>'
+                         f'<text x="{px:.1f}" y="{y0 + 12 + drop}" text-anchor="middle" fill="#666">{x if x > 99 else round(x, 1):g}</text>')
         parts.append(f'<text x="{x0 + wide / 2}" y="{height - 6}" text-anchor="middle">{title}</text>')
     parts.append(f'<text x="4" y="12">seconds</text></svg>\n')
     return "\n".join(parts)
