@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build demo test check fuzz sanitize trust bench models clean setup
+.PHONY: all build setup demo test test-arm fuzz sanitize trust bench peers accuracy models clean
 
 all: build
 
@@ -20,6 +20,12 @@ test: setup
 	$(SWIFT) build -c release --scratch-path $(BUILD)
 	$(SWIFT) test -c release --scratch-path $(BUILD)
 	sh Scripts/check-programs.sh $(BIN)
+
+# 64-bit ARM under emulation, on an x86-64 Debian machine, as root: suite, kernels, whole photos, virtual machines.
+test-arm:
+	Scripts/arm/setup.sh
+	Scripts/arm/test.sh
+	Scripts/arm/vm.sh
 
 # Every parser and whole runs under libFuzzer: FUZZ_SECONDS each, FUZZ_TARGETS only.
 FUZZ_SECONDS ?= 60
@@ -39,6 +45,15 @@ models:
 
 bench: build
 	$(BIN)/trident bench
+
+accuracy: build
+	sh Scripts/accuracy.sh $(BIN)/trident
+
+# Python packages into a folder of their own; PEERS="--no-amx --rounds 5" and the like are handed on.
+peers: build
+	python3 -m venv $(BUILD)/peers-venv
+	$(BUILD)/peers-venv/bin/pip install -q -r Benchmarks/peers/requirements.txt
+	$(BUILD)/peers-venv/bin/python Benchmarks/peers/compare.py --trident $(BIN)/trident --cache $(BUILD)/peers $(PEERS)
 
 clean:
 	rm -rf $(BUILD)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,6 +57,11 @@ int cr_open_for_reading(const char *path, uint32_t *mode, int64_t *byte_count) {
   *mode = (uint32_t)status.st_mode;
   *byte_count = (int64_t)status.st_size;
   return fd;
+}
+
+int cr_create_in_memory(void) {
+  int fd = memfd_create("trident", MFD_CLOEXEC);
+  return fd < 0 ? -errno : fd;
 }
 
 int cr_create_new(const char *path) {

@@ -169,7 +169,7 @@ final class SegmentJob {
       }
     }
     if outputs.taps != nil { sinks.taps = Taps() }
-    sinks.progress = { meter.show($0, $1) }
+    if !outputs.quiet { sinks.progress = { meter.show($0, $1) } }
     var report = try session.run(photo, wording, options, plan: plan, measures: measures || outputs.json, sinks)
     meter.finish()
     if let failure { throw failure }

@@ -23,7 +23,7 @@ struct Trident: ParsableCommand {
       """,
     version: "trident \(Trident.version)",
     subcommands: [
-      SegmentCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, BenchCommand.self,
+      SegmentCommand.self, EvaluateCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, BenchCommand.self,
       InspectCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
 
