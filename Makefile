@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build demo test check fuzz bench models clean setup
+.PHONY: all build demo test check fuzz bench models clean setup deb tarball check-packages
 
 all: build
 
@@ -26,6 +26,13 @@ models:
 
 bench: build
 	$(BIN)/trident bench
+
+# Packages for amd64 and arm64 in out/packages, built in a Debian 13 root (see Scripts/arm/setup.sh; needs root).
+deb tarball:
+	Scripts/package/build.sh $@
+
+check-packages: deb
+	Scripts/package/check.sh
 
 clean:
 	rm -rf $(BUILD)
