@@ -7,9 +7,9 @@ architectures=${2:-both}
 [ "$architectures" = both ] && architectures="amd64 arm64"
 for architecture in $architectures; do
   echo "== Swift 6.0.3, $architecture"
-  sdk=""
-  [ "$architecture" = arm64 ] && sdk="--swift-sdks-path /opt/sdks --swift-sdk arm64"
+  sdk="" libraries=x86_64-linux-gnu
+  [ "$architecture" = arm64 ] && sdk="--swift-sdks-path /opt/sdks --swift-sdk arm64" libraries=aarch64-linux-gnu
   # -O3: clang's vectorizer is most of what the C kernels' plain loops get.
-  inside swift build -c release --scratch-path "/build/$architecture" $sdk -Xcc -O3 -Xcc -Werror \
-    -Xswiftc -warnings-as-errors "${@:3}"
+  inside env PKG_CONFIG_PATH="/usr/lib/$libraries/pkgconfig" swift build -c release \
+    --scratch-path "/build/$architecture" $sdk -Xcc -O3 -Xcc -Werror -Xswiftc -warnings-as-errors "${@:3}"
 done

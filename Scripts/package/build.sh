@@ -18,19 +18,22 @@ Scripts/arm/setup.sh "$root"
 # compile ARCHITECTURE: both programs, stripped, Swift's runtime linked statically. A Debian package takes the picture
 # libraries from Debian; a tarball, for systems that name or number them differently, brings them along.
 compile() {
-  local gnu=x86_64-linux-gnu library flags=""
-  [ "$1" = arm64 ] && gnu=aarch64-linux-gnu
+  # Debian's Swift links for x86-64 with gold, which maps the constants writable; for ARM with lld, which does not.
+  local gnu=x86_64-linux-gnu library program flags="-Xswiftc -use-ld=lld"
+  [ "$1" = arm64 ] && gnu=aarch64-linux-gnu flags=""
   if [ "$kind" = tarball ]; then
     mkdir -p "$root$scratch/static"
     for library in libpng16.a libjpeg.a libz.a gcc/$gnu/14/libstdc++.a; do
       ln -sf "/usr/lib/$([ "${library%%/*}" = gcc ] || echo $gnu/)$library" "$root$scratch/static/"
     done
     ln -sf libpng16.a "$root$scratch/static/libpng.a"
-    flags="-Xlinker -L$scratch/static"
+    flags="$flags -Xlinker -L$scratch/static"
   fi
-  # shellcheck disable=SC2086
-  Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib --disable-local-rpath \
-    -Xlinker -s $flags
+  for program in trident trident-quantize; do
+    # shellcheck disable=SC2086
+    Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib --disable-local-rpath \
+      -Xlinker -s -Xlinker -znow $flags --product "$program"
+  done
 }
 
 # stage ARCHITECTURE PREFIX SHARE: the installed files under $root$tree; SHARE is where the manual says the model is.
@@ -59,7 +62,7 @@ stage() {
 # completion SHELL FILE: written by $program itself.
 completion() {
   mkdir -p "$(dirname "$2")"
-  inside $run "$scratch/release/$program" --generate-completion-script "$1" > "$2"
+  inside $run "$scratch/release/$program" --generate-completion-script "$1" | sed '1{/^#!/d}' > "$2"
 }
 
 pack_deb() {
@@ -110,7 +113,7 @@ pack_tarball() {
 }
 
 for architecture in $architectures; do
-  scratch=/build/$kind-$architecture tree=$scratch/tree
+  scratch=/build/package-$architecture tree=$scratch/tree
   compile "$architecture"
   case $kind in
     deb) name=trident_${version}_$architecture.deb ;;
