@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build setup demo test test-arm fuzz sanitize trust bench peers accuracy models clean
+.PHONY: all build setup demo test test-arm fuzz sanitize trust bench peers accuracy models deb tarball check-packages clean
 
 all: build
 
@@ -54,6 +54,13 @@ peers: build
 	python3 -m venv $(BUILD)/peers-venv
 	$(BUILD)/peers-venv/bin/pip install -q -r Benchmarks/peers/requirements.txt
 	$(BUILD)/peers-venv/bin/python Benchmarks/peers/compare.py --trident $(BIN)/trident --cache $(BUILD)/peers $(PEERS)
+
+# Packages for amd64 and arm64 in out/packages, built in a Debian 13 root (see Scripts/arm/setup.sh; needs root).
+deb tarball:
+	Scripts/package/build.sh $@
+
+check-packages: deb
+	Scripts/package/check.sh
 
 clean:
 	rm -rf $(BUILD)

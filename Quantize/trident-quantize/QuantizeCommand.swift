@@ -37,16 +37,16 @@ struct QuantizeCommand: ParsableCommand {
         6 the output cannot be written
       """)
 
-  @Option(help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"))
+  @Option(help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"), completion: .file())
   var clip: String
-  @Option(help: ArgumentHelp("DINO checkpoint: a backbone, or a whole training state.", valueName: "file"))
+  @Option(help: ArgumentHelp("DINO checkpoint: a backbone, or a whole training state.", valueName: "file"), completion: .file())
   var dino: String
-  @Option(help: ArgumentHelp("SAM checkpoint.", valueName: "file"))
+  @Option(help: ArgumentHelp("SAM checkpoint.", valueName: "file"), completion: .file())
   var sam: String
   @Option(
-    help: ArgumentHelp("Byte-pair vocabulary. Default: found beside the CLIP checkpoint.", valueName: "file"))
+    help: ArgumentHelp("Byte-pair vocabulary. Default: found beside the CLIP checkpoint.", valueName: "file"), completion: .file())
   var vocab: String?
-  @Option(name: [.short, .long], help: ArgumentHelp("Model file to write.", valueName: "file"))
+  @Option(name: [.short, .long], help: ArgumentHelp("Model file to write.", valueName: "file"), completion: .file())
   var output: String
   @Option(help: "CLIP's activation, where the checkpoint does not tell: quickgelu or gelu.")
   var activation: CLIPActivation?
@@ -54,11 +54,11 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels")
   )
   var clipHeadWidth: Int?
-  @Option(help: ArgumentHelp("Folder of a few photos: balance outlier channels.", valueName: "folder"))
+  @Option(help: ArgumentHelp("Folder of a few photos: balance outlier channels.", valueName: "folder"), completion: .directory)
   var calibrate: String?
   @Option(help: ArgumentHelp("Name stored in the model. Default: from the files' names.", valueName: "text"))
   var name: String?
-  @Option(help: ArgumentHelp("Also write the error table as JSON.", valueName: "file"))
+  @Option(help: ArgumentHelp("Also write the error table as JSON.", valueName: "file"), completion: .file())
   var report: String?
   @Flag(help: "Replace an existing output file.")
   var overwrite = false

@@ -9,7 +9,7 @@ rm -rf "$root"
 
 # The archive that this machine uses, so that a mirror or proxy set up by its owner is respected.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
-native="swiftlang git pkgconf binutils gcc libc6-dev libstdc++-14-dev libpng-dev libjpeg62-turbo-dev zlib1g-dev"
+native="swiftlang git dpkg-dev pkgconf binutils gcc libc6-dev libstdc++-14-dev libpng-dev libjpeg62-turbo-dev zlib1g-dev"
 foreign=""
 for package in libc6-dev libstdc++-14-dev libpng-dev libjpeg62-turbo-dev zlib1g-dev libopenblas0-pthread \
   libcurl4t64 libxml2; do foreign="$foreign $package:arm64"; done

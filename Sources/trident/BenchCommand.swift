@@ -14,15 +14,15 @@ struct BenchCommand: ParsableCommand {
       program's own, not the limit of the unit. Every repeat must give the same answer, bit for bit.
       """)
 
-  @Option(help: "Shape file: lines 'M N K  # network, layer' (default: the large layers of Trident-B).")
+  @Option(help: "Shape file: lines 'M N K  # network, layer' (default: the large layers of Trident-B).", completion: .file())
   var shapes: String?
   @Option(help: "Worker threads (default: the cores this process may use).")
   var threads: Int?
   @Option(help: "Times every row is measured.")
   var `repeat`: Int = 7
-  @Option(name: .shortAndLong, help: "Also run a whole photo on this model.")
+  @Option(name: .shortAndLong, help: "Also run a whole photo on this model.", completion: .file())
   var model: String?
-  @Option(help: "Photo for the whole run.")
+  @Option(help: "Photo for the whole run.", completion: .file())
   var photo: String?
   @Flag(help: "One JSON object on standard output.")
   var json = false

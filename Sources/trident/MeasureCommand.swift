@@ -20,9 +20,9 @@ struct MeasureCommand: ParsableCommand {
   var `repeat`: Int = 1
   @Flag(help: "Drop the model's pages before every run, as after a restart.")
   var cold = false
-  @Option(help: "Drawing of memory over time (.svg), of the last run.")
+  @Option(help: "Drawing of memory over time (.svg), of the last run.", completion: .file())
   var chart: String?
-  @Argument(help: "Photos (JPEG, PNG, PPM) or folders of them.")
+  @Argument(help: "Photos (JPEG, PNG, PPM) or folders of them.", completion: .file())
   var photos: [String]
 
   func run() throws {

@@ -16,7 +16,7 @@ struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect", abstract: "Lists configuration, tensors, sizes and provenance of a model file.")
 
-  @Argument(help: "Model file made by trident-quantize.")
+  @Argument(help: "Model file made by trident-quantize.", completion: .file())
   var model: String
 
   @Flag(help: "One JSON object on standard output.")
@@ -95,7 +95,7 @@ struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify", abstract: "Checks every checksum of a model file.")
 
-  @Argument(help: "Model file made by trident-quantize.")
+  @Argument(help: "Model file made by trident-quantize.", completion: .file())
   var model: String
 
   @Flag(help: "No progress.")

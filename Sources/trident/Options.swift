@@ -32,7 +32,7 @@ struct ByteCount: ExpressibleByArgument, Equatable {
 
 /// Where the model is and how to run it.
 struct RuntimeFlags: ParsableArguments {
-  @Option(name: .shortAndLong, help: "Model file made by trident-quantize.")
+  @Option(name: .shortAndLong, help: "Model file made by trident-quantize.", completion: .file())
   var model: String
   @OptionGroup var machine: MachineFlags
 
@@ -82,10 +82,10 @@ struct ClassFlags: ParsableArguments {
     help: "A class: a phrase, or synonyms separated by '; '. Repeat for more classes; the first is class 0.")
   var phrases: [String] = []
 
-  @Option(name: .customLong("classes"), help: "Class file: one class a line, synonyms separated by '; '.")
+  @Option(name: .customLong("classes"), help: "Class file: one class a line, synonyms separated by '; '.", completion: .file())
   var file: String?
 
-  @Option(help: "Text vectors made by 'trident text' (.tvoc or .npz), instead of classes.")
+  @Option(help: "Text vectors made by 'trident text' (.tvoc or .npz), instead of classes.", completion: .file())
   var vocabulary: String?
 
   @Flag(help: "Class 0 is the background (drawn dark).")

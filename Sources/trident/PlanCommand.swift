@@ -18,7 +18,7 @@ struct PlanCommand: ParsableCommand {
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
   @OptionGroup(title: "Classes") var classFlags: ClassFlags
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
-  @Option(help: "Photo to plan for.")
+  @Option(help: "Photo to plan for.", completion: .file())
   var photo: String?
   @Option(help: "Or its size: WxH (448x448).")
   var size: String?

@@ -22,7 +22,7 @@ struct SegmentCommand: ParsableCommand {
   @OptionGroup(title: "Output") var outputFlags: OutputFlags
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
 
-  @Argument(help: "Photos (JPEG, PNG, PPM) or folders of them.")
+  @Argument(help: "Photos (JPEG, PNG, PPM) or folders of them.", completion: .file())
   var photos: [String]
 
   func run() throws {
@@ -34,11 +34,11 @@ struct SegmentCommand: ParsableCommand {
 
 /// Where results go.
 struct OutputFlags: ParsableArguments {
-  @Option(name: .shortAndLong, help: "Label map (.png), or a folder for several photos.")
+  @Option(name: .shortAndLong, help: "Label map (.png), or a folder for several photos.", completion: .file())
   var output: String?
-  @Option(help: "The photo with labels tinted over it (.png, at most 1024 pixels long).")
+  @Option(help: "The photo with labels tinted over it (.png, at most 1024 pixels long).", completion: .file())
   var overlay: String?
-  @Option(help: "Class scores before upsampling: float32 NPY [classes, gridH, gridW].")
+  @Option(help: "Class scores before upsampling: float32 NPY [classes, gridH, gridW].", completion: .file())
   var scores: String?
   @Option(help: .hidden)
   var taps: String?

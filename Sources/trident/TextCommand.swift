@@ -15,7 +15,7 @@ struct TextCommand: ParsableCommand {
 
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
   @OptionGroup(title: "Classes") var classFlags: ClassFlags
-  @Option(name: .shortAndLong, help: "Vocabulary to write: .tvoc or .npz.")
+  @Option(name: .shortAndLong, help: "Vocabulary to write: .tvoc or .npz.", completion: .file())
   var output: String
   @Option(help: "int8, or float32 (reference; needs OpenBLAS).")
   var precision: PrecisionChoice = .int8

@@ -1,0 +1,124 @@
+#!/bin/bash
+# build.sh deb|tarball [amd64|arm64|both] [ROOT]: packs the programs, built with Debian 13's Swift, in out/packages.
+# The same commit gives the same bytes: paths are those of ROOT, tools are Debian 13's, times are the commit's.
+set -euo pipefail
+kind=${1:?usage: build.sh deb|tarball [amd64|arm64|both] [ROOT]} architectures=${2:-both}
+. "$(dirname "$0")/../arm/common.sh" "${3:-}"
+cd "$project"
+[ "$architectures" = both ] && architectures="amd64 arm64"
+version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/trident/Trident.swift)
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+# Whoever publishes packages says so; no address is made up here (RFC 2606).
+maintainer=${MAINTAINER:-The Trident for small boards authors <authors@trident.invalid>}
+out=$project/out/packages
+umask 022
+mkdir -p "$out"
+Scripts/arm/setup.sh "$root"
+
+# compile ARCHITECTURE: both programs, stripped, Swift's runtime linked statically. A Debian package takes the picture
+# libraries from Debian; a tarball, for systems that name or number them differently, brings them along.
+compile() {
+  # Debian's Swift links for x86-64 with gold, which maps the constants writable; for ARM with lld, which does not.
+  local gnu=x86_64-linux-gnu library program flags="-Xswiftc -use-ld=lld"
+  [ "$1" = arm64 ] && gnu=aarch64-linux-gnu flags=""
+  if [ "$kind" = tarball ]; then
+    mkdir -p "$root$scratch/static"
+    for library in libpng16.a libjpeg.a libz.a gcc/$gnu/14/libstdc++.a; do
+      ln -sf "/usr/lib/$([ "${library%%/*}" = gcc ] || echo $gnu/)$library" "$root$scratch/static/"
+    done
+    ln -sf libpng16.a "$root$scratch/static/libpng.a"
+    flags="$flags -Xlinker -L$scratch/static"
+  fi
+  for program in trident trident-quantize; do
+    # shellcheck disable=SC2086
+    Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib --disable-local-rpath \
+      -Xlinker -s -Xlinker -znow $flags --product "$program"
+  done
+}
+
+# stage ARCHITECTURE PREFIX SHARE: the installed files under $root$tree; SHARE is where the manual says the model is.
+stage() {
+  local prefix=$root$tree$2 run="" program
+  [ "$1" = arm64 ] && run=qemu-aarch64-static
+  rm -rf "${root:?}$tree"
+  mkdir -p "$prefix/share/man/man1"
+  for program in trident trident-quantize; do
+    install -Dm755 "$root$scratch/release/$program" "$prefix/bin/$program"
+    inside $run "$scratch/release/$program" --experimental-dump-help |
+      python3 Scripts/package/manual.py "$version" "$3" "$prefix/share/man/man1"
+    completion bash "$prefix/share/bash-completion/completions/$program"
+    completion zsh "$prefix/share/zsh/vendor-completions/_$program"
+    completion fish "$prefix/share/fish/vendor_completions.d/$program.fish"
+  done
+  gzip -9n "$prefix"/share/man/man1/*
+  install -Dm644 -t "$prefix/share/trident" models/demo/demo.gguf models/demo/scenes/classes.txt
+  install -m644 models/demo/scenes/images/beach.jpg "$prefix/share/trident/demo.jpg"
+  install -Dm644 Scripts/package/copyright "$prefix/share/doc/trident/copyright"
+  install -m644 models/demo/README.md "$prefix/share/doc/trident/demo-model.md"
+  # What Debian says about the compiler's own sources, whose runtime is in the programs.
+  gzip -9nc "$root/usr/share/doc/swiftlang/copyright" > "$prefix/share/doc/trident/swift-runtime.copyright.gz"
+}
+
+# completion SHELL FILE: written by $program itself.
+completion() {
+  mkdir -p "$(dirname "$2")"
+  inside $run "$scratch/release/$program" --generate-completion-script "$1" | sed '1{/^#!/d}' > "$2"
+}
+
+pack_deb() {
+  local doc=$root$tree/usr/share/doc/trident depends
+  stage "$1" /usr /usr/share/trident
+  { echo "trident ($version) unstable; urgency=medium"
+    awk '/^## / { section++ } section == 1 && /^- / { print substr($0, 3) }' CHANGELOG.md |
+      while read -r line; do echo "$line" | fold -sw 74 | sed '1s/^/\n  * /; 2,$s/^/    /; s/ *$//'; done
+    printf '\n -- %s  %s\n' "$maintainer" "$(date -uRd @"$SOURCE_DATE_EPOCH")"
+  } | gzip -9n > "$doc/changelog.gz"
+  mkdir -p "$root$tree/DEBIAN" "$root$tree/debian"
+  printf 'Source: trident\n\nPackage: trident\nArchitecture: any\n' > "$root$tree/debian/control"
+  depends=$(inside env DEB_HOST_ARCH="$1" sh -c 'cd "$1" && dpkg-shlibdeps -O usr/bin/*' sh "$tree")
+  rm -r "$root$tree/debian"
+  cat > "$root$tree/DEBIAN/control" <<CONTROL
+Package: trident
+Version: $version
+Architecture: $1
+Maintainer: $maintainer
+Installed-Size: $(du -sk --apparent-size "$root$tree/usr" | cut -f1)
+Depends: ${depends#shlibs:Depends=}
+Suggests: libopenblas0-pthread | libopenblas0
+Static-Built-Using: swiftlang (= $(inside dpkg-query -W -f '${source:Version}' swiftlang))
+Section: graphics
+Priority: optional
+Description: segments photos by words of your choice, in little memory
+ Tells every pixel of a photo which of your words it belongs to, without
+ training, graphics processor or network, in some 70 MB of memory. Made for
+ small boards. Runs published CLIP, DINO and Segment Anything checkpoints as
+ 8-bit integers, after trident-quantize has converted them, by the Trident
+ method. A small demo model that knows drawings is included.
+CONTROL
+  (cd "$root$tree" && find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum > DEBIAN/md5sums)
+  inside env SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" dpkg-deb --root-owner-group -Zxz --threads-max=1 \
+    --build "$tree" "/build/$name"
+  mv "$root/build/$name" "$out/"
+}
+
+pack_tarball() {
+  local top=trident-$version-linux-$1 library
+  tree=$tree/$top stage "$1" "" share/trident
+  for library in libpng-dev libjpeg62-turbo-dev zlib1g-dev libstdc++6; do
+    cp -L "$root/usr/share/doc/$library/copyright" "$root$tree/$top/share/doc/trident/$library.copyright"
+  done
+  cp -L "$root/usr/share/common-licenses/Apache-2.0" "$root$tree/$top/share/doc/trident/"
+  inside sh -c 'tar -C "$1" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$2" -c "$3" | xz -9 -T1' \
+    sh "$tree" "$SOURCE_DATE_EPOCH" "$top" > "$out/$name"
+}
+
+for architecture in $architectures; do
+  scratch=/build/package-$architecture tree=$scratch/tree
+  compile "$architecture"
+  case $kind in
+    deb) name=trident_${version}_$architecture.deb ;;
+    tarball) name=trident-$version-linux-$architecture.tar.xz ;;
+  esac
+  "pack_$kind" "$architecture"
+  (cd "$out" && stat -c '%s bytes %n' "$name" && sha256sum "$name")
+done
