@@ -41,8 +41,9 @@ import Testing
 
   /// A gzip frame around one stored block.
   private func gzip(_ body: [UInt8]) -> [UInt8] {
-    [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1] + little(body.count, 2) + little(~body.count, 2) + body
-      + little(Int(crc32(body)), 4) + little(body.count, 4)
+    joined(
+      [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1], little(body.count, 2), little(~body.count, 2), body,
+      little(Int(crc32(body)), 4), little(body.count, 4))
   }
 
   @Test func compressed() throws {

@@ -54,6 +54,9 @@ func little(_ value: Int, _ width: Int) -> [UInt8] {
   (0..<width).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
 }
 
+/// One after another; long sums of arrays are too much for the type checker of Swift 6.0.
+func joined(_ parts: [UInt8]...) -> [UInt8] { Array(parts.joined()) }
+
 // MARK: Pickles
 
 /// A pickle assembled opcode by opcode.
@@ -62,7 +65,7 @@ struct PickleBytes {
 
   mutating func op(_ codes: UInt8...) { bytes += codes }
   mutating func global(_ module: String, _ name: String) {
-    bytes += [0x63] + Array(module.utf8) + [0x0a] + Array(name.utf8) + [0x0a]
+    bytes += joined([0x63], Array(module.utf8), [0x0a], Array(name.utf8), [0x0a])
   }
   mutating func text(_ text: String) { bytes += [0x58] + little(text.utf8.count, 4) + Array(text.utf8) }
   mutating func integer(_ value: Int) { bytes += [0x4a] + little(value, 4) }
@@ -117,7 +120,7 @@ func legacyFile(_ pickle: [UInt8], littleEndian: Bool = true) -> [UInt8] {
   let magic: [UInt8] = [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e]
   let version: [UInt8] = [0x80, 2, 0x4d, 0xe9, 0x03, 0x2e]
   let floats = [Float](arrayLiteral: 1, 2, 3, 4).flatMap { little(Int($0.bitPattern), 4) }
-  return magic + version + system.bytes + pickle + keys.bytes + little(4, 8) + floats
+  return joined(magic, version, system.bytes, pickle, keys.bytes, little(4, 8), floats)
 }
 
 // MARK: Archives
@@ -143,18 +146,17 @@ func zipFile(_ parts: [ZipPart], disk: Int = 0, entryCount: Int? = nil) -> [UInt
     let checksum = little(Int(part.checksum ?? crc32(part.body)), 4)
     let sizes = little(part.body.count, 4) + little(part.byteCount ?? part.body.count, 4)
     let localName = Array((part.localName ?? part.name).utf8)
-    let common =
-      little(20, 2) + little(part.flags, 2) + little(part.method, 2) + little(0, 4) + checksum + sizes
-    bytes += [0x50, 0x4b, 3, 4] + common + little(localName.count, 2) + little(0, 2) + localName + part.body
-    directory += [0x50, 0x4b, 1, 2] + little(20, 2) + common + little(name.count, 2)
-    directory +=
-      little(0, 2) + little(0, 2) + little(0, 2) + little(0, 2) + little(0, 4) + little(offset, 4) + name
+    let common = joined(
+      little(20, 2), little(part.flags, 2), little(part.method, 2), little(0, 4), checksum, sizes)
+    bytes += joined([0x50, 0x4b, 3, 4], common, little(localName.count, 2), little(0, 2), localName, part.body)
+    directory += joined([0x50, 0x4b, 1, 2], little(20, 2), common, little(name.count, 2))
+    directory += joined(little(0, 12), little(offset, 4), name)
   }
   let start = bytes.count
   bytes += directory
   let count = little(entryCount ?? parts.count, 2)
-  bytes += [0x50, 0x4b, 5, 6] + little(disk, 2) + little(disk, 2) + count + count
-  return bytes + little(directory.count, 4) + little(start, 4) + little(0, 2)
+  bytes += joined([0x50, 0x4b, 5, 6], little(disk, 2), little(disk, 2), count, count)
+  return joined(bytes, little(directory.count, 4), little(start, 4), little(0, 2))
 }
 
 /// CRC-32 a bit at a time: slow, and independent of the one under test.
