@@ -22,12 +22,16 @@ let package = Package(
     .target(name: "Container"),
     .target(name: "Raster", dependencies: ["CRaster"]),
     .target(name: "Segmentation", dependencies: ["Compute", "Container", "Raster"]),
+    .target(name: "Evaluation", dependencies: ["Container", "Raster", "Segmentation"]),
     .target(
       name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Segmentation"],
       path: "Quantize/Quantization"),
     .executableTarget(
       name: "trident",
-      dependencies: ["Compute", "Container", "Raster", "Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+      dependencies: [
+        "Compute", "Container", "Evaluation", "Raster", "Segmentation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
     .executableTarget(
       name: "trident-quantize",
       dependencies: ["Quantization", .product(name: "ArgumentParser", package: "swift-argument-parser")],
@@ -38,6 +42,7 @@ let package = Package(
     .testTarget(name: "ContainerTests", dependencies: ["Container", "TestSupport"]),
     .testTarget(name: "RasterTests", dependencies: ["Raster", "TestSupport"]),
     .testTarget(name: "SegmentationTests", dependencies: ["Quantization", "Segmentation", "TestSupport"]),
+    .testTarget(name: "EvaluationTests", dependencies: ["Compute", "Evaluation", "Raster", "Segmentation"]),
     .testTarget(name: "QuantizationTests", dependencies: ["Quantization", "Segmentation", "TestSupport"]),
   ]
 )

@@ -133,6 +133,29 @@ check_memory() {
   fi
 }
 
+# plan_agrees NAME ARGUMENT...: the peak that the kernel counted is the planned one, within 5 % or 2 MiB, and never above it by more.
+plan_agrees() {
+  name=$1
+  shift
+  "$bin/trident" measure --model "$model" $sizes $words --no-cache --quiet "$@" "$photo" >"$work/log" 2>&1
+  if sed -n 's/^peak private \([0-9.]*\) MiB measured, \([0-9.]*\) MiB planned.*/\1 \2/p' "$work/log" |
+    awk '{ d = $1 - $2; if (d < 0) d = -d; if (d <= 2 || d <= 0.05 * $1) ok = 1 } END { exit !ok }'; then
+    pass
+  else
+    fail "planned and measured memory differ: $name"
+  fi
+}
+
+check_plan() {
+  plan_agrees "as it is"
+  plan_agrees "one thread" --threads 1
+  plan_agrees "no refinement" --no-refine
+  plan_agrees "smallest limit" --memory-limit "${needed}M"
+  plan_agrees "cosine" --affinity cosine
+  plan_agrees "window paradigm" --paradigm window
+  plan_agrees "float32" --precision float32
+}
+
 check_refusals() {
   out=$work/refused
   mkdir "$out"
@@ -165,6 +188,8 @@ check_refusals() {
     expect 6 "full device for scores" segment $words --quiet --output "$out/a.png" --scores /dev/full "$photo"
     check "/dev/full is still there" test -c /dev/full
     check "no litter after a full device" empty "$out"
+    "$bin/trident" inspect "$model" 2>"$work/log" >/dev/full
+    check "a full standard output ends with 6" test $? -eq 6
   fi
 }
 
@@ -180,9 +205,70 @@ check_folder() {
   : >"$work/labels/a.png"
   expect 0 "folder again" segment $words --quiet --output "$work/labels" "$work/photos"
   check "photos that are done are skipped" test ! -s "$work/labels/a.png"
+  rm "$work/labels/a.json"
+  expect 0 "folder without a legend" segment $words --quiet --output "$work/labels" "$work/photos"
+  check "a photo without its legend is done again" cmp "$work/first.png" "$work/labels/a.png"
+  : >"$work/labels/.trident-1-0.part"
   expect 0 "folder with --overwrite" segment $words --quiet --overwrite --output "$work/labels" "$work/photos"
   check "photos are done again" cmp "$work/first.png" "$work/labels/a.png"
+  check "a killed run's temporary file is gone" only "$work/labels" a.png a.json c.png c.json
+  cp "$photo" "$work/photos/a.ppm"
+  expect 2 "two photos of one name" segment $words --quiet --output "$work/labels" "$work/photos"
+  rm "$work/photos/a.ppm"
 }
+
+# Short and failing reads, a full card, a model that shrinks in use, no home for the cache.
+check_storage() {
+  out=$work/storage
+  mkdir "$out" "$work/card"
+  card=$work/bad-card.so
+  if cc -shared -fPIC -o "$card" Scripts/bad-card.c -ldl >"$work/log" 2>&1; then
+    expect 0 "short reads" with_card BAD_CARD_SHORT=1 $words --quiet --no-cache --output "$out/a.png" "$photo"
+    check "the same labels with short reads" cmp "$work/first.png" "$out/a.png"
+    rm "$out"/a.*
+    for reads in 0 2; do
+      expect 3 "a photo that fails after $reads reads" with_card "BAD_CARD_FAILS=${photo##*/} BAD_CARD_AFTER=$reads" \
+        $words --quiet --output "$out/a.png" "$photo"
+      if grep -qi "input/output error" "$work/log"; then pass; else fail "failing reads: not the reason"; fi
+    done
+    printf 'dog\ngrass\n' >"$work/two.txt"
+    expect 2 "a class list that cannot be read" with_card BAD_CARD_FAILS=two.txt --classes "$work/two.txt" --quiet \
+      --output "$out/a.png" "$photo"
+    check "no litter after failing reads" empty "$out"
+  else
+    skip "short and failing reads (cc is missing)"
+  fi
+  if unshare -rm true 2>/dev/null; then
+    expect 6 "full card" unshare -rm sh -c \
+      'mount -t tmpfs -o size=4k tmpfs "$0"; "$@"; code=$?; [ -z "$(ls -A "$0")" ] && exit "$code"' "$work/card" \
+      "$bin/trident" segment --model "$model" $sizes $words --quiet --output "$work/card/a.png" \
+      --scores "$work/card/a.npy" "$photo"
+  else
+    skip "full card (no user namespaces)"
+  fi
+  cut=0
+  for wait in 0.05 0.1 0.2 0.4 0.8; do
+    cp "$model" "$work/shrinks.gguf"
+    "$bin/trident" segment --model "$work/shrinks.gguf" $sizes $words --quiet --no-cache --threads 1 \
+      --output "$out/a.png" "$photo" >"$work/log" 2>&1 &
+    run=$!
+    sleep "$wait"
+    : >"$work/shrinks.gguf"
+    wait "$run"
+    code=$?
+    if grep -q "while in use" "$work/log" && [ "$code" -eq 4 ]; then cut=$((cut + 1)); fi
+    if [ "$code" -eq 0 ] || [ "$code" -eq 4 ]; then pass; else fail "a model that shrinks after $wait s: code $code"; fi
+    if [ "$code" -eq 0 ]; then rm "$out"/a.*; fi
+  done
+  check "a model that shrinks in use is noticed" test "$cut" -gt 0
+  check "no litter after a model that shrinks" empty "$out"
+  expect 0 "a home that takes no files" homeless $words --quiet --output "$out/a.png" "$photo"
+  check "the same labels without a cache" cmp "$work/first.png" "$out/a.png"
+}
+
+# Runs in a shell of their own, with settings for one command.
+with_card() { (export LD_PRELOAD="$card" $1 && shift && segment "$@"); }
+homeless() { (unset XDG_CACHE_HOME && export HOME=/proc && segment "$@"); }
 
 # A run that is ended at several moments leaves nothing half written.
 check_signal() {
@@ -260,6 +346,81 @@ check_listing() {
   fi
 }
 
+# mIoU that an evaluation printed.
+miou() { sed -n 's/.*occur: mIoU \([0-9.]*\),.*/\1/p' "$1"; }
+# between LOW HIGH FILE: an evaluation's mIoU.
+between() {
+  echo "mIoU $(miou "$3"), wanted $1 to $2"
+  awk -v found="$(miou "$3")" -v low="$1" -v high="$2" 'BEGIN { exit !(found != "" && found >= low && found <= high) }'
+}
+# evaluate FOLDER FLAGS...
+evaluate() {
+  folder=$1
+  shift
+  "$bin/trident" evaluate --model models/demo/demo.gguf --images "$folder/images" --labels "$folder/labels" \
+    --classes "$folder/classes.txt" --quiet "$@"
+}
+# Results without their seconds, in order of names.
+counts() { cut -f 1,3 "$1" | sort; }
+
+# Labelled scenes: the same numbers at once, in parts, and after being ended; floors for the demo model.
+check_evaluate() {
+  out=$work/evaluated
+  mkdir "$out"
+  shown=models/demo/scenes
+  expect 0 "evaluate the shipped scenes" evaluate $shown --results "$out/whole.txt" --report "$out/page.html"
+  cp "$work/log" "$out/whole"
+  check "mIoU of the shipped scenes" between 60 100 "$out/whole"
+  check "the page has its pictures inside" test "$(grep -c 'url(data:image/png;base64' "$out/page.html")" -eq 6
+  check "the page needs no other file" sh -c "! grep -q 'http\|src=\"[^d]' '$out/page.html'"
+  for part in 1 2; do
+    expect 0 "part $part of 2" evaluate $shown --shard $part/2 --results "$out/part$part.txt"
+  done
+  expect 0 "merge" "$bin/trident" evaluate --merge "$out/part1.txt" "$out/part2.txt" --results "$out/merged.txt"
+  check "parts add up" test "$(miou "$work/log")" = "$(miou "$out/whole")"
+  counts "$out/whole.txt" >"$out/wanted"
+  counts "$out/merged.txt" >"$out/found"
+  check "the same areas in parts" cmp "$out/wanted" "$out/found"
+  expect 2 "a part twice" "$bin/trident" evaluate --merge "$out/part1.txt" "$out/part1.txt"
+  head -c $(($(size "$out/whole.txt") - 90)) "$out/whole.txt" >"$out/ended.txt"
+  expect 0 "evaluate what is left" evaluate $shown --results "$out/ended.txt"
+  counts "$out/ended.txt" >"$out/found"
+  check "the same areas after a run was ended" cmp "$out/wanted" "$out/found"
+  expect 2 "results of other options" evaluate $shown --results "$out/whole.txt" --no-refine
+  expect 0 "evaluate without refinement" evaluate $shown --no-refine
+  cp "$work/log" "$out/coarse"
+  check "mIoU without refinement" between 60 100 "$out/coarse"
+  if ldconfig -p 2>/dev/null | grep -q libopenblas; then
+    expect 0 "evaluate in float32" evaluate $shown --precision float32
+    cp "$work/log" "$out/float"
+    low=$(awk -v found="$(miou "$out/whole")" 'BEGIN { print found - 1 }')
+    high=$(awk -v found="$(miou "$out/whole")" 'BEGIN { print found + 1 }')
+    check "float32 beside INT8" between "$low" "$high" "$out/float"
+  else
+    skip "float32 (OpenBLAS is missing)"
+  fi
+  mkdir "$out/images" "$out/labels"
+  cp $shown/images/farm.jpg "$out/images"
+  cp $shown/classes.txt "$out"
+  expect 3 "no label map" evaluate "$out"
+  cp $shown/labels/table.png "$out/labels/farm.png"
+  expect 3 "a label map of another size" evaluate "$out"
+  cp $shown/images/farm.jpg "$out/labels/farm.png"
+  expect 3 "a photo as label map" evaluate "$out"
+  head -c 2000 $shown/labels/farm.png >"$out/labels/farm.png"
+  expect 3 "half a label map" evaluate "$out" --results "$out/none.txt"
+  check "no result from half a label map" test "$(tail -n 1 "$out/none.txt")" = ""
+  expect 2 "a root without a preset" "$bin/trident" evaluate --model "$model" --root "$out"
+  expect 3 "a root that is none" "$bin/trident" evaluate --model "$model" --preset voc21 --root "$out"
+  limit=
+  if command -v prlimit >/dev/null; then limit="prlimit --data=67108864"; fi
+  expect 0 "40 held-out scenes" $limit "$bin/trident" evaluate --model models/demo/demo.gguf --threads 2 --quiet \
+    --images Tests/Fixtures/scenes/images --labels Tests/Fixtures/scenes/labels \
+    --classes Tests/Fixtures/scenes/classes.txt
+  cp "$work/log" "$out/held"
+  check "mIoU of 40 held-out scenes" between 62 100 "$out/held"
+}
+
 toy=$work/toy.gguf
 make_toy
 if [ -f models/demo/demo.gguf ]; then
@@ -280,11 +441,14 @@ else
 fi
 check_results
 check_memory
+check_plan
 check_refusals
 check_folder
+check_storage
 check_signal
 check_listing
 check_flips
+if [ -f models/demo/demo.gguf ]; then check_evaluate; else skip "evaluate (no demo model)"; fi
 if [ "$skipped" -gt 0 ]; then echo "$skipped skipped"; fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

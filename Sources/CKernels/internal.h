@@ -54,6 +54,12 @@ void ck_fill__neon_i8mm(ck_table *table);
 static const float ck_exp_coefficients[5] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558f8p-5f, 0x1.123b5ap-7f,
                                              0x1.6a2334p-10f};
 
+// 127 * 2^d for d <= 0, to be rounded to a byte: n = round(d), r = d - n, 127 * 2^r = 127 + r P(r), P minimax of degree 2
+// on |r| <= 1/2. Relative error 1.02e-4, exact at d = 0, never above 127.02. Below CK_POWER_LOWEST the byte is 0.
+#define CK_POWER_LOWEST -30.0f
+static const float ck_power_coefficients[4] = {127.0f, 0x1.60300ep+6f, 0x1.ec2c34p+4f, 0x1.bf1cd2p+2f};
+#define CK_LN2 0x1.62e43p-1f
+
 // Phi(x) - 1/2 = x Q(t), t = 2 x^2 / limit^2 - 1, Q minimax of degree 12 on |x| <= limit (5e-7 absolute with all
 // rounding). The limit's last bits are chosen so that the product is exactly 1/2 there: beyond it Phi is 0 and 1.
 // Q runs as two chains, even and odd coefficients in t^2: in-order cores wait for every link of a chain.

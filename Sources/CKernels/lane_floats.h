@@ -139,6 +139,7 @@ static void fill_rows(ck_table *table) {
   table->pack_rows = pack_rows;
   table->pack_columns = pack_columns;
   table->exp_rows = exp_rows;
+  table->softmax_weights = softmax_weights;
   table->quantize_blocks = quantize_blocks;
   table->masked_add = masked_add;
   table->activate = activate;

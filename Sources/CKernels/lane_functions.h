@@ -2,6 +2,15 @@
 // same operations in the same order as scalar/elements.h, so that results agree bit for bit.
 #pragma once
 
+#define V_INLINE static inline __attribute__((always_inline))
+
+V_INLINE vf v_load_to(const float *p, size_t left) { return left >= 16 ? v_load(p) : v_load_first(p, left); }
+
+V_INLINE void v_store_to(float *p, vf x, size_t left) {
+  if (left >= 16) v_store(p, x);
+  else v_store_first(p, x, left);
+}
+
 #define V_EACH4 _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
 
 // e^x, as ck_exp_one.

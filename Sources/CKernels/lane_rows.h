@@ -3,15 +3,6 @@
 // agree bit for bit and never depend on how many rows a call has.
 #pragma once
 
-#define V_INLINE static inline __attribute__((always_inline))
-
-V_INLINE vf v_load_to(const float *p, size_t left) { return left >= 16 ? v_load(p) : v_load_first(p, left); }
-
-V_INLINE void v_store_to(float *p, vf x, size_t left) {
-  if (left >= 16) v_store(p, x);
-  else v_store_first(p, x, left);
-}
-
 V_INLINE void v_store_bytes_to(int8_t *p, vi x, size_t left) {
   if (left >= 16) v_store_bytes(p, x);
   else v_store_bytes_first(p, x, left);

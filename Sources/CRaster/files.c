@@ -2,11 +2,14 @@
 #define _GNU_SOURCE
 #include "internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,11 +59,53 @@ int cr_open_for_reading(const char *path, uint32_t *mode, int64_t *byte_count) {
   return fd;
 }
 
-int cr_create_new(const char *path) {
-  int fd;
-  do fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-  while (fd < 0 && errno == EINTR);
+int cr_create_in_memory(void) {
+  int fd = memfd_create("trident", MFD_CLOEXEC);
   return fd < 0 ? -errno : fd;
+}
+
+int cr_create_new(const char *path) {
+  for (;;) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0 && errno == EINTR) continue;
+    if (fd < 0) return -errno;
+    // A file system without locks only means that nothing is ever swept there.
+    (void)flock(fd, LOCK_EX | LOCK_NB);
+    struct stat status;
+    if (fstat(fd, &status) != 0 || status.st_nlink > 0) return fd;
+    // A sweep came between the two calls.
+    close(fd);
+  }
+}
+
+static int is_temporary_name(const char *name) {
+  static const char prefix[] = ".trident-", suffix[] = ".part";
+  size_t length = strlen(name);
+  return length > sizeof prefix + sizeof suffix - 2 && !strncmp(name, prefix, sizeof prefix - 1) &&
+         !strcmp(name + length - (sizeof suffix - 1), suffix);
+}
+
+int cr_sweep(const char *directory) {
+  uint64_t hash = 0xCBF29CE484222325u;
+  for (const char *c = directory; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001B3u;
+  static _Atomic uint64_t last;
+  if (atomic_exchange(&last, hash) == hash) return 0;
+  DIR *folder = opendir(directory);
+  if (!folder) return 0;
+  int removed = 0;
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    if (!is_temporary_name(entry->d_name)) continue;
+    int fd = openat(dirfd(folder), entry->d_name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) continue;
+    struct stat status;
+    // Whoever writes a temporary file holds its lock; the system drops the locks of a process that ended.
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+        unlinkat(dirfd(folder), entry->d_name, 0) == 0)
+      removed++;
+    close(fd);
+  }
+  closedir(folder);
+  return removed;
 }
 
 int cr_status(const char *path, uint32_t *mode, int *is_link) {

@@ -19,7 +19,8 @@ struct cr_png {
   cr_failure failure;
   cr_png_info info;
   size_t heap;      // bytes libpng holds at the moment
-  int channels;     // after the transformations: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA
+  int channels;     // after the transformations: 1 grey or numbers, 2 grey + alpha, 3 RGB, 4 RGBA
+  int depth;        // bits a sample after the transformations, 8 but for 16-bit numbers
   int passes;
   size_t row_bytes;
   uint32_t next_row;
@@ -81,7 +82,7 @@ static void read_bytes(png_structp codec, png_bytep bytes, size_t count) {
 }
 
 // Everything becomes 8 bits a sample: palettes and transparency are expanded, 16 bits lose their low byte.
-static void choose_transformations(cr_png *png) {
+static void expand_to_bytes(cr_png *png) {
   png_structp codec = png->codec;
   int colour = png_get_color_type(codec, png->header);
   int depth = png_get_bit_depth(codec, png->header);
@@ -89,9 +90,33 @@ static void choose_transformations(cr_png *png) {
   if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(codec);
   if (png_get_valid(codec, png->header, PNG_INFO_tRNS)) png_set_tRNS_to_alpha(codec);
   if (depth == 16) png_set_strip_16(codec);
+}
+
+// Numbers stay as they are, one or two bytes each.
+static void keep_numbers(cr_png *png) {
+  png_structp codec = png->codec;
+  int colour = png_get_color_type(codec, png->header);
+  if (colour != PNG_COLOR_TYPE_PALETTE && colour != PNG_COLOR_TYPE_GRAY) {
+    png->input.problem = CR_UNSUPPORTED;
+    png_error(codec, "it holds colours, not numbers");
+  }
+  png_set_packing(codec);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  png_set_swap(codec);
+#endif
+}
+
+static void choose_transformations(cr_png *png, int flags) {
+  png_structp codec = png->codec;
+  if (flags & CR_PNG_NUMBERS) {
+    keep_numbers(png);
+  } else {
+    expand_to_bytes(png);
+  }
   png->passes = png_set_interlace_handling(codec);
   png_read_update_info(codec, png->header);
   png->channels = png_get_channels(codec, png->header);
+  png->depth = png_get_bit_depth(codec, png->header);
   png->row_bytes = png_get_rowbytes(codec, png->header);
 }
 
@@ -108,7 +133,7 @@ static void set_limits(cr_png *png, int ignore_checksums) {
 #endif
 }
 
-cr_png *cr_png_open(int fd, int ignore_checksums, cr_png_info *info, cr_failure *failure) {
+cr_png *cr_png_open(int fd, int flags, cr_png_info *info, cr_failure *failure) {
   cr_png *png = calloc(1, sizeof *png);
   if (!png) {
     cr_fail(failure, CR_NO_MEMORY, 0, 0, "no memory for the decoder");
@@ -128,10 +153,10 @@ cr_png *cr_png_open(int fd, int ignore_checksums, cr_png_info *info, cr_failure 
     cr_png_close(png);
     return NULL;
   }
-  set_limits(png, ignore_checksums);
+  set_limits(png, flags & CR_PNG_IGNORE_CHECKSUMS);
   png_set_read_fn(png->codec, png, read_bytes);
   png_read_info(png->codec, png->header);
-  choose_transformations(png);
+  choose_transformations(png, flags);
   png->info.width = png_get_image_width(png->codec, png->header);
   png->info.height = png_get_image_height(png->codec, png->header);
   png->info.needs_whole_image = png->passes > 1;
@@ -188,11 +213,8 @@ static void rows_to_rgb(const cr_png *png, const uint8_t *from, uint8_t *row) {
   }
 }
 
-int cr_png_row(cr_png *png, uint8_t *row, cr_failure *failure) {
-  if (setjmp(png->escape)) {
-    *failure = png->failure;
-    return failure->code;
-  }
+// The next row as the transformations leave it. Leaves through `escape` on damage.
+static const uint8_t *next_row(cr_png *png) {
   const uint8_t *from = png->row;
   if (png->whole) {
     from = png->whole + (size_t)png->next_row * png->row_bytes;
@@ -200,7 +222,29 @@ int cr_png_row(cr_png *png, uint8_t *row, cr_failure *failure) {
     png_read_row(png->codec, png->row, NULL);
   }
   png->next_row++;
-  rows_to_rgb(png, from, row);
+  return from;
+}
+
+int cr_png_row(cr_png *png, uint8_t *row, cr_failure *failure) {
+  if (setjmp(png->escape)) {
+    *failure = png->failure;
+    return failure->code;
+  }
+  rows_to_rgb(png, next_row(png), row);
+  return CR_OK;
+}
+
+int cr_png_numbers(cr_png *png, uint16_t *row, cr_failure *failure) {
+  if (setjmp(png->escape)) {
+    *failure = png->failure;
+    return failure->code;
+  }
+  const uint8_t *from = next_row(png);
+  if (png->depth == 16) {
+    memcpy(row, from, 2 * (size_t)png->info.width);
+  } else {
+    for (size_t x = 0; x < png->info.width; x++) row[x] = from[x];
+  }
   return CR_OK;
 }
 

@@ -78,30 +78,42 @@ package struct ValueMatrix {
 
 /// One worker's room for a strip of queries.
 ///
-/// - Memory: rows * keys * 4 bytes of logits, and in int8 mode rows * keys bytes of quantized weights.
+/// - Memory: int8: rows * keys bytes of weights, and rows * keys * 4 bytes of logits where they are asked for; float32: the logits.
 package struct AttentionScratch {
-  package static let block = 256
+  package static let block = CK_SOFTMAX_BLOCK
 
   package let rowCapacity: Int
   package let keyStride: Int
-  package let logits: UnsafeMutablePointer<Float>
+  private let storedLogits: UnsafeMutablePointer<Float>?
   package let rowSum: UnsafeMutablePointer<Float>
   package let query: RowScratch
   let weights: UnsafeMutablePointer<Int8>?
   let blockScale: UnsafeMutablePointer<Float>?
+  let blockPart: UnsafeMutablePointer<Float>?
 
-  package init(_ arena: Arena, engine: Engine, rows: Int, keys: Int, width: Int) throws(ComputeError) {
+  /// Probabilities or their logits as floats [rows, keyStride]; only where the scratch was made to keep them, or in float32 mode.
+  package var logits: UnsafeMutablePointer<Float> {
+    guard let storedLogits else { preconditionFailure("attention scratch without logits") }
+    return storedLogits
+  }
+
+  /// `keepsLogits`: whether logits are wanted as floats, and not `attend` alone.
+  package init(
+    _ arena: Arena, engine: Engine, rows: Int, keys: Int, width: Int, keepsLogits: Bool
+  ) throws(ComputeError) {
     rowCapacity = rows
     keyStride = roundUp(keys, to: 64)
-    logits = try arena.floats(rows * keyStride)
+    storedLogits = keepsLogits || !engine.isInteger ? try arena.floats(rows * keyStride) : nil
     rowSum = try arena.floats(rows)
     query = try RowScratch(arena, engine: engine, rows: rows, depth: width)
     if engine.isInteger {
       weights = try arena.reserve(Int8.self, rows * keyStride)
       blockScale = try arena.floats(rows * ceilDivide(keyStride, by: Self.block))
+      blockPart = try arena.floats(rows * ceilDivide(keyStride, by: Self.block))
     } else {
       weights = nil
       blockScale = nil
+      blockPart = nil
     }
   }
 }
@@ -161,14 +173,10 @@ extension Engine {
     let sums = scratch.rowSum
     if let weights = scratch.weights, let blockScale = scratch.blockScale {
       let depth = values.depth
-      let block = depth <= 512 ? depth : AttentionScratch.block
-      let blockCount = ceilDivide(depth, by: block)
       table.pointee.quantize_blocks(
-        scratch.logits, scratch.keyStride, rows, values.count, block, weights, depth, blockScale, blockCount, sums)
-      for row in 0..<rows { sums[row] = 1 / sums[row] }
-      var panels = values.panels
-      table.pointee.gemm_s8_blocks(
-        weights, depth, blockScale, block, blockCount, rows, &panels, values.width, sums, out, outStride)
+        scratch.logits, scratch.keyStride, rows, values.count, AttentionScratch.block, weights, depth, blockScale,
+        ceilDivide(depth, by: AttentionScratch.block), sums)
+      mix(rows: rows, values: values, weights, blockScale, sums, out: out, outStride)
     } else if let float = values.float {
       productFloat(
         scratch.logits, scratch.keyStride, float, values.width, transposed: false, rows: rows,
@@ -180,6 +188,18 @@ extension Engine {
     }
   }
 
+  /// out = weights v / sums, weights being bytes with a scale for each block.
+  private func mix(
+    rows: Int, values: ValueMatrix, _ weights: UnsafePointer<Int8>, _ blockScale: UnsafePointer<Float>,
+    _ sums: UnsafeMutablePointer<Float>, out: UnsafeMutablePointer<Float>, _ outStride: Int
+  ) {
+    for row in 0..<rows { sums[row] = 1 / sums[row] }
+    var panels = values.panels
+    table.pointee.gemm_s8_blocks(
+      weights, values.depth, blockScale, AttentionScratch.block,
+      ceilDivide(values.depth, by: AttentionScratch.block), rows, &panels, values.width, sums, out, outStride)
+  }
+
   /// One strip of one head: out = softmax(factor * q k^T + bias) v.
   ///
   /// - Shapes: `q` [rows, width]; `out` [rows, width], overwritten.
@@ -189,6 +209,17 @@ extension Engine {
     bias: RelativeBias? = nil, _ scratch: AttentionScratch, out: UnsafeMutablePointer<Float>, _ outStride: Int
   ) {
     precondition(rows <= scratch.rowCapacity && keys.count <= scratch.keyStride, "attention scratch too small")
+    precondition((bias?.gridWidth ?? 1) <= CK_SOFTMAX_GRID, "grid too wide for relative positions")
+    if let weights = scratch.weights, let blockScale = scratch.blockScale, let blockPart = scratch.blockPart {
+      let prepared = prepare(q, qStride, rows: rows, columns: keys.width, scratch.query)
+      var panels = keys.panels
+      table.pointee.softmax_weights(
+        table, prepared.quantized, prepared.stride, prepared.scale, rows, &panels, keys.count, factor, bias?.vertical,
+        bias?.horizontal, bias?.gridWidth ?? 1, weights, values.depth, blockScale, blockPart,
+        ceilDivide(values.depth, by: AttentionScratch.block), scratch.rowSum)
+      mix(rows: rows, values: values, weights, blockScale, scratch.rowSum, out: out, outStride)
+      return
+    }
     similarities(q, qStride, rows: rows, keys: keys, scratch.query, out: scratch.logits, scratch.keyStride)
     expRows(
       scratch.logits, scratch.keyStride, rows: rows, keys: keys.count, factor: factor, bias: bias,

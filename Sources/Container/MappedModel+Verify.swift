@@ -21,6 +21,21 @@ extension MappedModel {
     try checkUnchanged()
   }
 
+  /// Checks the checksums of the tensors that `isWanted` picks, in file order.
+  ///
+  /// - Memory: their pages stay resident; four bytes a tensor of the model besides.
+  /// - Errors: `checksumMismatch` with the tensor's name. Nothing is checked in a file opened with `ignoreChecksums`.
+  package func verifyTensors(where isWanted: (TensorRecord) -> Bool) throws(ContainerError) {
+    if ignoresChecksums { return }
+    let expected = try tensorChecksums()
+    for (index, record) in tensors.enumerated() where isWanted(record) {
+      let found = CRC32.of(UnsafeRawBufferPointer(rebasing: mapping.bytes[record.range]))
+      guard found == expected[index] else {
+        throw fail(.checksumMismatch(expected: expected[index], found: found), record.name, offset: record.offset)
+      }
+    }
+  }
+
   /// Checks one tensor's checksum.
   package func verifyTensor(_ name: String) throws(ContainerError) {
     let record = try tensor(name)

@@ -8,7 +8,7 @@
 
 /// A mapped model file.
 ///
-/// Opening checks the whole header and its checksum; tensor bytes are checked by `verify` alone. If another
+/// Opening checks the whole header and its checksum; tensor bytes are checked by `verify` and `verifyTensors` alone. If another
 /// process shortens the file while it is mapped, touching the lost pages raises SIGBUS: `checkUnchanged`
 /// tells before a run, and a program that must survive installs a handler.
 ///
@@ -42,6 +42,7 @@ package final class MappedModel: @unchecked Sendable {
   package let path: String
   package let header: GGUFHeader
   let mapping: FileMapping
+  let ignoresChecksums: Bool
 
   package var byteCount: Int { mapping.bytes.count }
   /// The whole file, borrowed.
@@ -58,6 +59,7 @@ package final class MappedModel: @unchecked Sendable {
 
   package init(path: String, options: DecodeOptions) throws(ContainerError) {
     self.path = path
+    ignoresChecksums = options.ignoreChecksums || options.anyArchitecture
     mapping = try FileMapping(path: path)
     do throws(ContainerError) {
       header = try GGUFHeader(decoding: mapping.bytes)
@@ -65,7 +67,7 @@ package final class MappedModel: @unchecked Sendable {
       throw error.at(path: path)
     }
     if !options.anyArchitecture { try checkFormat() }
-    if !options.ignoreChecksums, !options.anyArchitecture { try verifyHeader() }
+    if !ignoresChecksums { try verifyHeader() }
     // The merge table alone is over a megabyte: let its pages go until the tokenizer asks.
     advise(0..<header.dataStart, .dontNeed)
   }

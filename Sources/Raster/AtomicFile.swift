@@ -11,7 +11,8 @@ import CRaster
 /// A file written beside its target and renamed over it at the end.
 ///
 /// The temporary name is `.trident-<process>-<number>.part` in the target's directory. A target that is a
-/// link is followed, so the link stays. The mode of a replaced file is kept.
+/// link is followed, so the link stays. The mode of a replaced file is kept. Temporary files that a killed
+/// process left in the directory are removed.
 ///
 /// - Memory: the object and one copy of the temporary path.
 /// - Errors: everything the system refuses, as `RasterError.system`; short writes are continued. After an
@@ -43,6 +44,7 @@ package final class AtomicFile {
     let exists = code == 0
     if exists, let kind = kindOfFile(mode: mode) { throw RasterError(.notAFile(kind: kind), path: path) }
     target = isLink == 0 ? path : try Self.resolve(path)
+    _ = cr_sweep(Self.directory(of: target))
     let temporary = Self.directory(of: target) + Self.temporaryName()
     self.temporary = temporary
     // Remembered before it exists, so that a signal in between finds it.
@@ -84,10 +86,10 @@ package final class AtomicFile {
   package func finish() throws(RasterError) {
     precondition(descriptor >= 0, "the file is finished")
     try check(fsync(descriptor) == 0 ? 0 : errno, "sync")
-    let closing = descriptor
-    descriptor = -1
-    try check(close(closing) == 0 ? 0 : errno, "close")
+    // Named before it is closed: an open file is locked against other processes' sweeps.
     try check(rename(temporary, target) == 0 ? 0 : errno, "rename")
+    close(descriptor)
+    descriptor = -1
     cr_temporary_remove(ticket)
     ticket = -1
     cr_sync_directory(Self.directory(of: target))

@@ -38,14 +38,22 @@ package struct Orientation: Equatable, Sendable {
 /// Reads the orientation of a JPEG or PNG file. Damaged EXIF counts as none.
 ///
 /// - Memory: 18 bytes at a time. Looks at 4,096 segments at most, or 65,536 chunks.
+/// - Errors: the storage fails.
 struct ExifScanner {
   let file: InputFile
 
+  /// The orientation of a JPEG or PNG file; any other is upright.
+  func orientation() throws(RasterError) -> Orientation {
+    let magic = try file.bytes(at: 0, count: 4)
+    if magic.starts(with: [0xFF, 0xD8]) { return try jpegOrientation() }
+    return magic == [0x89, 0x50, 0x4E, 0x47] ? try pngOrientation() : .upright
+  }
+
   /// Walks the segments of a JPEG up to its first scan.
-  func jpegOrientation() -> Orientation {
+  func jpegOrientation() throws(RasterError) -> Orientation {
     var offset = 2
     for _ in 0..<4096 {
-      let head = file.bytes(at: offset, count: 10)
+      let head = try file.bytes(at: offset, count: 10)
       guard head.count >= 4, head[0] == 0xFF else { return .upright }
       if head[1] == 0xFF {
         offset += 1
@@ -55,7 +63,7 @@ struct ExifScanner {
       if head[1] == 0xDA || head[1] == 0xD9 { return .upright }
       let length = stand ? 0 : Int(head[2]) << 8 | Int(head[3])
       if head[1] == 0xE1, length >= 8, Array(head[4...]) == Array("Exif\0\0".utf8) {
-        return tiffOrientation(at: offset + 10, count: length - 8)
+        return try tiffOrientation(at: offset + 10, count: length - 8)
       }
       offset += 2 + length
     }
@@ -63,14 +71,14 @@ struct ExifScanner {
   }
 
   /// Walks the chunks of a PNG.
-  func pngOrientation() -> Orientation {
+  func pngOrientation() throws(RasterError) -> Orientation {
     var offset = 8
     for _ in 0..<65536 {
-      let head = file.bytes(at: offset, count: 8)
+      let head = try file.bytes(at: offset, count: 8)
       guard head.count == 8 else { return .upright }
       let length = head[..<4].reduce(0) { $0 << 8 | Int($1) }
       let name = String(decoding: head[4...], as: UTF8.self)
-      if name == "eXIf" { return tiffOrientation(at: offset + 8, count: length) }
+      if name == "eXIf" { return try tiffOrientation(at: offset + 8, count: length) }
       guard name != "IEND", length < 1 << 31 else { return .upright }
       offset += length + 12
     }
@@ -78,8 +86,8 @@ struct ExifScanner {
   }
 
   /// Reads tag 0x0112 of the first directory of the TIFF block in `count` bytes at `start`.
-  func tiffOrientation(at start: Int, count: Int) -> Orientation {
-    let head = file.bytes(at: start, count: min(8, count))
+  func tiffOrientation(at start: Int, count: Int) throws(RasterError) -> Orientation {
+    let head = try file.bytes(at: start, count: min(8, count))
     guard head.count == 8 else { return .upright }
     let little = head[0] == 0x49
     guard head[0] == head[1], little || head[0] == 0x4D else { return .upright }
@@ -89,12 +97,12 @@ struct ExifScanner {
     guard number(head[2..<4]) == 42 else { return .upright }
     let directory = number(head[4..<8])
     guard directory >= 8, directory + 2 <= count else { return .upright }
-    let counter = file.bytes(at: start + directory, count: 2)
+    let counter = try file.bytes(at: start + directory, count: 2)
     guard counter.count == 2 else { return .upright }
     for index in 0..<min(number(counter[...]), 1024) {
       let place = directory + 2 + 12 * index
       guard place + 12 <= count else { return .upright }
-      let entry = file.bytes(at: start + place, count: 12)
+      let entry = try file.bytes(at: start + place, count: 12)
       guard entry.count == 12 else { return .upright }
       guard number(entry[0..<2]) == 0x0112 else { continue }
       guard number(entry[2..<4]) == 3, number(entry[4..<8]) == 1 else { return .upright }

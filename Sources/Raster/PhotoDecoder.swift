@@ -65,6 +65,8 @@ package final class PhotoDecoder {
   /// only.
   package init(path: String, ignoringChecksums: Bool) throws(RasterError) {
     let file = try InputFile(path: path)
+    // First, because nobody would close the decoder if this failed.
+    orientation = try ExifScanner(file: file).orientation()
     let opened = try Self.open(file, ignoringChecksums: ignoringChecksums)
     self.path = path
     self.file = file
@@ -75,11 +77,6 @@ package final class PhotoDecoder {
     needsWholeImage = opened.wholeBytes > 0
     wholeImageByteCount = opened.wholeBytes
     workingByteCount = opened.workingBytes
-    switch opened.format {
-    case .jpeg: orientation = ExifScanner(file: file).jpegOrientation()
-    case .png: orientation = ExifScanner(file: file).pngOrientation()
-    case .portableMap: orientation = .upright
-    }
     let sides = 1...Self.sideLimit
     guard sides.contains(storedWidth), sides.contains(storedHeight),
       storedWidth * storedHeight <= Self.pixelLimit
@@ -104,7 +101,7 @@ package final class PhotoDecoder {
   }
 
   private static func open(_ file: InputFile, ignoringChecksums: Bool) throws(RasterError) -> Opened {
-    let magic = file.bytes(at: 0, count: 8)
+    let magic = try file.bytes(at: 0, count: 8)
     var failure = cr_failure()
     if magic.starts(with: [0xFF, 0xD8]) {
       var info = cr_jpeg_info()
@@ -117,8 +114,8 @@ package final class PhotoDecoder {
     }
     if magic == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] {
       var info = cr_png_info()
-      let ignore: Int32 = ignoringChecksums ? 1 : 0
-      guard let decoder = cr_png_open(file.descriptor, ignore, &info, &failure) else {
+      let flags = Int32(ignoringChecksums ? CR_PNG_IGNORE_CHECKSUMS : 0)
+      guard let decoder = cr_png_open(file.descriptor, flags, &info, &failure) else {
         throw RasterError(failure, path: file.path)
       }
       return Opened(

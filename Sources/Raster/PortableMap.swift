@@ -27,9 +27,9 @@ final class PortableMapReader {
 
     var position: Int { offset - held.count + used }
 
-    mutating func next() -> UInt8? {
+    mutating func next() throws(RasterError) -> UInt8? {
       if used == held.count {
-        held = file.bytes(at: offset, count: 16384)
+        held = try file.bytes(at: offset, count: 16384)
         offset += held.count
         used = 0
         if held.isEmpty { return nil }
@@ -39,10 +39,10 @@ final class PortableMapReader {
     }
 
     /// Copies `count` bytes; false if the file ends before.
-    mutating func copy(_ count: Int, into target: UnsafeMutablePointer<UInt8>) -> Bool {
+    mutating func copy(_ count: Int, into target: UnsafeMutablePointer<UInt8>) throws(RasterError) -> Bool {
       var done = 0
       while done < count {
-        guard let first = next() else { return false }
+        guard let first = try next() else { return false }
         target[done] = first
         let run = min(count - done - 1, held.count - used)
         held.withUnsafeBufferPointer { bytes in
@@ -55,19 +55,19 @@ final class PortableMapReader {
     }
 
     /// Skips blanks and comments and reads a decimal number below 2^24; nil if there is none.
-    mutating func number() -> Int? {
-      var byte = next()
+    mutating func number() throws(RasterError) -> Int? {
+      var byte = try next()
       while let seen = byte, seen == 0x23 || Self.isBlank(seen) {
         if seen == 0x23 {
-          while let inside = next(), inside != 0x0A, inside != 0x0D {}
+          while let inside = try next(), inside != 0x0A, inside != 0x0D {}
         }
-        byte = next()
+        byte = try next()
       }
       guard var digit = byte, (0x30...0x39).contains(digit) else { return nil }
       var value = 0
       while true {
         value = value * 10 + Int(digit - 0x30)
-        guard value < 1 << 24, let after = next() else { return value < 1 << 24 ? value : nil }
+        guard value < 1 << 24, let after = try next() else { return value < 1 << 24 ? value : nil }
         if Self.isBlank(after) { return value }
         guard (0x30...0x39).contains(after) else { return nil }
         digit = after
@@ -80,11 +80,11 @@ final class PortableMapReader {
   init(file: InputFile) throws(RasterError) {
     self.file = file
     buffer = ByteReader(file: file)
-    _ = buffer.next()
-    let kind = Int(buffer.next() ?? 0) - 0x30
+    _ = try buffer.next()
+    let kind = Int(try buffer.next() ?? 0) - 0x30
     isText = kind <= 3
     isColour = kind == 3 || kind == 6
-    guard let width = buffer.number(), let height = buffer.number(), let maximum = buffer.number() else {
+    guard let width = try buffer.number(), let height = try buffer.number(), let maximum = try buffer.number() else {
       throw RasterError(.corrupt("header is not three numbers"), path: file.path, offset: buffer.position)
     }
     guard (1...65535).contains(maximum) else {
@@ -98,7 +98,7 @@ final class PortableMapReader {
   /// Writes the next row as RGB.
   func readRow(into target: UnsafeMutablePointer<UInt8>) throws(RasterError) {
     if isColour && !isText && maximum == 255 {
-      guard buffer.copy(3 * width, into: target) else { throw missing() }
+      guard try buffer.copy(3 * width, into: target) else { throw missing() }
       row += 1
       return
     }
@@ -116,13 +116,13 @@ final class PortableMapReader {
   private func sample() throws(RasterError) -> UInt8 {
     var value = 0
     if isText {
-      guard let number = buffer.number() else { throw missing() }
+      guard let number = try buffer.number() else { throw missing() }
       value = number
     } else {
-      guard let high = buffer.next() else { throw missing() }
+      guard let high = try buffer.next() else { throw missing() }
       value = Int(high)
       if maximum > 255 {
-        guard let low = buffer.next() else { throw missing() }
+        guard let low = try buffer.next() else { throw missing() }
         value = value << 8 | Int(low)
       }
     }

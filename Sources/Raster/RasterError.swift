@@ -16,6 +16,8 @@ package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible 
     case unknownFormat
     /// A valid file of a kind that is not read.
     case unsupported(String)
+    /// A picture, but not one of class numbers.
+    case notNumbers(String)
     /// The file ends before the picture does.
     case truncated(String)
     /// The bytes contradict the format.
@@ -67,6 +69,8 @@ package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible 
       return "is not a jpeg, png or ppm photo; convert it first"
     case .unsupported(let what):
       return "cannot be read (\(what)); convert it to an 8-bit jpeg or png"
+    case .notNumbers(let what):
+      return "is no label map (\(what)); save class numbers as an indexed or grey png"
     case .truncated(let what):
       return "ends too early (\(what)); copy it again"
     case .corrupt(let what):

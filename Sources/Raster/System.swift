@@ -54,11 +54,14 @@ final class InputFile {
 
   deinit { close(descriptor) }
 
-  /// Reads up to `count` bytes at `offset`; fewer at the end of the file, none on a read error.
-  func bytes(at offset: Int, count: Int) -> [UInt8] {
+  /// Reads up to `count` bytes at `offset`; fewer only at the end of the file.
+  ///
+  /// - Errors: the storage fails.
+  func bytes(at offset: Int, count: Int) throws(RasterError) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
     let got = cr_read_at(descriptor, &bytes, count, Int64(offset))
-    bytes.removeLast(count - max(0, Int(got)))
+    guard got >= 0 else { throw RasterError(.system(action: "read", code: Int32(-got)), path: path, offset: offset) }
+    bytes.removeLast(count - Int(got))
     return bytes
   }
 }

@@ -9,6 +9,8 @@ import Container
 package struct ModelReader {
   package let model: MappedModel
   package let config: ModelConfig
+  /// What was checked of the weights so far.
+  let checks = StreamChecks()
 
   package init(_ model: MappedModel) throws(SegmentationError) {
     self.model = model
@@ -184,6 +186,7 @@ extension ModelConfig {
     if sam.globalBlocks.contains(where: { $0 >= sam.encoder.depth }) || !sam.globalBlocks.contains(sam.encoder.depth - 1) {
       try refuse("trident.sam.global_blocks must name blocks of 0..<\(sam.encoder.depth) and the last one")
     }
+    if text.grid < 2 { try refuse("trident.text.context is \(text.grid), too short for the two marks") }
     if vocabularySize < 514 { try refuse("trident.text.vocab is \(vocabularySize), less than 514") }
   }
 }

@@ -14,6 +14,33 @@ public enum PrecisionChoice: String, Sendable, CaseIterable {
   case int8, float32
 }
 
+/// What a region of the coarse labels tells SAM.
+public struct PromptKinds: OptionSet, Sendable, CustomStringConvertible {
+  public let rawValue: UInt8
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+  /// The place of the region's largest probability.
+  public static let point = PromptKinds(rawValue: 1)
+  /// The region's tight box.
+  public static let box = PromptKinds(rawValue: 2)
+  /// The class's probabilities.
+  public static let mask = PromptKinds(rawValue: 4)
+  public static let all: PromptKinds = [.point, .box, .mask]
+
+  private static let names: [(name: String, kind: PromptKinds)] = [("point", .point), ("box", .box), ("mask", .mask)]
+
+  /// Names separated by commas, such as `point,box`; nil for any other word.
+  public init?(names: String) {
+    self = []
+    for part in names.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let known = Self.names.first(where: { $0.name == part }) else { return nil }
+      insert(known.kind)
+    }
+  }
+
+  public var description: String { Self.names.filter { contains($0.kind) }.map(\.name).joined(separator: ",") }
+}
+
 /// Options of one segmentation; the defaults are the paper's.
 ///
 /// - Source: Trident (arXiv 2411.09219) and the public implementation's configurations.
@@ -37,6 +64,8 @@ public struct SegmentOptions: Equatable, Sendable {
   public var minimalArea = 225
   public var iouThreshold: Float = 0.8
   public var maskAlpha: Float = 0.005
+  /// What refinement tells SAM; the method uses all three together.
+  public var prompts = PromptKinds.all
   public var refines = true
   public var affinity = AffinityChoice.trident
   public var paradigm = Paradigm.splice
@@ -66,6 +95,24 @@ public struct SegmentOptions: Equatable, Sendable {
     case .city:
       (shortSide, cosFactor, coarseThreshold, keepsNegativeThresholds, halves) = (688, 3, 0.1, false, true)
     }
+  }
+}
+
+extension SegmentOptions {
+  /// How much of the method runs.
+  public enum Profile: String, Sendable, CaseIterable {
+    /// CLIP with DINO as its attention; SAM is not run at all. About a third of the time; coarse borders.
+    case fast
+    /// And SAM's affinity, which draws the windows together; regions are not refined.
+    case balanced
+    /// And SAM's refinement of every region: the published method.
+    case full
+  }
+
+  /// Leaves out what `profile` leaves out; every other option stays.
+  public mutating func limit(to profile: Profile) {
+    if profile != .full { refines = false }
+    if profile == .fast { affinity = .none }
   }
 }
 
@@ -100,6 +147,7 @@ extension SegmentOptions {
       try refuse("\(flag) \(value) is outside \(range.lowerBound)...\(range.upperBound)")
     }
     if !(0...1_000_000_000).contains(minimalArea) { try refuse("--minimal-area \(minimalArea) is negative or absurd") }
+    if refines && prompts.isEmpty { try refuse("--prompts needs point, box or mask; --no-refine leaves refinement out") }
     if halves && paradigm == .window { try refuse("halves (city preset) need --paradigm splice") }
   }
 }

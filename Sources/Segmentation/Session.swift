@@ -52,21 +52,27 @@ package final class Session {
   package let path: CPUPath
   let modelPath: String
   private var engine: Engine?
+  private var speeds: [(key: SpeedKey, speed: MachineSpeed)] = []
   /// Size of the arena while a run has one.
   var residentArena = 0
 
   /// Opens the model, checks its header and configuration.
-  package init(modelPath: String, runtime: RuntimeOptions) throws {
-    self.runtime = runtime
-    self.modelPath = modelPath
-    path = try CPUPath.choose(forced: runtime.cpuPath)
+  package convenience init(modelPath: String, runtime: RuntimeOptions) throws {
     do {
       let model = try MappedModel(path: modelPath)
       if runtime.verifiesWeights { try model.verify { _, _ in } }
-      reader = try ModelReader(model)
+      try self.init(model: model, runtime: runtime)
     } catch let error as ContainerError {
       throw SegmentationError(.model(error.description))
     }
+  }
+
+  /// Takes an open model, checks its configuration.
+  package init(model: MappedModel, runtime: RuntimeOptions) throws {
+    self.runtime = runtime
+    modelPath = model.path
+    path = try CPUPath.choose(forced: runtime.cpuPath)
+    reader = try ModelReader(model)
   }
 
   package var modelIdentity: String { (try? reader.model.string("trident.model_id")) ?? "" }
@@ -124,6 +130,23 @@ package final class Session {
     return fresh
   }
 
+  /// Speed of this machine on this model, for estimates; measured once for each number of threads and precision.
+  ///
+  /// - Memory: see `MachineSpeed.measure`; given back.
+  package func speed(threads: Int, _ precision: PrecisionChoice, seconds: Double) throws -> MachineSpeed {
+    let key = SpeedKey(threads: threads, precision: precision)
+    if let known = speeds.first(where: { $0.key == key }) { return known.speed }
+    let speed = try MachineSpeed.measure(
+      try makeEngine(threads: threads, precision: precision), reader, seconds: seconds)
+    speeds.append((key, speed))
+    return speed
+  }
+
+  private struct SpeedKey: Equatable {
+    let threads: Int
+    let precision: PrecisionChoice
+  }
+
   // MARK: Run
 
   /// Segments one photo as planned.
@@ -132,12 +155,16 @@ package final class Session {
     _ sinks: RunSinks, failingReservation: Int? = nil
   ) throws -> RunReport {
     let engine = try makeEngine(threads: plan.threads, precision: options.precision)
+    var clock: ProgressClock?
+    if sinks.progress != nil {
+      // Two turns of one block: a hundredth of a photo.
+      clock = ProgressClock(plan, try speed(threads: plan.threads, options.precision, seconds: 0))
+    }
     let arena = try Arena(capacity: plan.arenaByteCount, failingReservation: failingReservation)
     residentArena = plan.arenaByteCount
     defer { residentArena = 0 }
-    let clock = ProgressClock(plan: plan)
-    let log = StageLog(arena: arena, measures: measures) { stage, index, fraction in
-      sinks.progress?(stage, clock.fraction(index, fraction))
+    let log = StageLog(arena: arena, measures: measures) { [clock] stage, index, fraction in
+      if let clock { sinks.progress?(stage, clock.fraction(index, fraction)) }
     }
     var report = try execute(
       photo, wording, options, engine: engine, arena: arena, tiling: plan.tiling, log: log, sinks)
@@ -163,14 +190,15 @@ package final class Session {
         logitScale: options.logitScale, probabilityThreshold: options.probabilityThreshold),
       settings: RefinementSettings(
         coarseThreshold: options.coarseThreshold, minimalArea: options.minimalArea,
-        iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha))
+        iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha),
+      taps: sinks.taps)
     if let side = sinks.previewSide { try preview(photo, side: side, arena, sinks, log) }
     let result = try log.run(options.refines ? "refine" : "labels") {
       var model: RefinementModel?
       if let embedding = scored.embedding {
         let sam = reader.config.sam
         model = RefinementModel(
-          shape: DecoderShape(sam), weights: try DecoderWeights(reader, sam), embedding: UnsafePointer(embedding))
+          shape: DecoderShape(sam, prompts: options.prompts), weights: try DecoderWeights(reader, sam), embedding: UnsafePointer(embedding))
       }
       let height = photo.height
       return try refinement.run(arena, scores: scored.map, model: model) { row, labels in
@@ -228,21 +256,20 @@ package final class Session {
   }
 }
 
-/// Turns a stage's own progress into progress of the whole run, by the work in each stage.
+/// Turns a stage's own progress into progress of the whole run, by the time each stage should take.
 private struct ProgressClock {
   private let from: [Double]
   private let share: [Double]
 
-  init(plan: MemoryPlan) {
-    let total = max(plan.stages.reduce(0) { $0 + $1.work }, 1)
+  init(_ plan: MemoryPlan, _ speed: MachineSpeed) {
+    let seconds = plan.stages.map { speed.seconds($0.work) }
+    let total = max(seconds.reduce(0, +), 1e-9)
+    share = seconds.map { $0 / total }
     var done = 0.0
-    var from: [Double] = []
-    for stage in plan.stages {
-      from.append(done / total)
-      done += stage.work
+    from = share.map { part in
+      defer { done += part }
+      return done
     }
-    self.from = from
-    share = plan.stages.map { $0.work / total }
   }
 
   func fraction(_ index: Int, _ inside: Double) -> Double {

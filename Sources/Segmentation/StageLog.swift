@@ -11,8 +11,8 @@ package struct StageEntry: Equatable, Sendable {
   package var hotWeightByteCount = 0
   /// Private memory that reading the photo takes beside the arena, bytes (plans only).
   package var imageByteCount = 0
-  /// Equivalent multiply-accumulates, see `WorkEstimate` (plans only).
-  package var work = 0.0
+  /// See `WorkEstimate` (plans only).
+  package var work = Work()
   package var seconds = 0.0
   /// Highest reading inside the stage (sampled at its steps and end), bytes.
   package var anonymous = 0

@@ -10,6 +10,9 @@ enum JSON {
   case bool(Bool)
   case null
 
+  /// A number that was written in single precision: 0.2, not 0.200000002980232.
+  static func float(_ value: Float) -> JSON { .number(Double("\(value)") ?? Double(value)) }
+
   /// The text; `indent` < 0 writes one line.
   func text(indent: Int = 0) -> String {
     var out = ""

@@ -65,7 +65,7 @@ struct KernelBench {
     let values = try ValueMatrix(arena, engine: engine, count: count, width: width)
     var rooms: [(strip: AttentionScratch, bias: UnsafeMutablePointer<Float>)] = []
     for _ in 0..<threads {
-      let room = try AttentionScratch(arena, engine: engine, rows: strip, keys: count, width: width)
+      let room = try AttentionScratch(arena, engine: engine, rows: strip, keys: count, width: width, keepsLogits: false)
       let bias = try arena.floats(strip * max(gridSide, 1))
       fill(bias, strip * max(gridSide, 1))
       rooms.append((room, bias))

@@ -4,8 +4,12 @@ import Compute
 import Segmentation
 
 extension SegmentOptions.Preset: ExpressibleByArgument {}
+extension SegmentOptions.Profile: ExpressibleByArgument {}
 extension AffinityChoice: ExpressibleByArgument {}
 extension Paradigm: ExpressibleByArgument {}
+extension PromptKinds: ExpressibleByArgument {
+  public init?(argument: String) { self.init(names: argument) }
+}
 extension PrecisionChoice: ExpressibleByArgument {}
 
 /// A byte count such as `48M`, `1.5G`, `65536K` or plain bytes.
@@ -30,7 +34,13 @@ struct ByteCount: ExpressibleByArgument, Equatable {
 struct RuntimeFlags: ParsableArguments {
   @Option(name: .shortAndLong, help: "Model file made by trident-quantize.", completion: .file())
   var model: String
+  @OptionGroup var machine: MachineFlags
 
+  func runtime() throws -> RuntimeOptions { try machine.runtime() }
+}
+
+/// How to run a model.
+struct MachineFlags: ParsableArguments {
   @Option(help: "Worker threads (default: the cores this process may use).")
   var threads: Int?
 
@@ -85,10 +95,13 @@ struct ClassFlags: ParsableArguments {
   var noCache = false
 }
 
-/// The method's numbers. A preset is applied first, single flags after it.
+/// The method's numbers. A preset is applied first, then a profile, single flags after them.
 struct MethodFlags: ParsableArguments {
   @Option(help: "A published configuration.")
   var preset: SegmentOptions.Preset?
+  @Option(
+    help: "How much runs: fast leaves SAM out, balanced its refinement of regions, full is everything (full).")
+  var profile: SegmentOptions.Profile?
   @Option(help: "Short side of CLIP's copy, pixels (448).")
   var shortSide: Int?
   @Option(help: "Window side, pixels (336).")
@@ -113,6 +126,8 @@ struct MethodFlags: ParsableArguments {
   var iouThreshold: Float?
   @Option(help: "Weight of the mask prompt (0.005).")
   var maskAlpha: Float?
+  @Option(help: "What a region tells SAM: some of point,box,mask (all three).")
+  var prompts: PromptKinds?
   @Flag(help: "Leave out SAM's refinement of regions.")
   var noRefine = false
   @Option(help: "What pulls the photo together: trident, attention, cosine or none.")
@@ -126,6 +141,7 @@ struct MethodFlags: ParsableArguments {
 
   func options() -> SegmentOptions {
     var options = preset.map { SegmentOptions(preset: $0) } ?? SegmentOptions()
+    if let profile { options.limit(to: profile) }
     func take<Value>(_ path: WritableKeyPath<SegmentOptions, Value>, _ value: Value?) {
       if let value { options[keyPath: path] = value }
     }
@@ -141,6 +157,7 @@ struct MethodFlags: ParsableArguments {
     take(\.minimalArea, minimalArea)
     take(\.iouThreshold, iouThreshold)
     take(\.maskAlpha, maskAlpha)
+    take(\.prompts, prompts)
     take(\.affinity, affinity)
     take(\.paradigm, paradigm)
     take(\.precision, precision)

@@ -38,7 +38,7 @@ struct PlanCommand: ParsableCommand {
     let side = overlay ? OverlayWriter.sideLimit : nil
     var plan = try session.plan(pixels, words.planned, options, previewSide: side, within: limit)
     let text = try words.planText(session, options.precision, within: limit)
-    let speed = try session.calibrate(threads: plan.threads, options.precision)
+    let speed = try session.speed(threads: plan.threads, options.precision, seconds: 0.2)
     if let text { plan.precede(with: text) }
     let description = PlanDescription(
       plan: plan, text: text, width: pixels.width, height: pixels.height, classCount: words.names.count,
@@ -88,10 +88,9 @@ struct PlanDescription {
   let height: Int
   let classCount: Int
   let limit: Int?
-  /// Multiply-accumulates a second.
-  let speed: Double
+  let speed: MachineSpeed
 
-  private func seconds(_ stage: StageEntry) -> Double { stage.work / max(speed, 1) }
+  private func seconds(_ stage: StageEntry) -> Double { speed.seconds(stage.work) }
   private var seconds: Double { plan.stages.reduce(0) { $0 + seconds($1) } }
 
   /// Columns in MiB.
@@ -109,7 +108,9 @@ struct PlanDescription {
     }
     lines.append("peak \(mebibytes(plan.peak)) MiB private, set by \(plan.peakStage)"
       + (limit.map { "; limit \(mebibytes($0)) MiB" } ?? ""))
-    lines.append("about \(fixed(seconds, 1)) s at \(fixed(speed / 1e9, 0)) GMAC/s, from products timed just now")
+    lines.append(
+      "about \(fixed(seconds, 1)) s, from one block timed just now: \(fixed(speed.linear / 1e9, 0)) GMAC/s, in attention "
+        + "\(fixed(speed.attention / 1e9, 0)), in float \(fixed(speed.float / 1e9, 0))")
     let words = text.map { "; text \($0.tiling.textRows) rows, \($0.threads) thread(s)" } ?? ""
     lines.append("tiles: \(Self.tiles(plan.tiling))" + words)
     lines.append(
@@ -141,7 +142,8 @@ struct PlanDescription {
       ("peak_bytes", .int(plan.peak)), ("peak_stage", .string(plan.peakStage)),
       ("limit_bytes", limit.map { .int($0) } ?? .null), ("fixed_bytes", .int(plan.fixedByteCount)),
       ("hot_weight_bytes", .int(plan.hotWeightByteCount)), ("seconds", .number(seconds)),
-      ("macs_per_second", .number(speed)),
+      ("macs_per_second", .number(speed.linear)), ("attention_macs_per_second", .number(speed.attention)),
+      ("float_macs_per_second", .number(speed.float)),
       (
         "stages",
         .array(

@@ -12,6 +12,8 @@ import Segmentation
 func prepareProcess() {
   Heap.settle()
   signal(SIGPIPE, SIG_IGN)
+  // Over a file size limit a write fails instead of ending the process, and is reported like a full disk.
+  signal(SIGXFSZ, SIG_IGN)
   for number in [SIGINT, SIGTERM, SIGHUP] {
     signal(number) { number in
       AtomicFile.unlinkAllTemporaries()

@@ -18,14 +18,14 @@ final class ProgressMeter {
 
   init(quiet: Bool) { self.quiet = quiet }
 
-  /// `fraction` of the whole job, 0 to 1.
-  func show(_ stage: String, _ fraction: Double) {
+  /// `fraction` of the whole job, 0 to 1; `detail` may change without being a new stage.
+  func show(_ stage: String, _ fraction: Double, detail: String = "") {
     let now = monotonicSeconds()
     guard !quiet, now - start > 1, now - last > (isTerminal ? 0.2 : 5) || stage != lastStage else { return }
     last = now
     lastStage = stage
     let elapsed = now - start
-    var line = "\(stage) \(fixed(min(fraction, 1) * 100, 0)) %"
+    var line = "\(stage)\(detail) \(fixed(min(fraction, 1) * 100, 0)) %"
     if fraction > 0.05 && fraction < 1 { line += ", \(fixed(elapsed / fraction - elapsed, 0)) s left" }
     standardError(isTerminal ? "\r\u{1B}[K" + line : line + "\n")
     wrote = true

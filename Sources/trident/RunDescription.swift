@@ -61,7 +61,7 @@ struct RunDescription {
           ("planned_anonymous_bytes", .int(report.plan.peak)),
         ])
       ),
-      ("machine", machine), ("options", options),
+      ("machine", machine), ("options", .object(job.options.members)),
     ])
   }
 
@@ -83,22 +83,6 @@ struct RunDescription {
     ])
   }
 
-  private var options: JSON {
-    let options = job.options
-    return .object([
-      ("short_side", .int(options.shortSide)), ("window", .int(options.window)), ("stride", .int(options.stride)),
-      ("logit_scale", .number(Double(options.logitScale))), ("beta", .number(Double(options.beta))),
-      ("gamma", .number(Double(options.gamma))), ("cos_factor", .number(Double(options.cosFactor))),
-      ("keeps_negative_thresholds", .bool(options.keepsNegativeThresholds)),
-      ("probability_threshold", .number(Double(options.probabilityThreshold))),
-      ("coarse_threshold", .number(Double(options.coarseThreshold))), ("minimal_area", .int(options.minimalArea)),
-      ("iou_threshold", .number(Double(options.iouThreshold))), ("mask_alpha", .number(Double(options.maskAlpha))),
-      ("refine", .bool(options.refines)), ("affinity", .string(options.affinity.rawValue)),
-      ("paradigm", .string(options.paradigm.rawValue)), ("dino", .bool(options.usesDINO)),
-      ("halves", .bool(options.halves)), ("precision", .string(options.precision.rawValue)),
-    ])
-  }
-
   /// A few lines for people.
   func summary(_ target: String?) -> String {
     let memory = ProcessMemory.now()
@@ -115,5 +99,21 @@ struct RunDescription {
     if present.count > 12 { text += "\n  and \(present.count - 12) more" }
     if let target { text += "\n  -> \(target)" }
     return text
+  }
+}
+
+extension SegmentOptions {
+  /// Every number of the method by name.
+  var members: [(String, JSON)] {
+    [
+      ("short_side", .int(shortSide)), ("window", .int(window)), ("stride", .int(stride)),
+      ("logit_scale", .float(logitScale)), ("beta", .float(beta)), ("gamma", .float(gamma)),
+      ("cos_factor", .float(cosFactor)), ("keeps_negative_thresholds", .bool(keepsNegativeThresholds)),
+      ("probability_threshold", .float(probabilityThreshold)), ("coarse_threshold", .float(coarseThreshold)),
+      ("minimal_area", .int(minimalArea)), ("iou_threshold", .float(iouThreshold)),
+      ("mask_alpha", .float(maskAlpha)), ("prompts", .string(prompts.description)), ("refine", .bool(refines)),
+      ("affinity", .string(affinity.rawValue)), ("paradigm", .string(paradigm.rawValue)), ("dino", .bool(usesDINO)),
+      ("halves", .bool(halves)), ("precision", .string(precision.rawValue)),
+    ]
   }
 }

@@ -82,27 +82,38 @@ final class SegmentJob {
     if paths.isEmpty { throw SegmentationError(.usage("no photos found in \(photos.joined(separator: ", "))")) }
     session = try Session(modelPath: runtime.model, runtime: try runtime.runtime())
     words = try Words(classes, session: session)
+    if isMany && outputs.output != nil { try Self.checkNames(paths) }
   }
 
-  /// - Errors: with several photos, bad ones are reported and the last error is thrown at the end.
+  /// - Errors: `.usage` for two photos whose label maps would have one name.
+  private static func checkNames(_ paths: [String]) throws {
+    var photoOfName: [String: String] = [:]
+    for path in paths {
+      guard let other = photoOfName.updateValue(path, forKey: baseName(path)) else { continue }
+      throw SegmentationError(.usage("'\(other)' and '\(path)' would both become \(baseName(path)).png"))
+    }
+  }
+
+  /// - Errors: with several photos, those that are bad or do not fit in memory are reported, and the last error is thrown
+  ///   at the end.
   func run() throws {
     if isMany, let output = outputs.output { try makeFolder(output) }
-    var failure: (any Error)?
+    var failures: [SegmentationError] = []
     for path in paths {
       let target = isMany ? outputs.output.map { "\($0)/\(baseName(path)).png" } : outputs.output
-      if isMany, !outputs.overwrite, let target, fileExists(target) { continue }
+      // The legend is written last.
+      if isMany, !outputs.overwrite, let target, fileExists(target), fileExists(legendPath(target)) { continue }
       do {
         try segment(path, target: target)
-      } catch {
-        guard isMany, (error as? SegmentationError)?.exitCode == 3 else { throw error }
-        standardError("trident: error: \((error as? SegmentationError)?.description ?? "\(error)")\n")
-        failure = error
+      } catch let error as SegmentationError where isMany && [3, 5].contains(error.exitCode) {
+        // Only a photo's own errors name it.
+        failures.append(error.exitCode == 5 ? error.at(path: path) : error)
+        standardError("trident: error: \(failures.last!.description)\n")
       }
     }
-    if let failure {
-      guard let error = failure as? SegmentationError else { throw failure }
-      throw SegmentationError(.photo("not every photo could be segmented; the last: \(error.description)"))
-    }
+    guard let last = failures.last else { return }
+    let text = "\(failures.count) of \(paths.count) photos could not be segmented; the last: \(last.description)"
+    throw last.exitCode == 5 ? last : SegmentationError(.photo(text))
   }
 
   private func segment(_ path: String, target: String?) throws {
@@ -158,7 +169,7 @@ final class SegmentJob {
       }
     }
     if outputs.taps != nil { sinks.taps = Taps() }
-    sinks.progress = { meter.show($0, $1) }
+    if !outputs.quiet { sinks.progress = { meter.show($0, $1) } }
     var report = try session.run(photo, wording, options, plan: plan, measures: measures || outputs.json, sinks)
     meter.finish()
     if let failure { throw failure }

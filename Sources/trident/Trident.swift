@@ -23,7 +23,7 @@ struct Trident: ParsableCommand {
       """,
     version: "trident \(Trident.version)",
     subcommands: [
-      SegmentCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, BenchCommand.self,
+      SegmentCommand.self, EvaluateCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, BenchCommand.self,
       InspectCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
 
@@ -35,6 +35,8 @@ struct Trident: ParsableCommand {
     do {
       var command = try parseAsRoot()
       try command.run()
+      // A closed pipe or a full disk behind standard output shows when the last of it is written.
+      if fflush(nil) != 0 { throw SegmentationError(.output("standard output: \(String(cString: strerror(errno)))")) }
     } catch {
       leave(report(error))
     }

@@ -1,4 +1,5 @@
 // The classes of a run and their text vectors: from a vocabulary file, from the cache, or encoded now.
+import Container
 import Segmentation
 
 /// Class names and phrases, before anything is known about their vectors.
@@ -38,6 +39,14 @@ struct Words {
     phraseClass = classes.classIndex.map { Int($0) }
   }
 
+  /// Classes that are known already.
+  init(_ classes: ClassList, usesCache: Bool) {
+    self.classes = classes
+    phraseClass = classes.classIndex.map { Int($0) }
+    stored = nil
+    self.usesCache = usesCache
+  }
+
   /// Stand-ins for `count` classes, of which nothing is cached: for plans.
   init(count: Int) throws {
     classes = try ClassList(arguments: (1...max(1, count)).map { "class number \($0)" }, background: false)
@@ -53,6 +62,14 @@ struct Words {
         .usage("no classes: give --class PHRASE (repeatable), --classes FILE or --vocabulary FILE"))
     }
     return try ClassList(arguments: flags.phrases, background: flags.background)
+  }
+
+  /// SHA-256 of the vectors of a vocabulary file; nil for words that are encoded here.
+  var vocabularyDigest: String? {
+    guard let stored else { return nil }
+    var digest = SHA256Digest()
+    stored.withUnsafeBytes { digest.update($0) }
+    return digest.finishHex()
   }
 
   /// For plans: vectors that are there by then.

@@ -2,6 +2,7 @@
 import Container
 import Foundation
 import Segmentation
+import TestSupport
 import Testing
 
 import Quantization

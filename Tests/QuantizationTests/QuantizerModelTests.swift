@@ -1,6 +1,7 @@
 // Whole toy models: every packed layer against a naive restatement, forms of names, determinism.
 import Container
 import Foundation
+import TestSupport
 import Testing
 
 import Quantization

@@ -2,6 +2,7 @@
 // values.
 import Container
 import Foundation
+import TestSupport
 import Testing
 
 import Quantization

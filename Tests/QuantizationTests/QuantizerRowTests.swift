@@ -1,4 +1,5 @@
 // The arithmetic of one row, against the worked example of docs/quantization.md and a slow restatement.
+import TestSupport
 import Testing
 
 import Quantization
@@ -104,10 +105,4 @@ import Quantization
       #expect(RowQuantizer.half(bad) == nil, "\(bad)")
     }
   }
-}
-
-/// A repeatable value in -1 ..< 1.
-func toyRandom(_ state: inout UInt64) -> Float {
-  state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-  return Float(state >> 40) / Float(1 << 23) - 1
 }

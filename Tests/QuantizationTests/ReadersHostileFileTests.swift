@@ -75,7 +75,7 @@ import Testing
     bits += [0, 0, 0, 0, 0, 0, 0]  // end of block
     while bits.count % 8 != 0 { bits.append(0) }
     return stride(from: 0, to: bits.count, by: 8).map { start in
-      (0..<8).reduce(UInt8(0)) { $0 | bits[start + $1] << UInt8($1) }
+      bits[start..<start + 8].reversed().reduce(UInt8(0)) { byte, bit in byte << 1 | bit }
     }
   }
 
@@ -212,7 +212,7 @@ import Testing
   /// The archive with the checksum that its damaged first entry now has.
   private func mended(_ bytes: [UInt8]) -> [UInt8] {
     func number(_ index: Int, _ width: Int) -> Int {
-      (0..<width).reduce(0) { $0 | Int(bytes[index + $1]) << (8 * $1) }
+      bytes[index..<index + width].reversed().reduce(0) { value, byte in value << 8 | Int(byte) }
     }
     guard let header = (0..<(bytes.count - 46)).first(where: { number($0, 4) == 0x0201_4b50 }) else {
       return bytes

@@ -119,11 +119,6 @@ private let flavours = [
   }
 
   @Test func digest() throws {
-    #expect(SHA256().hexDigest() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-    var digest = SHA256()
-    let letters = Array(String(repeating: "a", count: 1_000).utf8)
-    for _ in 0..<1_000 { letters.withUnsafeBytes { digest.update($0) } }
-    #expect(digest.hexDigest() == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0")
     var seen = 0
     let directory = try TensorDirectory.open(path: checkpoint("tiny.pt"))
     #expect(try directory.sha256Hex { seen = $0 }.count == 64)

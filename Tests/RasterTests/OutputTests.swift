@@ -130,6 +130,21 @@ import Testing
     #expect(scratch.names == [])
   }
 
+  @Test func leftoversOfKilledRunsAreSwept() throws {
+    let (here, elsewhere) = (Scratch(), Scratch())
+    let held = try AtomicFile(path: here.file("held"))
+    // Another directory in between: each is swept when outputs come back to it.
+    try AtomicFile(path: elsewhere.file("other")).finish()
+    for name in [".trident-1-0.part", ".trident-999999-17.part", "mine.part", ".trident-notes"] {
+      writeBytes([1], to: here.file(name))
+    }
+    let file = try AtomicFile(path: here.file("new"))
+    try file.finish()
+    #expect(here.names.filter { $0.hasSuffix(".part") }.count == 2, "a file being written, and one that is not ours")
+    try held.finish()
+    #expect(here.names.sorted() == [".trident-notes", "held", "mine.part", "new"])
+  }
+
   @Test func paletteColoursDiffer() {
     let palette = Palette.standard
     #expect(palette.count == 256 && palette[0] == (0, 0, 0) && palette[1] == (128, 0, 0))

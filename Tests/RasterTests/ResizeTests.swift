@@ -87,8 +87,8 @@ func resize(_ rule: String, _ pixels: [UInt8], _ w: Int, _ h: Int, _ tw: Int, _ 
       var out = [Float](repeating: .nan, count: 2 * th * tw)
       resample(source, channels: 2, rows: rows, columns: columns, into: &out)
       for i in out.indices {
-        let bits = (0..<4).reduce(UInt32(0)) { $0 | UInt32(raw[n[5] + 4 * i + $1]) << UInt32(8 * $1) }
-        worst = max(worst, abs(out[i] - Float(bitPattern: bits)))
+        let expected = raw.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: n[5] + 4 * i, as: Float.self) }
+        worst = max(worst, abs(out[i] - expected))
       }
       #expect(worst <= 1e-5, "\(fields)")
     }

@@ -186,10 +186,10 @@ def dino_features(m, window, index, taps):
     c = m.dino
     h, w = window.shape[1] // c.patch, window.shape[2] // c.patch
     x = linear(m, "dino.patch", patches(window, c.patch))
-    if index is not None:
-        taps.put(f"dino.patch.{index}", x)
     x = x + position_grid(m["dino.position"][1:], h, w)
     x = torch.cat([(m["dino.class_embedding"] + m["dino.position"][0])[None], x])
+    if index is not None:
+        taps.put(f"dino.embed.{index}", x)
     for n in range(c.depth):
         x = block(m, f"dino.blocks.{n}", c, x, "gelu")
         if index is not None:
@@ -207,10 +207,10 @@ def clip_last_input(m, window, index, taps):
     c = m.clip
     h, w = window.shape[1] // c.patch, window.shape[2] // c.patch
     x = linear(m, "clip.patch", patches(window, c.patch))
-    if index is not None:
-        taps.put(f"clip.patch.{index}", x)
     x = x + position_grid(m["clip.position"][1:], h, w)
     x = torch.cat([(m["clip.class_embedding"] + m["clip.position"][0])[None], x])
+    if index is not None:
+        taps.put(f"clip.embed.{index}", x)
     x = norm(m, "clip.norm_pre", x, c.epsilon)
     for n in range(c.depth - 1):
         x = block(m, f"clip.blocks.{n}", c, x, m.activation)
@@ -356,8 +356,9 @@ def sam_encode(m, rounded, taps, prefix="sam"):
     x = (x - torch.tensor(SAM_MEAN).view(3, 1, 1)) / torch.tensor(SAM_STD).view(3, 1, 1)
     x = F.pad(x, (0, c.side - w, 0, c.side - h))
     x = linear(m, "sam.patch", patches(x, c.patch))
-    taps.put(f"{prefix}.patch", x)
-    x = (x + m["sam.position"]).reshape(c.grid, c.grid, c.width)
+    x = x + m["sam.position"]
+    taps.put(f"{prefix}.embed", x)
+    x = x.reshape(c.grid, c.grid, c.width)
     for n in range(c.depth):
         x, last = sam_block(m, n, x, c)
         taps.put(f"{prefix}.blocks.{n}", x.flatten(0, 1))

@@ -69,7 +69,7 @@ extension GoldenRun {
   func row(_ name: String, _ row: Int, _ array: ReferenceTaps.Array) -> ArraySlice<Float>? {
     let parts = name.split(separator: ".").map(String.init)
     switch name {
-    case "text.vectors", "sam.neck": return tap(name, row, array.width)
+    case "text.vectors", "sam.embed", "sam.neck": return tap(name, row, array.width)
     case "splice.canvas": return tap("canvas", row, array.width)
     case "affinity.features": return aggregated(row, array.width)
     case "affinity.strip", "affinity.1.strip": return affinity(row, array.width)
@@ -77,8 +77,11 @@ extension GoldenRun {
       return scores.count == array.shape.reduce(1, *)
         ? scores[row * array.width..<(row + 1) * array.width] : nil
     case "splice.scores": return windowScores(row, array)
+    case "refine.regions": return tap("refine.region.\(row)", 0, array.width)
+    case "refine.iou": return (0..<array.width).compactMap { taps["refine.iou.\($0)"]?.values.first }[...]
     default: break
     }
+    if parts[0] == "refine", parts.count == 3 { return tap(name, row, array.width) }
     if parts.count == 3, parts[0] == "sam", parts[1] == "blocks" {
       return tap("sam.block.\(parts[2])", row, array.width)
     }
@@ -90,7 +93,8 @@ extension GoldenRun {
     switch parts[0] + "." + parts[1] {
     case "dino.blocks", "clip.blocks":
       return grouped("\(parts[0]).block.\(parts[2])", window, row, array)
-    case "dino.features": return tap(name, row, array.width)
+    case "dino.embed": return grouped("dino.embed", window, row, array)
+    case "clip.embed", "dino.features": return tap(name, row, array.width)
     case "clip.values": return heads(name, row, array.width)
     case "proxy.output": return tap("clip.proxy.\(window)", row, array.width)
     default: return nil

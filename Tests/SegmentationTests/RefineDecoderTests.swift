@@ -4,12 +4,16 @@ import Segmentation
 import Testing
 
 @Suite struct RefineDecoderTests {
-  private func decode(_ engine: Engine, case index: Int) throws -> (iou: Float, logits: [Float]) {
+  private func decode(
+    _ engine: Engine, case index: Int, prompts: PromptKinds = .all
+  ) throws -> (iou: Float, logits: [Float]) {
     let toy = RefineToy()
+    var shape = RefineToy.shape
+    shape.prompts = prompts
     let counting = Arena(counting: nil)
-    _ = try MaskDecoder(counting, engine: engine, shape: RefineToy.shape, weights: toy.weights)
+    _ = try MaskDecoder(counting, engine: engine, shape: shape, weights: toy.weights)
     let arena = try Arena(capacity: counting.highWater)
-    let decoder = try MaskDecoder(arena, engine: engine, shape: RefineToy.shape, weights: toy.weights)
+    let decoder = try MaskDecoder(arena, engine: engine, shape: shape, weights: toy.weights)
     let side = RefineToy.shape.maskSide
     let mask = Refine.uniform(1000 + index, side * side)
     let points: [(Float, Float)] = [(30.5, 41), (3, 99)]
@@ -29,7 +33,7 @@ import Testing
   private func golden(_ index: Int) -> (iou: Float, logits: [Float]) {
     let values = Refine.numbers(Refine.fixture("decoder.f32")[...], as: Float.self)
     let size = 1 + 16 * RefineToy.shape.cells
-    guard values.count == 2 * size else { return (.nan, []) }
+    guard values.count == (2 + Self.fewer.count) * size else { return (.nan, []) }
     return (values[index * size], Array(values[index * size + 1..<(index + 1) * size]))
   }
 
@@ -41,6 +45,19 @@ import Testing
     #expect(abs(found.iou - wanted.iou) < 5e-6)
     let worst = zip(found.logits, wanted.logits).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
     #expect(worst < 5e-6, "case \(index)")
+  }
+
+  /// Stored behind the two cases with all prompts; made with the first case's point, box and mask.
+  private static let fewer = ["point", "box", "mask", "point,box", "point,mask", "box,mask"]
+
+  @Test(.enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing"), arguments: fewer.indices)
+  func fewerPrompts(_ index: Int) throws {
+    let prompts = try #require(PromptKinds(names: Self.fewer[index]))
+    let found = try decode(Refine.engine(.float32), case: 0, prompts: prompts)
+    let wanted = golden(2 + index)
+    #expect(abs(found.iou - wanted.iou) < 5e-6)
+    let worst = zip(found.logits, wanted.logits).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
+    #expect(worst < 5e-6, "\(prompts)")
   }
 
   @Test(arguments: 0..<2) func int8IsClose(_ index: Int) throws {

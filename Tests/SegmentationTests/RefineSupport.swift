@@ -127,7 +127,8 @@ struct RefineWeights {
     let conv3 = dense(16, 16)
     let norm4 = norm(16, epsilon: 1e-6)
     let prompt = PromptWeights(
-      gaussian: gaussian, points: points, conv0: conv0, norm1: norm1, conv3: conv3, norm4: norm4,
+      gaussian: gaussian, points: points, notAPoint: Refine.keep(Refine.uniform(900, width)),
+      noMask: Refine.keep(Refine.uniform(901, width)), conv0: conv0, norm1: norm1, conv3: conv3, norm4: norm4,
       conv6: dense(width, 16))
     var layers: [DecoderLayerWeights] = []
     for _ in 0..<shape.depth {

@@ -1,5 +1,6 @@
 // Class lists from arguments and files.
 import Segmentation
+import TestSupport
 import Testing
 
 @Suite struct TextClassListTests {
@@ -67,11 +68,11 @@ import Testing
     let folder = TextSupport.temporaryFolder()
     defer { TextSupport.remove(folder) }
     TextSupport.write(folder + "/classes.txt", Array("a\n;".utf8))
-    let error = #expect(throws: SegmentationError.self) {
+    let error = thrownError(SegmentationError.self) {
       try ClassList(path: folder + "/classes.txt", background: false)
     }
     #expect(error?.description == "\(folder)/classes.txt: line 2: empty synonym; remove the extra ';'")
-    let missing = #expect(throws: SegmentationError.self) {
+    let missing = thrownError(SegmentationError.self) {
       try ClassList(path: folder + "/no", background: false)
     }
     #expect(missing?.exitCode == 2 && missing?.description.contains("cannot open") == true)

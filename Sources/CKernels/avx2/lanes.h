@@ -6,6 +6,8 @@ typedef struct vf { __m256 q[2]; } vf;   // 16 floats
 typedef struct vi { __m256i q[2]; } vi;  // 16 int32
 
 enum { CK_NT_ROWS = 2, CK_NT_COLS = 2, CK_NN_ROWS = 6, CK_NN_VECTORS = 1 };
+// Queries at a time in softmax_weights: whole tiles of the product.
+enum { CK_SOFTMAX_ROWS = 8 };
 
 #define V_PARTS _Pragma("GCC unroll 2") for (int i = 0; i < 2; i++)
 #define V_FUNCTION static inline __attribute__((always_inline))
@@ -79,6 +81,14 @@ V_FUNCTION vf v_scale(vf x, vf n) {
   }
   return x;
 }
+// x 2^n for an n given as n + CK_ROUND_MAGIC.
+V_FUNCTION vf v_scale_shifted(vf x, vf shifted) {
+  V_PARTS {
+    __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted.q[i]), 23);
+    x.q[i] = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x.q[i]), power));
+  }
+  return x;
+}
 // value where x >= limit, else 0 (also where x is not a number).
 V_FUNCTION vf v_keep_from(vf x, vf limit, vf value) {
   V_PARTS value.q[i] = _mm256_and_ps(_mm256_cmp_ps(x.q[i], limit.q[i], _CMP_GE_OQ), value.q[i]);
@@ -135,6 +145,14 @@ V_FUNCTION void v_store_bytes_first(int8_t *p, vi x, size_t n) {
   int8_t lanes[16];
   v_store_bytes(lanes, x);
   memcpy(p, lanes, n);
+}
+// 64 lanes as bytes; they lie in [0, 127]. Returns lanes with the same sum as total and the bytes together.
+V_FUNCTION vi v_store_64_bytes(int8_t *p, vi total, vi a, vi b, vi c, vi d) {
+  v_store_bytes(p, a);
+  v_store_bytes(p + 16, b);
+  v_store_bytes(p + 32, c);
+  v_store_bytes(p + 48, d);
+  return v_int_add(total, v_int_add(v_int_add(a, b), v_int_add(c, d)));
 }
 // Lane c becomes the four bytes a[c] b[c] c[c] d[c], first in the lowest address.
 V_FUNCTION void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {

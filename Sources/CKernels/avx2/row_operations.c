@@ -14,6 +14,7 @@
 #include "lanes.h"
 #include "../lane_functions.h"
 #include "../lane_rows.h"
+#include "../lane_softmax.h"
 #include "../lane_floats.h"
 
 #if defined(__clang__)

@@ -7,6 +7,8 @@ typedef __m512i vi;  // 16 int32
 
 // Rows of a at a time and columns at a time in the float products: as many sums as registers allow.
 enum { CK_NT_ROWS = 4, CK_NT_COLS = 4, CK_NN_ROWS = 6, CK_NN_VECTORS = 4 };
+// Queries at a time in softmax_weights: a tile of the product.
+enum { CK_SOFTMAX_ROWS = 12 };
 
 static inline __mmask16 v_first(size_t n) { return (__mmask16)((1u << n) - 1); }
 static inline vf v_set(float x) { return _mm512_set1_ps(x); }
@@ -49,6 +51,11 @@ static inline vf v_scale(vf x, vf n) {
   vi shifted = _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23);
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), shifted));
 }
+// x 2^n for an n given as n + CK_ROUND_MAGIC.
+static inline vf v_scale_shifted(vf x, vf shifted) {
+  vi power = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), power));
+}
 // value where x >= limit, else 0 (also where x is not a number).
 static inline vf v_keep_from(vf x, vf limit, vf value) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), value);
@@ -69,11 +76,19 @@ static inline float v_maximum(vf x) { return _mm512_reduce_max_ps(x); }
 static inline vi v_int_zero(void) { return _mm512_setzero_si512(); }
 static inline vi v_int_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 static inline int32_t v_int_sum(vi x) { return _mm512_reduce_add_epi32(x); }
+static inline vi v_load_ints(const int32_t *p) { return _mm512_loadu_si512(p); }
 static inline void v_store_ints(int32_t *p, vi x) { _mm512_storeu_si512(p, x); }
 // Lanes as bytes; they lie in [-127, 127].
 static inline void v_store_bytes(int8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
 static inline void v_store_bytes_first(int8_t *p, vi x, size_t n) {
   _mm512_mask_cvtepi32_storeu_epi8(p, v_first(n), x);
+}
+// 64 lanes as bytes; they lie in [0, 127]. Returns lanes with the same sum as total and the bytes together.
+static inline vi v_store_64_bytes(int8_t *p, vi total, vi a, vi b, vi c, vi d) {
+  vi packed = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+  vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, packed));
+  return _mm512_dpbusd_epi32(total, packed, _mm512_set1_epi8(1));
 }
 // Lane c becomes the four bytes a[c] b[c] c[c] d[c], first in the lowest address.
 static inline void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {

@@ -15,6 +15,7 @@
 #include "lanes.h"
 #include "../lane_functions.h"
 #include "../lane_rows.h"
+#include "../lane_softmax.h"
 #include "../lane_floats.h"
 
 #if defined(__clang__)

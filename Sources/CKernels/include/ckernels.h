@@ -51,6 +51,9 @@ typedef struct ck_epilogue {
   int accumulate;       // 0: out = v; 1: out = out + v (residual; after the activation)
 } ck_epilogue;
 
+// Keys that share one scale among softmax weights, and the widest grid of keys with relative positions.
+enum { CK_SOFTMAX_BLOCK = 256, CK_SOFTMAX_GRID = 256 };
+
 typedef struct ck_table {
   ck_path path;
   const char *name;     // "scalar", "avx2", "avx512_vnni", "amx_int8", "neon", "neon_dotprod", "neon_i8mm"
@@ -103,6 +106,21 @@ typedef struct ck_table {
   // zero filled past keys. Returns in row_sum the sum of scale * q, so that P sums to exactly what was stored.
   void (*quantize_blocks)(const float *p, size_t stride, size_t rows, size_t keys, size_t block, int8_t *q,
                           size_t q_stride, float *scale, size_t block_count, float *row_sum);
+
+  // Softmax weights of queries by keys, in bytes, without their floats ever being stored. For row r and key k
+  //   y = (float)(q[r] . key[k]) * key scale[k] * (q_scale[r] * (factor * log2 e)) + bias_w * log2 e + bias_h * log2 e
+  // with bias_h[r][k / grid_w] and bias_w[r][k % grid_w]; the last product and the first sum are fused, the biases are added to
+  // each other before. Per block of CK_SOFTMAX_BLOCK keys: top = max y, and weight = round-half-even(127 * 2^(y - top)), the
+  // power within 1.02e-4 relative, a fortieth of half a step at most. With m = max of the row's tops:
+  // scale[r * block_count + b] = 2^(top - m), row_sum[r] = sum over blocks of scale * (sum of weights), in 16 fixed lanes.
+  // weights: [rows, weight_stride], zero from key_count up to the next multiple of 64. part: [rows, block_count], scratch.
+  // self: the table this entry comes from (its product is used). keys: as pack_rows makes them, bias NULL. Biases:
+  // [rows, key_count / grid_w] and [rows, grid_w], both NULL or both given; 1 <= grid_w <= CK_SOFTMAX_GRID. All values must be
+  // numbers. Bit-identical on all paths.
+  void (*softmax_weights)(const struct ck_table *self, const int8_t *q, size_t q_stride, const float *q_scale, size_t rows,
+                          const ck_panels *keys, size_t key_count, float factor, const float *bias_h,
+                          const float *bias_w, size_t grid_w, int8_t *weights, size_t weight_stride, float *scale,
+                          float *part, size_t block_count, float *row_sum);
 
   // Block-scaled INT8 product: out[r][c] = (overwritten) sum over blocks b of a_scale[r*block_count+b] * w_scale[c] * (integer product over
   // block b), added in block order, then times row_factor[r] (NULL: 1). a as quantize_blocks; rhs packs columns, depth = padded keys.

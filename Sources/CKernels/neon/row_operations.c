@@ -8,6 +8,7 @@
 #include "lanes.h"
 #include "../lane_functions.h"
 #include "../lane_rows.h"
+#include "../lane_softmax.h"
 #include "../lane_floats.h"
 
 void ck_fill_rows__neon(ck_table *table) { fill_rows(table); }

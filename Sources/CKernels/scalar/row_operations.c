@@ -177,6 +177,7 @@ static void activate(float *x, size_t count, ck_activation activation) {
 }
 
 void ck_fill_floats__scalar(ck_table *table);
+void ck_fill_softmax__scalar(ck_table *table);
 
 void ck_fill_rows__scalar(ck_table *table) {
   table->quantize_rows = quantize_rows;
@@ -189,4 +190,5 @@ void ck_fill_rows__scalar(ck_table *table) {
   table->masked_add = masked_add;
   table->activate = activate;
   ck_fill_floats__scalar(table);
+  ck_fill_softmax__scalar(table);
 }

@@ -40,13 +40,20 @@ int64_t cr_read_at(int fd, void *bytes, size_t count, int64_t offset);
 // Errors: returns a descriptor, or minus errno; `mode` receives st_mode, `byte_count` the size.
 int cr_open_for_reading(const char *path, uint32_t *mode, int64_t *byte_count);
 
-// Creates `path` anew for writing (never follows or reuses a name), mode 0666 less the umask.
-// Errors: returns a descriptor, or minus errno.
+// Creates `path` anew for writing (never follows or reuses a name), mode 0666 less the umask, and locks it until
+// the descriptor is closed. Errors: returns a descriptor, or minus errno.
 int cr_create_new(const char *path);
+
+// Removes `.trident-*.part` files of `directory` that no process holds: leftovers of runs that were killed.
+// Does nothing for the directory of the call before. Returns how many it removed. Errors: none, best effort.
+int cr_sweep(const char *directory);
 
 // What stands at `path`: fills `mode` (following links) and `is_link`. Errors: returns errno, ENOENT if
 // nothing.
 int cr_status(const char *path, uint32_t *mode, int *is_link);
+
+// A file without a name that lives in memory; close it to free it. Errors: returns a descriptor, or minus errno.
+int cr_create_in_memory(void);
 
 // Gives `fd` the permission bits of `mode`. Errors: returns errno.
 int cr_set_permissions(int fd, uint32_t mode);
@@ -110,10 +117,15 @@ typedef struct cr_png_info {
   uint64_t working_bytes;     // upper bound of what libpng and zlib allocate besides
 } cr_png_info;
 
+enum {
+  CR_PNG_IGNORE_CHECKSUMS = 1,  // for fuzzing only
+  CR_PNG_NUMBERS = 2,           // stored numbers, for cr_png_numbers; a picture in colour is CR_UNSUPPORTED
+};
+
 // Reads the headers of the PNG file behind `fd`, which stays the caller's and must outlive the decoder.
-// `ignore_checksums` is for fuzzing only. Memory: at most 16 MiB, else CR_NO_MEMORY.
+// `flags`: see above. Memory: at most 16 MiB, else CR_NO_MEMORY.
 // Errors: returns NULL and fills `failure`.
-cr_png *cr_png_open(int fd, int ignore_checksums, cr_png_info *info, cr_failure *failure);
+cr_png *cr_png_open(int fd, int flags, cr_png_info *info, cr_failure *failure);
 
 // Starts decoding; an interlaced file is decoded here as a whole. Memory: whole_bytes. Errors: returns a
 // code.
@@ -123,6 +135,10 @@ int cr_png_start(cr_png *png, cr_failure *failure);
 // Units: 16-bit samples lose their low byte; fewer bits are stretched to 0...255; colours are composited on
 // white, rounded to nearest; gamma and profiles are ignored. Errors: returns a code.
 int cr_png_row(cr_png *png, uint8_t *row, cr_failure *failure);
+
+// Decodes the next row of a file opened with CR_PNG_NUMBERS. Shapes: `row` [width].
+// Units: palette indices, or grey samples as stored (not stretched). Errors: returns a code.
+int cr_png_numbers(cr_png *png, uint16_t *row, cr_failure *failure);
 
 // Reads up to the end chunk, so that a file cut short is noticed. Errors: returns a code.
 int cr_png_finish(cr_png *png, cr_failure *failure);

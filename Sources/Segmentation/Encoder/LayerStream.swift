@@ -3,29 +3,34 @@ import Container
 
 /// Streams a network's weights block by block through resident memory.
 ///
+/// The first time a block is entered, the checksums of its scales, sums, biases, norms and positions are compared: one
+/// wrong bit in those can ruin every pixel. The INT8 weights themselves are left to `verify`; see docs/trust.md.
+///
 /// - Memory: about two blocks of file-backed pages; with `keepsWeights` all that was read stays mapped in.
 package struct LayerStream {
   private let model: MappedModel
+  private let checks: StreamChecks
+  private let network: String
   private let ranges: [Range<Int>]
   private let keepsWeights: Bool
 
-  /// Ranges by tensor name prefix, in order of use.
-  package init(_ reader: ModelReader, prefixes: [String], keepsWeights: Bool) {
+  /// Blocks `config.name.blocks.0.` ... in order.
+  package init(_ reader: ModelReader, _ config: EncoderConfig, keepsWeights: Bool) {
     model = reader.model
-    ranges = prefixes.map { reader.range(of: $0) }
+    checks = reader.checks
+    network = config.name + "."
+    ranges = (0..<config.depth).map { reader.range(of: "\(config.name).blocks.\($0).") }
     self.keepsWeights = keepsWeights
   }
 
-  /// Blocks `config.name.blocks.0.` ... in order.
-  package init(_ reader: ModelReader, _ config: EncoderConfig, keepsWeights: Bool) {
-    self.init(
-      reader, prefixes: (0..<config.depth).map { "\(config.name).blocks.\($0)." }, keepsWeights: keepsWeights)
-  }
-
   /// Call before computing with range `index`.
-  package func enter(_ index: Int) {
+  ///
+  /// - Errors: `.model` for a wrong checksum.
+  package func enter(_ index: Int) throws(SegmentationError) {
     if index == 0 { model.advise(ranges[0], .willNeed) }
     if index + 1 < ranges.count { model.advise(ranges[index + 1], .willNeed) }
+    try checks.check(ranges[index], model)
+    if index == 0 { try checks.checkOutsideBlocks(of: network, model) }
   }
 
   /// Call when range `index` has been used.
@@ -39,5 +44,35 @@ package struct LayerStream {
     var best = ranges.first?.count ?? 0
     for index in ranges.indices.dropFirst() { best = max(best, ranges[index - 1].count + ranges[index].count) }
     return best
+  }
+}
+
+/// Remembers which parts of a model were checked, so that each is checked once a process.
+package final class StreamChecks {
+  private var done: Set<Int> = []
+  private var networks: Set<String> = []
+
+  /// Everything but INT8 weights in a stretch of the file.
+  fileprivate func check(_ range: Range<Int>, _ model: MappedModel) throws(SegmentationError) {
+    guard done.insert(range.lowerBound).inserted else { return }
+    try verify(model) { range.contains($0.offset) }
+  }
+
+  /// Everything but INT8 weights of a network outside its blocks; the pages go again.
+  fileprivate func checkOutsideBlocks(of network: String, _ model: MappedModel) throws(SegmentationError) {
+    guard networks.insert(network).inserted else { return }
+    func isOutside(_ tensor: TensorRecord) -> Bool {
+      tensor.name.hasPrefix(network) && !tensor.name.hasPrefix(network + "blocks.")
+    }
+    try verify(model, isOutside)
+    for tensor in model.tensors where isOutside(tensor) && tensor.type != .i8 { model.advise(tensor.range, .dontNeed) }
+  }
+
+  private func verify(_ model: MappedModel, _ isWanted: (TensorRecord) -> Bool) throws(SegmentationError) {
+    do throws(ContainerError) {
+      try model.verifyTensors { $0.type != .i8 && isWanted($0) }
+    } catch {
+      throw SegmentationError(.model(error.description))
+    }
   }
 }

@@ -41,7 +41,7 @@ package struct HeadWorker {
   package init(_ arena: Arena, _ engine: Engine, width: Int, tokens: Int, strip rows: Int) throws(ComputeError) {
     keys = try KeyMatrix(arena, engine: engine, count: tokens, width: width)
     values = try ValueMatrix(arena, engine: engine, count: tokens, width: width)
-    strip = try AttentionScratch(arena, engine: engine, rows: rows, keys: tokens, width: width)
+    strip = try AttentionScratch(arena, engine: engine, rows: rows, keys: tokens, width: width, keepsLogits: false)
     center = try arena.floats(width)
   }
 }

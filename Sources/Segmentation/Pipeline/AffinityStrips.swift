@@ -142,7 +142,7 @@ struct AffinityStrips {
     let arena = encoder.arena
     let validStride = roundUp(validCount, to: 16)
     return Worker(
-      base: try StripWorker(arena, engine, config, grid: grid, strip: strip),
+      base: try StripWorker(arena, engine, config, grid: grid, strip: strip, keepsLogits: true),
       q: try arena.floats(strip * config.inner), v: try arena.floats(strip * config.inner),
       cosine: try arena.floats(strip * validStride),
       cosineQuery: try RowScratch(arena, engine: engine, rows: strip, depth: config.paddedHead),

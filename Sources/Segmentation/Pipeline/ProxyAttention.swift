@@ -29,7 +29,7 @@ struct ProxyScratch {
     for _ in 0..<engine.pool.threadCount {
       workers.append(
         Worker(
-          strip: try AttentionScratch(arena, engine: engine, rows: strip, keys: tokens, width: 64),
+          strip: try AttentionScratch(arena, engine: engine, rows: strip, keys: tokens, width: 64, keepsLogits: true),
           mixed: try arena.floats(strip * config.inner),
           rows: try RowScratch(arena, engine: engine, rows: strip, depth: config.inner)))
     }

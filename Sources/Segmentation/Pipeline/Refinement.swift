@@ -72,18 +72,21 @@ package struct Refinement {
   package let geometry: PhotoGeometry
   package let labelSettings: LabelSettings
   package let settings: RefinementSettings
+  private let taps: Taps?
   private let down: AxisChain
   private let across: AxisChain
   /// Classes whose mask prompts are made in one go.
   private static let promptGroup = 4
 
   package init(
-    engine: Engine, geometry: PhotoGeometry, labelSettings: LabelSettings, settings: RefinementSettings
+    engine: Engine, geometry: PhotoGeometry, labelSettings: LabelSettings, settings: RefinementSettings,
+    taps: Taps? = nil
   ) {
     self.engine = engine
     self.geometry = geometry
     self.labelSettings = labelSettings
     self.settings = settings
+    self.taps = taps
     down = .rows(of: geometry)
     across = .columns(of: geometry)
   }
@@ -207,12 +210,10 @@ package struct Refinement {
     var next = 0
     for start in stride(from: 0, to: classes.count, by: group) {
       let some = classes[start..<min(start + group, classes.count)]
-      makePrompts(rows, some, side: side, prompts)
+      if model.shape.prompts.contains(.mask) { makePrompts(rows, some, side: side, prompts) }
       while next < regions.count, let slot = some.firstIndex(of: Int(regions[next].label)) {
-        decode(
-          regions[next], decoder, model.embedding, prompt: prompts + (slot - start) * side * side, logits,
-          store,
-          &report)
+        let prompt = prompts + (slot - start) * side * side
+        decode(regions[next], at: next, decoder, model.embedding, prompt: prompt, logits, store, &report)
         next += 1
       }
     }
@@ -234,7 +235,7 @@ package struct Refinement {
   }
 
   private func decode(
-    _ region: Region, _ decoder: MaskDecoder, _ embedding: UnsafePointer<Float>,
+    _ region: Region, at index: Int, _ decoder: MaskDecoder, _ embedding: UnsafePointer<Float>,
     prompt: UnsafeMutablePointer<Float>, _ logits: UnsafeMutablePointer<Float>, _ store: MaskStore,
     _ report: inout RefinementReport
   ) {
@@ -247,6 +248,7 @@ package struct Refinement {
         boxMin: (Float(region.minX) * scale.x, Float(region.minY) * scale.y),
         boxMax: (Float(region.maxX) * scale.x, Float(region.maxY) * scale.y), mask: UnsafePointer(prompt)),
       embedding: embedding, gridRows: gridRows, logits: logits)
+    if let taps { record(region, at: index, prompt: prompt, logits: logits, rows: 4 * gridRows, iou: iou, taps) }
     guard iou > settings.iouThreshold else {
       report.failed += 1
       return
@@ -255,5 +257,21 @@ package struct Refinement {
       label: region.label, logits: logits, rows: 4 * gridRows, side: 4 * geometry.grid,
       margin: (across.span - 1, down.span - 1))
     if isStored { report.refined += 1 } else { report.dropped += 1 }
+  }
+
+  /// What a region asked and was answered, under the reference's names.
+  private func record(
+    _ region: Region, at index: Int, prompt: UnsafePointer<Float>, logits: UnsafePointer<Float>, rows: Int, iou: Float,
+    _ taps: Taps
+  ) {
+    let scale = geometry.promptScale
+    let places = [region.bestX, region.bestY, region.minX, region.minY, region.maxX, region.maxY].map(Float.init)
+    let pixels = places.enumerated().map { $0.element * ($0.offset % 2 == 0 ? scale.x : scale.y) }
+    let row = [Float(region.label)] + places + [Float(region.area)] + pixels
+    let side = 4 * geometry.grid
+    taps.record("refine.region.\(index)", row, [row.count])
+    taps.record("refine.iou.\(index)", [iou], [1])
+    taps.record("refine.mask_prompt.\(region.label)", prompt, [side, side])
+    taps.record("refine.logits.\(index)", logits, [rows, side])
   }
 }

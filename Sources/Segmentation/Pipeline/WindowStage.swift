@@ -78,7 +78,7 @@ struct WindowStage {
       }
       taps?.record("dino.embed.\(first)", x, [count * tokens, config.width])
       for block in 0..<config.depth {
-        stream.enter(block)
+        try stream.enter(block)
         let weights = try BlockWeights(reader, config, block: block)
         for index in 0..<count { encoder.block(x + index * tokens * config.width, weights, scratch) }
         taps?.record("dino.block.\(block).\(first)", x, [count * tokens, config.width])
@@ -211,13 +211,15 @@ struct WindowStage {
       engine.normalize(rows, config.width, rows: tokens, preNorm, out: rows, config.width)
     }
     for block in 0..<config.depth - 1 {
-      stream.enter(block)
+      try stream.enter(block)
       let weights = try BlockWeights(reader, config, block: block)
       for index in 0..<count { encoder.block(x + index * tokens * config.width, weights, scratch) }
       taps?.record("clip.block.\(block).\(first)", x, [count * tokens, config.width])
       stream.leave(block)
       progress(Double(first * config.depth + (block + 1) * count) / Double(plan.origins.count * config.depth))
     }
+    // The caller goes on with the last one.
+    try stream.enter(config.depth - 1)
   }
 
   /// The last block: values only, mixed by proxy attention, then spliced.

@@ -2,11 +2,11 @@
 import Compute
 
 extension DecoderShape {
-  package init(_ config: SAMConfig) {
+  package init(_ config: SAMConfig, prompts: PromptKinds = .all) {
     self.init(
       grid: config.grid, imageSide: config.imageSide, width: config.neckWidth, depth: config.decoderDepth,
       heads: config.decoderHeads, mlpWidth: config.decoderMLPWidth, maskTokens: config.maskTokens,
-      attentionWidth: config.attentionWidth)
+      attentionWidth: config.attentionWidth, prompts: prompts)
   }
 
   /// Refuses sizes that do not divide.
@@ -33,7 +33,9 @@ extension PromptWeights {
     }
     self.init(
       gaussian: try reader.floats("sam.prompt.gaussian", [width / 2, 2]),
-      points: try reader.floats("sam.prompt.points", [width, 4]), conv0: try dense(0, [2, 2, 1, first]),
+      points: try reader.floats("sam.prompt.points", [width, 4]),
+      notAPoint: try reader.floats("sam.prompt.not_a_point", [width]),
+      noMask: try reader.floats("sam.prompt.no_mask", [width]), conv0: try dense(0, [2, 2, 1, first]),
       norm1: try reader.norm("sam.prompt.mask.1", width: first, epsilon: 1e-6),
       conv3: try dense(3, [2, 2, first, second]),
       norm4: try reader.norm("sam.prompt.mask.4", width: second, epsilon: 1e-6),

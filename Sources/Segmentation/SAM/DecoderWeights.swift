@@ -32,10 +32,12 @@ package struct DecoderShape: Equatable, Sendable {
   package var maskTokens: Int
   /// Channels inside the cross attentions.
   package var attentionWidth: Int
+  /// What every prompt says.
+  package var prompts: PromptKinds
 
   package init(
     grid: Int, imageSide: Int, width: Int, depth: Int, heads: Int, mlpWidth: Int, maskTokens: Int,
-    attentionWidth: Int
+    attentionWidth: Int, prompts: PromptKinds = .all
   ) {
     self.grid = grid
     self.imageSide = imageSide
@@ -45,12 +47,13 @@ package struct DecoderShape: Equatable, Sendable {
     self.mlpWidth = mlpWidth
     self.maskTokens = maskTokens
     self.attentionWidth = attentionWidth
+    self.prompts = prompts
   }
 
-  /// One point and two box corners.
-  static let promptTokens = 3
+  /// One point and two box corners; a point without a box is followed by a padding point.
+  var promptTokens: Int { prompts.contains(.box) ? (prompts.contains(.point) ? 3 : 2) : prompts.contains(.point) ? 2 : 0 }
   /// IoU token, mask tokens, prompt tokens.
-  package var tokens: Int { 1 + maskTokens + Self.promptTokens }
+  package var tokens: Int { 1 + maskTokens + promptTokens }
   /// Image tokens.
   package var cells: Int { grid * grid }
   /// Side of mask prompts and of mask logits.
@@ -59,13 +62,18 @@ package struct DecoderShape: Equatable, Sendable {
 
 /// Prompt encoder. Channel counts of the mask convolutions are those of every published SAM.
 ///
-/// - Shapes: gaussian [2, width / 2]; points [4, width]; convolutions [out, in, 2, 2], the last [width, 16].
+/// - Shapes: gaussian [2, width / 2]; points [4, width]; notAPoint, noMask [width]; convolutions [out, in, 2, 2], the
+///   last [width, 16].
 package struct PromptWeights {
   package static let firstChannels = 4
   package static let secondChannels = 16
 
   package let gaussian: UnsafePointer<Float>
   package let points: UnsafePointer<Float>
+  /// The padding point behind a point without a box.
+  package let notAPoint: UnsafePointer<Float>
+  /// Stands in every cell where there is no mask prompt.
+  package let noMask: UnsafePointer<Float>
   package let conv0: DenseWeights
   package let norm1: NormWeights
   package let conv3: DenseWeights
@@ -73,11 +81,14 @@ package struct PromptWeights {
   package let conv6: DenseWeights
 
   package init(
-    gaussian: UnsafePointer<Float>, points: UnsafePointer<Float>, conv0: DenseWeights, norm1: NormWeights,
-    conv3: DenseWeights, norm4: NormWeights, conv6: DenseWeights
+    gaussian: UnsafePointer<Float>, points: UnsafePointer<Float>, notAPoint: UnsafePointer<Float>,
+    noMask: UnsafePointer<Float>, conv0: DenseWeights, norm1: NormWeights, conv3: DenseWeights, norm4: NormWeights,
+    conv6: DenseWeights
   ) {
     self.gaussian = gaussian
     self.points = points
+    self.notAPoint = notAPoint
+    self.noMask = noMask
     self.conv0 = conv0
     self.norm1 = norm1
     self.conv3 = conv3

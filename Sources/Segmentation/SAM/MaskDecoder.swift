@@ -88,7 +88,7 @@ package struct MaskDecoder {
       point: prompt.point, boxMin: prompt.boxMin, boxMax: prompt.boxMax,
       out: tokens.start + (1 + shape.maskTokens) * width)
     tokens.state.update(from: tokens.start, count: shape.tokens * width)
-    prompts.learn(engine, mask: prompt.mask, workers[0].prompt)
+    if shape.prompts.contains(.mask) { prompts.learn(engine, mask: prompt.mask, workers[0].prompt) }
 
     for layer in 0..<shape.depth {
       let current = weights.layers[layer]

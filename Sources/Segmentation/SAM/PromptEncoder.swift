@@ -13,7 +13,7 @@ import Compute
 /// - Memory: 4 tables [grid, width / 2] f32 for the positional encoding of the image, instead of [cells,
 ///   width];
 ///   per worker the two inner maps of one grid row.
-/// - Source: segment-anything `prompt_encoder.py`. Always a point, a box and a mask, so no padding point.
+/// - Source: segment-anything `prompt_encoder.py`. A point without a box is followed by a padding point, as there.
 package struct PromptEncoder {
   /// One worker's room for one grid row.
   struct Scratch {
@@ -85,16 +85,21 @@ package struct PromptEncoder {
     }
   }
 
-  /// Tokens of a foreground point and of a box's corners.
+  /// Tokens of a foreground point and of a box's corners, as far as the prompts have them.
   ///
-  /// - Shapes: `out` [3, width], overwritten.
+  /// - Shapes: `out` [promptTokens, width], overwritten.
   /// - Units: pixels of SAM's square; the half pixel to a pixel's centre is added here.
   package func tokens(
     point: (x: Float, y: Float), boxMin: (x: Float, y: Float), boxMax: (x: Float, y: Float),
     out: UnsafeMutablePointer<Float>
   ) {
     let half = shape.width / 2
-    let places = [(point, 1), (boxMin, 2), (boxMax, 3)]
+    var places: [((x: Float, y: Float), Int)] = shape.prompts.contains(.point) ? [(point, 1)] : []
+    if shape.prompts.contains(.box) {
+      places += [(boxMin, 2), (boxMax, 3)]
+    } else if !places.isEmpty {
+      (out + shape.width).update(from: weights.notAPoint, count: shape.width)
+    }
     for (token, (place, label)) in places.enumerated() {
       let x = 2 * Double((place.x + 0.5) / Float(shape.imageSide)) - 1
       let y = 2 * Double((place.y + 0.5) / Float(shape.imageSide)) - 1
@@ -191,7 +196,8 @@ package struct PromptEncoder {
 
   /// out = embedding + dense embedding of a mask prompt, for one grid row.
   ///
-  /// - Shapes: `mask` [4 * grid, 4 * grid]; `embedding`, `out` [grid, width] of that row.
+  /// - Shapes: `mask` [4 * grid, 4 * grid], not read where prompts have none; `embedding`, `out` [grid, width] of that
+  ///   row.
   func addMask(
     _ engine: Engine, _ row: Int, mask: UnsafePointer<Float>, embedding: UnsafePointer<Float>,
     _ scratch: Scratch,
@@ -199,6 +205,10 @@ package struct PromptEncoder {
   ) {
     let grid = shape.grid
     let second = PromptWeights.secondChannels
+    guard shape.prompts.contains(.mask) else {
+      for index in 0..<grid * shape.width { out[index] = embedding[index] + weights.noMask[index % shape.width] }
+      return
+    }
     firstMap(engine, row, mask: mask, scratch)
     secondMap(engine, scratch)
     for index in 0..<grid * second {

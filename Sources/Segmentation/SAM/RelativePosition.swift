@@ -3,7 +3,7 @@ import Compute
 
 /// Relative position tables with the key index ascending.
 ///
-/// - Shapes: `height`, `width` [2 * side - 1, headWidth]; row `side - 1 - q + k` belongs to query coordinate q and key coordinate k.
+/// - Shapes: `height`, `width` [headWidth, 2 * side - 1]; column `side - 1 - q + k` belongs to query coordinate q and key coordinate k.
 /// - Source: segment-anything `add_decomposed_rel_pos`: table row q - k + side - 1.
 struct RelativePosition {
   let side: Int
@@ -23,9 +23,11 @@ struct RelativePosition {
       preconditionFailure("block without relative positions")
     }
     let last = 2 * side - 2
-    for row in 0...last {
-      (height + row * headWidth).update(from: storedHeight + (last - row) * headWidth, count: headWidth)
-      (width + row * headWidth).update(from: storedWidth + (last - row) * headWidth, count: headWidth)
+    for column in 0...last {
+      for channel in 0..<headWidth {
+        height[channel * (last + 1) + column] = storedHeight[(last - column) * headWidth + channel]
+        width[channel * (last + 1) + column] = storedWidth[(last - column) * headWidth + channel]
+      }
     }
   }
 
@@ -36,13 +38,36 @@ struct RelativePosition {
     _ engine: Engine, _ q: UnsafePointer<Float>, _ stride: Int, count: Int, y: Int, x: Int,
     vertical: UnsafeMutablePointer<Float>, horizontal: UnsafeMutablePointer<Float>
   ) {
-    engine.productNT(
-      q, stride, rows: count, height + (side - 1 - y) * headWidth, headWidth, columns: side, depth: headWidth,
-      out: vertical, side)
+    multiply(engine, q, stride, rows: count, height, at: y, out: vertical, side)
     for index in 0..<count {
-      engine.productNT(
-        q + index * stride, stride, rows: 1, width + (side - 1 - x - index) * headWidth, headWidth, columns: side,
-        depth: headWidth, out: horizontal + index * side, side)
+      multiply(engine, q + index * stride, stride, rows: 1, width, at: x + index, out: horizontal + index * side, side)
     }
+  }
+
+  /// Bias of the first `rows` rows of a whole window.
+  ///
+  /// - Shapes: `q` [rows * side, headWidth] at `stride`; `vertical`, `horizontal` [rows * side, side].
+  func windowBias(
+    _ engine: Engine, _ q: UnsafePointer<Float>, _ stride: Int, rows: Int, vertical: UnsafeMutablePointer<Float>,
+    horizontal: UnsafeMutablePointer<Float>
+  ) {
+    for y in 0..<rows {
+      multiply(
+        engine, q + y * side * stride, stride, rows: side, height, at: y, out: vertical + y * side * side, side)
+    }
+    for x in 0..<side {
+      multiply(
+        engine, q + x * stride, side * stride, rows: rows, width, at: x, out: horizontal + x * side, side * side)
+    }
+  }
+
+  /// out [rows, side] = q times the table's columns for query coordinate `at`.
+  private func multiply(
+    _ engine: Engine, _ q: UnsafePointer<Float>, _ stride: Int, rows: Int, _ table: UnsafePointer<Float>, at: Int,
+    out: UnsafeMutablePointer<Float>, _ outStride: Int
+  ) {
+    engine.productNN(
+      q, stride, rows: rows, table + (side - 1 - at), 2 * side - 1, columns: side, depth: headWidth,
+      accumulate: false, out: out, outStride)
   }
 }

@@ -22,12 +22,14 @@ struct SAMEncoder {
 
   /// Work of all blocks, the last one counted twice because it also becomes the affinity.
   private var work: Double {
-    (0..<config.depth).reduce(WorkEstimate.samBlock(sam, config.depth - 1)) { $0 + WorkEstimate.samBlock(sam, $1) }
+    (0..<config.depth).reduce(size(config.depth - 1)) { $0 + size($1) }
   }
+
+  private func size(_ block: Int) -> Double { WorkEstimate.samBlock(sam, block).size }
 
   /// Tells how much of the last block is done.
   func progressInLast(_ fraction: Double) {
-    progress(1 - 2 * WorkEstimate.samBlock(sam, config.depth - 1) / work * (1 - fraction))
+    progress(1 - 2 * size(config.depth - 1) / work * (1 - fraction))
   }
 
   /// Every block but the last.
@@ -35,7 +37,7 @@ struct SAMEncoder {
     let stream = LayerStream(reader, config, keepsWeights: keepsWeights)
     var done = 0.0
     for block in 0..<config.depth - 1 {
-      if !arena.isCounting { stream.enter(block) }
+      if !arena.isCounting { try stream.enter(block) }
       if sam.globalBlocks.contains(block) {
         try globalBlock(block, x: x)
       } else {
@@ -44,9 +46,11 @@ struct SAMEncoder {
       if arena.isCounting { continue }
       taps?.record("sam.block.\(block)", x, [sam.tokenCount, config.width])
       stream.leave(block)
-      done += WorkEstimate.samBlock(sam, block)
+      done += size(block)
       progress(done / work)
     }
+    // The caller goes on with the last one.
+    if !arena.isCounting { try stream.enter(config.depth - 1) }
   }
 
   /// The last block as an ordinary one, where no affinity is wanted.
@@ -128,9 +132,9 @@ struct SAMEncoder {
       rows = try RowScratch(arena, engine: engine, rows: tokens, depth: max(config.width, config.inner))
       qkv = try arena.floats(tokens * max(3 * config.inner, config.width))
       mixed = try arena.floats(tokens * config.inner)
-      head = try HeadWorker(arena, engine, width: config.paddedHead, tokens: tokens, strip: side)
-      vertical = try arena.floats(side * side)
-      horizontal = try arena.floats(side * side)
+      head = try HeadWorker(arena, engine, width: config.paddedHead, tokens: tokens, strip: tokens)
+      vertical = try arena.floats(tokens * side)
+      horizontal = try arena.floats(tokens * side)
     }
   }
 
@@ -185,15 +189,12 @@ struct SAMEncoder {
       engine.packKeys(
         q + inner, 3 * inner, range: 0..<side * side, center: room.head.center, into: room.head.keys)
       engine.packValues(q + 2 * inner, 3 * inner, into: room.head.values)
-      for row in 0..<validRows {
-        let line = q + row * side * 3 * inner
-        relative.bias(
-          engine, line, 3 * inner, count: side, y: row, x: 0, vertical: room.vertical, horizontal: room.horizontal)
-        engine.attend(
-          line, 3 * inner, rows: side, keys: room.head.keys, values: room.head.values, factor: factor,
-          bias: RelativeBias(vertical: room.vertical, horizontal: room.horizontal, gridWidth: side),
-          room.head.strip, out: room.mixed + row * side * inner + index * head, inner)
-      }
+      relative.windowBias(
+        engine, q, 3 * inner, rows: validRows, vertical: room.vertical, horizontal: room.horizontal)
+      engine.attend(
+        q, 3 * inner, rows: validRows * side, keys: room.head.keys, values: room.head.values, factor: factor,
+        bias: RelativeBias(vertical: room.vertical, horizontal: room.horizontal, gridWidth: side),
+        room.head.strip, out: room.mixed + index * head, inner)
     }
     let mixed = engine.prepare(room.mixed, inner, rows: validRows * side, columns: inner, room.rows)
     engine.linear(weights.out, mixed, out: room.qkv, width)
@@ -270,7 +271,7 @@ struct SAMEncoder {
     let values = try ValueMatrix(arena, engine: engine, count: count, width: head)
     var workers: [StripWorker] = []
     for _ in 0..<threads {
-      workers.append(try StripWorker(arena, engine, config, grid: grid, strip: strip))
+      workers.append(try StripWorker(arena, engine, config, grid: grid, strip: strip, keepsLogits: false))
     }
     if !arena.isCounting {
       relative.load(weights)
@@ -349,9 +350,11 @@ struct StripWorker {
   let out: UnsafeMutablePointer<Float>
   let temporary: UnsafeMutablePointer<Float>
 
-  init(_ arena: Arena, _ engine: Engine, _ config: EncoderConfig, grid: Int, strip rows: Int) throws(ComputeError) {
+  init(_ arena: Arena, _ engine: Engine, _ config: EncoderConfig, grid: Int, strip rows: Int, keepsLogits: Bool)
+    throws(ComputeError)
+  {
     strip = try AttentionScratch(
-      arena, engine: engine, rows: rows, keys: grid * grid, width: config.paddedHead)
+      arena, engine: engine, rows: rows, keys: grid * grid, width: config.paddedHead, keepsLogits: keepsLogits)
     vertical = try arena.floats(rows * grid)
     horizontal = try arena.floats(rows * grid)
     out = try arena.floats(rows * config.paddedHead)

@@ -74,8 +74,19 @@ package struct ClassList: Equatable, Sendable {
     }
   }
 
-  /// Phrases and their classes as stored in a file; the same rules hold.
+  /// Phrases and their classes as stored in a vocabulary file; the same rules hold.
+  ///
+  /// - Errors: `.vocabulary` where a list would be at fault: nobody wrote these lines.
   init(phrases: [String], classIndex: [Int], background: Bool) throws(SegmentationError) {
+    do throws(SegmentationError) {
+      try self.init(stored: phrases, classIndex, background: background)
+    } catch {
+      guard case .classes(let text) = error.reason else { throw SegmentationError(error.reason, field: "phrases") }
+      throw SegmentationError(.vocabulary(text), field: "phrases")
+    }
+  }
+
+  private init(stored phrases: [String], _ classIndex: [Int], background: Bool) throws(SegmentationError) {
     self.background = background
     guard phrases.count == classIndex.count else {
       throw SegmentationError(.classes("\(phrases.count) phrases, \(classIndex.count) classes of phrases"))

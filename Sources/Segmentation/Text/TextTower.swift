@@ -70,7 +70,7 @@ struct TextTower {
     let encoder = SequenceEncoder(engine: engine, config: config, tiling: tiling)
     let chunk = engine.pool.chunk(count: count, limit: scratch.workers[0].rows.rowCapacity, multiple: 16)
     for block in 0..<config.depth {
-      stream.enter(block)
+      try stream.enter(block)
       let weights = try BlockWeights(reader, config, block: block)
       let rows = SequenceScratch(
         tokens: count, qkv: scratch.qkv, mixed: scratch.mixed, rowWorkers: scratch.workers)

@@ -76,6 +76,7 @@ class Decoder:
         self.iou = [w.dense(WIDTH, WIDTH), w.dense(WIDTH, WIDTH), w.dense(MASKS, WIDTH)]
         self.embedding = w.draw(GRID * GRID, WIDTH)
         self.last_seed = w.seed
+        self.not_a_point, self.no_mask = (torch.from_numpy(uniform(s, WIDTH)) for s in (900, 901))
 
     def fourier(self, places):
         """places [n, 2] (x, y) in 0..1."""
@@ -115,14 +116,19 @@ class Decoder:
         return F.conv_transpose2d(x, weight, layer[1].view(4, outputs)[0], stride=2)
 
     def __call__(self, point, box, mask):
-        """point (x, y), box (x0, y0, x1, y1) in input pixels; mask [4 * GRID, 4 * GRID]."""
-        places = torch.tensor([point, box[:2], box[2:]], dtype=torch.float32)
-        sparse = self.fourier((places + 0.5) / SIDE) + self.points[1:4]
-        start = torch.cat([self.iou_token, self.mask_tokens, sparse])
+        """point (x, y), box (x0, y0, x1, y1) in input pixels; mask [4 * GRID, 4 * GRID]; None where the prompt lacks it."""
+        place = lambda xy, kind: self.fourier((torch.tensor([xy], dtype=torch.float32) + 0.5) / SIDE) + self.points[kind]
+        sparse = [place(point, 1)] if point else []
+        if box:
+            sparse += [place(box[:2], 2), place(box[2:], 3)]
+        elif point:
+            sparse.append(self.not_a_point[None])
+        dense = self.no_mask if mask is None else self.dense_prompt(mask)
+        start = torch.cat([self.iou_token, self.mask_tokens, *sparse])
         centre = (torch.arange(GRID) + 0.5) / GRID
         y, x = torch.meshgrid(centre, centre, indexing="ij")
         positions = self.fourier(torch.stack([x.flatten(), y.flatten()], dim=1))
-        tokens, image = start, self.embedding + self.dense_prompt(mask)
+        tokens, image = start, self.embedding + dense
         for index, layer in enumerate(self.layers):
             norms = [lambda t, n=n: F.layer_norm(t, (WIDTH,), *n, eps=1e-5) for n in layer["norm"]]
             if index == 0:
@@ -217,12 +223,15 @@ CASES = [
 def main():
     torch.set_num_threads(1)
     decoder = Decoder()
-    answers = []
+    answers, fewer = [], []
     for seed, (point, box) in enumerate([((30.5, 41.0), (10.0, 12.5, 77.0, 90.0)), ((3.0, 99.0), (0.0, 80.0, 20.0, 127.0))]):
         mask = torch.from_numpy(uniform(1000 + seed, 16 * GRID * GRID)).view(4 * GRID, 4 * GRID)
         logits, iou = decoder(point, box, mask)
         answers += [iou.view(1), logits.flatten()]
-    (HERE / "decoder.f32").write_bytes(torch.cat(answers).numpy().astype("<f4").tobytes())
+        for kinds in ("point", "box", "mask", "point,box", "point,mask", "box,mask") if seed == 0 else ():
+            logits, iou = decoder(point if "point" in kinds else None, box if "box" in kinds else None, mask if "mask" in kinds else None)
+            fewer += [iou.view(1), logits.flatten()]
+    (HERE / "decoder.f32").write_bytes(torch.cat(answers + fewer).numpy().astype("<f4").tobytes())
     for index, (height, width, rows, columns, embed, class_of, patch, settings) in enumerate(CASES):
         z = torch.from_numpy(uniform(2000 + 2 * index, rows * columns * embed)).view(-1, embed)
         t = torch.from_numpy(uniform(2001 + 2 * index, len(class_of) * embed)).view(-1, embed)

@@ -150,6 +150,29 @@ static void check_quantize(const ck_table *t, size_t rows, size_t cols) {
   release();
 }
 
+static void check_weights(const ck_table *t, size_t rows, size_t keys, const float *bias_h, const float *bias_w,
+                          size_t grid_w) {
+  const ck_table *s = ck_table_for(CK_PATH_SCALAR);
+  size_t stride = (keys + 63) / 64 * 64, blocks = (keys + CK_SOFTMAX_BLOCK - 1) / CK_SOFTMAX_BLOCK;
+  for (size_t cols = 40; cols <= 200; cols += 80) {
+    ck_panels p = panels(keys, cols, 0);
+    int8_t *q = bytes(rows * p.depth), *weights[2];
+    float *q_scale = floats(rows, 0, 0.02f), *scale[2], *part[2], *sum[2];
+    for (int biased = 0; biased < 2; biased++) {
+      for (int i = 0; i < 2; i++) {
+        weights[i] = bytes(rows * stride), scale[i] = floats(rows * blocks, 0, 1), part[i] = floats(rows * blocks, 0, 1);
+        sum[i] = floats(rows, 0, 1);
+        const ck_table *table = i ? t : s;
+        table->softmax_weights(table, q, p.depth, q_scale, rows, &p, keys, 0.125f, biased ? bias_h : NULL,
+                               biased ? bias_w : NULL, grid_w, weights[i], stride, scale[i], part[i], blocks, sum[i]);
+      }
+      same(t, "softmax_weights", weights[0], weights[1], rows * stride, rows, keys, cols);
+      same(t, "softmax_weights scale", scale[0], scale[1], rows * blocks * 4, rows, keys, cols);
+      same(t, "softmax_weights sum", sum[0], sum[1], rows * 4, rows, keys, cols);
+    }
+  }
+}
+
 static void check_softmax(const ck_table *t, size_t rows, size_t grid_h, size_t grid_w) {
   const ck_table *s = ck_table_for(CK_PATH_SCALAR);
   size_t keys = grid_h * grid_w, count = rows * keys;
@@ -171,6 +194,7 @@ static void check_softmax(const ck_table *t, size_t rows, size_t grid_h, size_t 
     same(t, "quantize_blocks scale", scale, scale2, rows * blocks * 4, rows, keys, 0);
     same(t, "quantize_blocks sum", sum, sum2, rows * 4, rows, keys, 0);
   }
+  check_weights(t, rows, keys, bias_h, bias_w, grid_w);
   float *p = floats(count, 0, 1), *cosine = floats(count, -1, 1), *factor = floats(rows, 0, 1);
   float *threshold = floats(rows, -1, 1), *x = floats(count, 0, 1), *y = copy(x, count * 4);
   s->masked_add(p, keys, cosine, keys, rows, keys, factor, threshold, x, keys);

@@ -1,0 +1,61 @@
+// Checkpoints of every kind: opened, and every tensor read.
+import Container
+import Quantization
+
+func fuzzZip(_ bytes: UnsafeBufferPointer<UInt8>) {
+  var repaired = Array(bytes)
+  repairChecksums(&repaired)
+  readCheckpoint(repaired)
+}
+
+/// The input is the pickle of an archive with one storage of sixteen floats.
+func fuzzPickle(_ bytes: UnsafeBufferPointer<UInt8>) {
+  readCheckpoint(storedZip([("m/data.pkl", Array(bytes)), ("m/data/0", storage)]))
+}
+
+/// The same in a TorchScript archive, where modules are allowed.
+func fuzzScript(_ bytes: UnsafeBufferPointer<UInt8>) {
+  readCheckpoint(storedZip([("m/data.pkl", Array(bytes)), ("m/constants.pkl", []), ("m/data/0", storage)]))
+}
+
+func fuzzLegacy(_ bytes: UnsafeBufferPointer<UInt8>) { readCheckpoint(Array(bytes)) }
+
+func fuzzSafetensors(_ bytes: UnsafeBufferPointer<UInt8>) { readCheckpoint(Array(bytes)) }
+
+/// Vocabularies of byte pairs: lines, `tokenizer.json`, either gzipped.
+func fuzzMerges(_ bytes: UnsafeBufferPointer<UInt8>) {
+  withFile(Array(bytes)) { path in
+    for size in [514, 516, 49_408] { _ = try? BytePairSource.read(path: path, vocabularySize: size) }
+  }
+}
+
+private let storage = [UInt8](repeating: 0x3F, count: 64)
+
+private func readCheckpoint(_ bytes: [UInt8]) {
+  withFile(bytes) { path in
+    guard let directory = try? TensorDirectory.open(path: path) else { return }
+    // A view of a few bytes may have many elements (stride 0); reading those is the caller's choice.
+    for name in directory.names where directory.record(name).map({ $0.elementCount <= 1 << 16 }) ?? false {
+      _ = try? directory.readFloat(name)
+    }
+    try? directory.verifyChecksums()
+  }
+}
+
+/// A zip archive with uncompressed entries.
+private func storedZip(_ parts: [(name: String, body: [UInt8])]) -> [UInt8] {
+  func little(_ value: Int, _ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+  var bytes: [UInt8] = []
+  var directory: [UInt8] = []
+  for (name, body) in parts {
+    let crc = body.withUnsafeBytes { CRC32.of($0) }
+    let common =
+      little(20, 2) + little(0, 8) + little(Int(crc), 4) + little(body.count, 4) + little(body.count, 4)
+      + little(name.utf8.count, 2) + little(0, 2)
+    directory += little(0x0201_4B50, 4) + little(20, 2) + common + little(0, 10) + little(bytes.count, 4) + name.utf8
+    bytes += little(0x0403_4B50, 4) + common + name.utf8 + body
+  }
+  let start = bytes.count
+  return bytes + directory + little(0x0605_4B50, 4) + little(0, 4) + little(parts.count, 2) + little(parts.count, 2)
+    + little(directory.count, 4) + little(start, 4) + little(0, 2)
+}

@@ -1,0 +1,47 @@
+// Class lists and vocabulary files.
+import Container
+import Segmentation
+
+/// A class list, its prompts and their tokens.
+func fuzzClasses(_ bytes: UnsafeBufferPointer<UInt8>) {
+  for background in [false, true] {
+    guard let list = try? ClassList(bytes: Array(bytes), background: background) else { continue }
+    for phrase in list.phrases { precondition(tokenizer.tokens(phrase).count <= tokenizer.contextLength) }
+    _ = PromptSource(phrases: list.phrases, tokenizer: tokenizer).groups(nodeLimit: 1024)
+  }
+}
+
+/// A `.tvoc` file, with its checksum put right.
+func fuzzVocabulary(_ bytes: UnsafeBufferPointer<UInt8>) {
+  var file = Array(bytes)
+  let place = 68..<72
+  if file.count >= place.upperBound {
+    file.replaceSubrange(place, with: [0, 0, 0, 0])
+    let crc = file.withUnsafeBytes { CRC32.of($0) }
+    for (index, at) in place.enumerated() { file[at] = UInt8(truncatingIfNeeded: crc >> UInt32(8 * index)) }
+  }
+  readVocabulary(file)
+}
+
+/// An `.npz` file, with its checksums put right.
+func fuzzArchive(_ bytes: UnsafeBufferPointer<UInt8>) {
+  var file = Array(bytes)
+  repairChecksums(&file)
+  readVocabulary(file)
+}
+
+/// What can be read can be written, and reads the same again.
+private func readVocabulary(_ bytes: [UInt8]) {
+  guard let vocabulary = try? VocabularyFile.decode(bytes) else { return }
+  let again = try? VocabularyFile.decode(VocabularyFile.encode(vocabulary))
+  precondition(again == vocabulary, "a vocabulary changes when it is written and read")
+}
+
+private let tokenizer: BytePairTokenizer = {
+  let merges = ["i n", "t h", "a n", "th e</w>", "o u"]
+  return try! BytePairTokenizer(mergeCount: merges.count, contextLength: 77) { body in
+    for (rank, line) in merges.enumerated() {
+      Array(line.utf8).withUnsafeBufferPointer { body(rank, $0) }
+    }
+  }
+}()

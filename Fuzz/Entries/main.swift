@@ -1,0 +1,35 @@
+// One program with all fuzz targets: `fuzz TARGET [libFuzzer options] [corpus folders]`.
+import CFuzzer
+
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// What an input of a target is, and what is done with it. A refusal is fine; a trap, a sanitizer report, too much memory
+/// or too much time is a finding.
+let targets: [(name: String, body: (UnsafeBufferPointer<UInt8>) -> Void)] = [
+  ("zip", fuzzZip), ("pickle", fuzzPickle), ("script", fuzzScript), ("legacy", fuzzLegacy),
+  ("safetensors", fuzzSafetensors), ("merges", fuzzMerges), ("gguf", fuzzGGUF), ("model", fuzzModel),
+  ("classes", fuzzClasses), ("vocabulary", fuzzVocabulary), ("npz", fuzzArchive), ("jpeg", fuzzJPEG),
+  ("png", fuzzPNG), ("ppm", fuzzPPM), ("segment", fuzzSegment), ("quantize", fuzzQuantize),
+]
+
+guard CommandLine.arguments.count > 1 else {
+  print(targets.map(\.name).joined(separator: "\n"))
+  exit(0)
+}
+let chosen = targets.first { $0.name == CommandLine.arguments[1] }?.body
+if chosen == nil {
+  print("no target \(CommandLine.arguments[1])")
+  exit(2)
+}
+
+// libFuzzer sees its own name, then everything behind the target's.
+var argumentCount = CommandLine.argc - 1
+CommandLine.unsafeArgv[1] = CommandLine.unsafeArgv[0]
+var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv + 1
+exit(
+  LLVMFuzzerRunDriver(&argumentCount, &arguments) { start, count in
+    chosen?(UnsafeBufferPointer(start: start, count: count))
+    return 0
+  })

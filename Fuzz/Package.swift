@@ -1,0 +1,27 @@
+// swift-tools-version:6.0
+// Fuzzers of every parser and of whole runs. The code under test is compiled here a second time, instrumented, so that
+// the main package needs no sanitizer: Sources, Quantize and the toys are links into it.
+import PackageDescription
+
+let package = Package(
+  name: "fuzz",
+  targets: [
+    .systemLibrary(name: "CPNG", path: "Sources/CPNG", pkgConfig: "libpng"),
+    .systemLibrary(name: "CJPEG", path: "Sources/CJPEG", pkgConfig: "libjpeg"),
+    .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib"),
+    .target(name: "CKernels", path: "Sources/CKernels"),
+    .target(name: "CRaster", dependencies: ["CPNG", "CJPEG"], path: "Sources/CRaster"),
+    .target(name: "Compute", dependencies: ["CKernels"], path: "Sources/Compute"),
+    .target(name: "Container", path: "Sources/Container"),
+    .target(name: "Raster", dependencies: ["CRaster"], path: "Sources/Raster"),
+    .target(name: "Segmentation", dependencies: ["Compute", "Container", "Raster"], path: "Sources/Segmentation"),
+    .target(
+      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Segmentation"],
+      path: "Quantize/Quantization"),
+    .target(name: "Toys", path: "Toys"),
+    .target(name: "CFuzzer", path: "CFuzzer"),
+    .executableTarget(
+      name: "fuzz", dependencies: ["CFuzzer", "Compute", "Container", "Quantization", "Raster", "Segmentation", "Toys"],
+      path: "Entries"),
+  ]
+)

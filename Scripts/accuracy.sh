@@ -1,0 +1,99 @@
+#!/bin/sh
+# Measures the demo model on held-out scenes and writes the tables of docs/accuracy.md. An ended run goes on where it stopped.
+# Usage: [SCENES=300] [STUDY=100] [DATA=FOLDER] accuracy.sh [TRIDENT [MODEL]]
+# SCENES: for INT8 beside float32; STUDY: for every other row. DATA holds images/, labels/, classes.txt; without it the
+# scenes are made (needs python3 with numpy and Pillow, and the packages of models/demo/README.md).
+set -eu
+cd "$(dirname "$0")/.."
+trident=${1:-.build/release/trident}
+model=${2:-models/demo/demo.gguf}
+scenes=${SCENES:-300}
+study=${STUDY:-100}
+data=${DATA:-out/accuracy/scenes}
+page=docs/accuracy.md
+out=out/accuracy/$(sha256sum "$model" | cut -c1-12)
+mkdir -p "$out"
+if [ ! -f "$data/classes.txt" ]; then
+  python3 models/demo/train/scenes.py --split test --count 300 --seed 20 --out "$data"
+fi
+
+# evaluate COUNT FLAGS...: means of the first COUNT scenes as "mIoU mAcc aAcc COUNT".
+evaluate() {
+  count=$1
+  shift
+  name=$(printf '%s' "$count $*" | tr -c 'a-zA-Z0-9.' '_')
+  echo "$count scenes $*" >&2
+  "$trident" evaluate --model "$model" --images "$data/images" --labels "$data/labels" --classes "$data/classes.txt" \
+    --limit "$count" --results "$out/$name.txt" "$@" >"$out/$name.log"
+  sed -n 's/^\(all \)*\([0-9]*\) .*: mIoU \([0-9.]*\), mAcc \([0-9.]*\), aAcc \([0-9.]*\)$/\3 \4 \5 \2/p' "$out/$name.log"
+}
+
+# row LABEL COUNT FLAGS...: a line of a table.
+row() {
+  label=$1
+  shift
+  evaluate "$@" >"$out/means"
+  read -r miou macc aacc count <"$out/means"
+  echo "| $label | $miou | $macc | $aacc | $count |"
+}
+
+# table NAME FIRST_COLUMN: starts the file of a table.
+table() {
+  file=$out/$1.md
+  printf '| %s | mIoU | mAcc | aAcc | scenes |\n|---|---|---|---|---|\n' "$2" >"$file"
+}
+
+table precision "arithmetic"
+row "INT8" "$scenes" --report "$out/report.html" >>"$file"
+row "float32" "$scenes" --precision float32 >>"$file"
+row "INT8, without refinement" "$scenes" --no-refine >>"$file"
+
+table correlation "what relates tokens (no refinement)"
+row "nothing" "$study" --no-refine --affinity none >>"$file"
+row "cosine of SAM's values" "$study" --no-refine --affinity cosine >>"$file"
+row "SAM's attention" "$study" --no-refine --affinity attention >>"$file"
+row "affinity: attention where the cosine is high" "$study" --no-refine >>"$file"
+row "cosine, threshold factor 3" "$study" --no-refine --affinity cosine --cos-factor 3 >>"$file"
+
+table parts "parts"
+row "CLIP's own values, scores of windows averaged" "$study" --no-refine --paradigm window --no-dino >>"$file"
+row "+ DINO" "$study" --no-refine --paradigm window >>"$file"
+row "+ splice" "$study" --no-refine --affinity none >>"$file"
+row "+ SAM's affinity" "$study" --no-refine >>"$file"
+row "+ refinement (all of Trident)" "$study" >>"$file"
+row "all but DINO" "$study" --no-dino >>"$file"
+
+table prompts "prompts of a region"
+row "no refinement" "$study" --no-refine >>"$file"
+for kinds in point box mask point,box point,mask box,mask point,box,mask; do
+  row "$kinds" "$study" --prompts "$kinds" >>"$file"
+done
+
+table alpha "alpha of the mask prompt"
+for alpha in 0.0005 0.001 0.005 0.01 0.05 0.1 1; do
+  row "$alpha" "$study" --mask-alpha "$alpha" >>"$file"
+done
+
+table resolution "short side, paradigm (no refinement)"
+for side in 336 448 560 672; do
+  row "$side, windows" "$study" --no-refine --short-side "$side" --paradigm window >>"$file"
+  row "$side, splice" "$study" --no-refine --short-side "$side" >>"$file"
+done
+
+cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+path=$("$trident" version | awk '$2 == "chosen" { print $1 }')
+cat >"$out/how.md" <<EOF
+Command: \`SCENES=$scenes STUDY=$study Scripts/accuracy.sh\`. Machine: $(nproc) cores, ${cpu:-$(uname -m)}, path \`$path\`.
+Model: \`$model\`, SHA-256 $(basename "$out")….
+EOF
+
+# Everything between <!-- NAME --> and <!-- end --> is replaced.
+awk -v out="$out" '
+  /^<!-- end -->$/ { skipping = 0 }
+  !skipping { print }
+  /^<!-- [a-z]+ -->$/ && $2 != "end" {
+    skipping = 1
+    while ((getline line < (out "/" $2 ".md")) > 0) print line
+  }' "$page" >"$out/page.md"
+cp "$out/page.md" "$page"
+echo "$page is written; the worst scenes are in $out/report.html" >&2

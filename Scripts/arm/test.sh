@@ -1,0 +1,36 @@
+#!/bin/bash
+# test.sh [ROOT]: everything that can be proven about ARM without a board and without a virtual machine. Builds with Debian
+# 13's Swift, then runs the arm64 program under emulation of three processors: Cortex-A72 (Pi 4: NEON), Cortex-A76 (Pi 5:
+# adds dot products) and all features (adds 8-bit matrix products). Fails if one of those kernel paths was not exercised.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+need python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"$project/Scripts/arm/check-kernels.sh"
+"$project/Scripts/arm/build.sh" "$root" both --build-tests
+
+# suite CPU PATHS FLAGS...: the test suite; its last words must name the paths.
+suite() {
+  local cpu=$1 paths=$2 path
+  shift 2
+  echo "== test suite as on $cpu $*"
+  emulated "$cpu" /build/arm64/release/tridentPackageTests.xctest --testing-library swift-testing "$@" > "$work/log" 2>&1 ||
+    { grep -v '✔\|started' "$work/log" | tail -n 40; return 1; }
+  tail -n 2 "$work/log"
+  for path in $paths; do
+    grep -q "^kernel paths exercised:.*\b$path\b" "$work/log" || { echo "$cpu: $path was not exercised"; return 1; }
+  done
+}
+suite max "scalar neon neon_dotprod neon_i8mm"
+suite cortex-a76 "scalar neon neon_dotprod"
+suite cortex-a72 "scalar neon"
+
+x86_labels street "$work/street.png"
+for cpu in cortex-a72 cortex-a76 max; do
+  echo "== a whole photo as on $cpu"
+  emulated "$cpu" /build/arm64/release/trident segment --model models/demo/demo.gguf --no-cache --quiet \
+    --classes models/demo/scenes/classes.txt models/demo/scenes/images/street.jpg --output /tmp/labels.png
+  python3 "$project/Scripts/arm/compare-labels.py" "$work/street.png" "$root/tmp/labels.png"
+done

@@ -1,0 +1,146 @@
+#!/bin/bash
+# vm.sh [ROOT] [--full MODEL PHOTO WORDS.tvoc]: runs the ARM program in emulated ARM machines (QEMU's "virt", 4 cores, no
+# swap, Debian's kernel): the demo model on a shipped scene with 512 MB and 256 MB, with 512 MB and pages of 16 KiB, and
+# with faults of weak boards (full card, unreadable blocks, files cut short). Labels are compared with x86-64's, peak
+# memory with limits. --full runs one big model in the 512 MB machine instead; that takes half an hour.
+# Needs what test.sh built. Emulated time says nothing about a board.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+need qemu-system-arm e2fsprogs cpio xz-utils python3
+export PATH=$PATH:/usr/sbin
+vm=$root/vm
+libraries=usr/lib/aarch64-linux-gnu
+mkdir -p "$vm"
+
+# kernel FLAVOUR: Debian's newest kernel of that kind, and a first file system with busybox and the disk's modules.
+kernel() {
+  local flavour=$1 folder=$vm/$1 package module
+  [ -e "$folder/complete" ] && return
+  rm -rf "$folder"
+  mkdir -p "$folder"/{initrd/bin,initrd/lib,initrd/proc,initrd/sys,initrd/dev,initrd/disk}
+  mkdir -p "$root/var/lib/apt/lists/partial" "$root/tmp/vm"
+  chroot "$root" apt-get -qq update
+  package=$(chroot "$root" apt-cache depends "linux-image-$flavour:arm64" | sed -n 's/.*Depends: //p' | head -1)
+  echo "kernel: $package"
+  chroot "$root" sh -c "cd /tmp/vm && apt-get -qq download ${package%%:*}:arm64 busybox-static:arm64"
+  dpkg-deb --fsys-tarfile "$root"/tmp/vm/linux-image-*.deb | tar -x -C "$folder" --wildcards './boot/vmlinuz*' \
+    '*/virtio_blk.ko.xz' '*/ext4.ko.xz' '*/jbd2.ko.xz' '*/mbcache.ko.xz' '*/crc16.ko.xz' '*/crc32c_generic.ko.xz'
+  dpkg-deb --fsys-tarfile "$root"/tmp/vm/busybox-static*.deb | tar -xO ./usr/bin/busybox > "$folder/initrd/bin/busybox"
+  rm -r "$root/tmp/vm"
+  find "$folder" -name '*.ko.xz' | while read -r module; do
+    xz -dc "$module" > "$folder/initrd/lib/$(basename "$module" .xz)"
+  done
+  cat > "$folder/initrd/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for module in crc16 crc32c_generic mbcache jbd2 ext4 virtio_blk; do insmod /lib/$module.ko; done
+until [ -b /dev/vda ]; do sleep 0.1; done
+mount -t ext4 -o ro /dev/vda /disk
+for folder in dev proc sys; do mount --move /$folder /disk/$folder; done
+exec switch_root /disk /init
+INIT
+  chmod +x "$folder"/initrd/init "$folder/initrd/bin/busybox"
+  (cd "$folder/initrd" && find . | cpio -o -H newc --quiet | gzip -9 > ../initrd.gz)
+  mv "$folder"/boot/vmlinuz* "$folder/vmlinuz"
+  touch "$folder/complete"
+}
+
+# disk NAME MODEL PHOTO WORDS: the file system NAME.img, with just the libraries that the program names.
+disk() {
+  local files=$vm/$1.files needed library name
+  rm -rf "$files"
+  mkdir -p "$files"/{bin,dev,proc,sys,tmp,root,app,lib/swift}
+  cp "$vm/arm64/initrd/bin/busybox" "$files/bin/"
+  needed=$(emulated max /lib/ld-linux-aarch64.so.1 --list /build/arm64/release/trident | grep -o '/[^ ]*')
+  for library in $needed; do
+    case $library in
+      /opt/*) cp -L "$root$library" "$files/lib/swift/" ;;
+      *) mkdir -p "$files/$(dirname "$library")"; cp -L "$root$library" "$files$library" ;;
+    esac
+  done
+  cp "$root/build/arm64/release/trident" "$project/Scripts/arm/vm-job.sh" "$files/app/"
+  cp "$2" "$files/app/model.gguf"
+  cp "$3" "$files/app/photo.jpg"
+  cp "$4" "$files/app/words"
+  printf '#!/bin/busybox sh\nmount -t tmpfs tmpfs /tmp\n%s\npoweroff -f\n' \
+    '/bin/sh /app/vm-job.sh' > "$files/init"
+  chmod +x "$files/init"
+  for name in $(emulated max "/vm/$1.files/bin/busybox" --list | grep -vx busybox); do
+    ln -s busybox "$files/bin/$name"
+  done
+  image "$vm/$1.img" "$files"
+}
+
+# image FILE FOLDER: an ext4 file system of a folder.
+image() {
+  rm -f "$1"
+  truncate -s $(($(du -sk "$2" | cut -f 1) * 5 / 4 + 8192))K "$1"
+  mkfs.ext4 -q -F -O ^has_journal -b 4096 -d "$2" "$1"
+}
+
+# A disk with a model and a photo whose middle block cannot be read; prints QEMU's options for it.
+bad_disk() {
+  local folder=$vm/bad name number=0 blocks
+  rm -rf "$folder"
+  mkdir "$folder"
+  cp "$project/models/demo/demo.gguf" "$folder/model.gguf"
+  cp "$scenes/images/street.jpg" "$folder/photo.jpg"
+  image "$vm/bad.img" "$folder"
+  echo "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=$vm/bad.img"
+  for name in model.gguf photo.jpg; do
+    blocks=($(debugfs -R "blocks /$name" "$vm/bad.img" 2> /dev/null))
+    echo ",file.inject-error.$number.event=read_aio,file.inject-error.$number.errno=5,file.inject-error.$number.once=off"
+    echo ",file.inject-error.$number.sector=$((blocks[${#blocks[@]} / 2] * 8))"
+    number=$((number + 1))
+  done
+}
+
+# boot NAME FLAVOUR CPU MEMORY DISK JOB SECONDS: runs the machine; its console is NAME.log, its results the folder NAME.
+boot() {
+  local name=$1 kernel=$vm/$2 cpu=$3 memory=$4 disk=$5 job=$6 seconds=$7 bad=driver=null-co
+  echo "== $name: $cpu, 4 cores, $memory MB"
+  rm -rf "$vm/$name" "$vm/$name.results"
+  mkdir "$vm/$name"
+  truncate -s 16M "$vm/$name.results"
+  if [ "$job" = faults ]; then bad=$(bad_disk | tr -d '\n'); fi
+  timeout "$seconds" qemu-system-aarch64 -M virt -cpu "$cpu" -smp 4 -m "$memory" -nographic -no-reboot -nic none \
+    -rtc base=1970-01-01T00:00:00 -kernel "$kernel/vmlinuz" -initrd "$kernel/initrd.gz" \
+    -append "console=ttyAMA0 quiet panic=-1 nosoftlockup rcupdate.rcu_cpu_stall_suppress=1 job=$job" \
+    -drive file="$vm/$disk.img,if=none,id=a,format=raw,readonly=on" -device virtio-blk-pci,drive=a \
+    -drive file="$vm/$name.results,if=none,id=b,format=raw" -device virtio-blk-pci,drive=b \
+    -drive "$bad,if=none,id=c" -device virtio-blk-pci,drive=c \
+    < /dev/null | stdbuf -oL tr -d '\r' | tee "$vm/$name.log"
+  grep -q '^JOB ENDED WITH 0$' "$vm/$name.log"
+  tar -x -C "$vm/$name" -f "$vm/$name.results"
+}
+
+# within NAME KEY LIMIT: a figure of the log, in KiB, is at most so many MiB.
+within() {
+  local found
+  found=$(sed -n "s/^$2 \([0-9]*\) KiB/\1/p" "$vm/$1.log")
+  echo "$2 $((found / 1024)) MiB of at most $3"
+  [ "$found" -gt 0 ] && [ "$found" -le $(($3 * 1024)) ]
+}
+
+kernel arm64
+if [ "${2:-}" = --full ]; then
+  disk full "$3" "$4" "$5"
+  boot full arm64 cortex-a72 512 full full 14400
+  within full VmHWM 96
+  within full RssAnon 56
+  exit
+fi
+kernel arm64-16k
+disk demo "$project/models/demo/demo.gguf" "$scenes/images/street.jpg" "$scenes/classes.txt"
+x86_labels street "$vm/street.png"
+for run in "512MB arm64 cortex-a72 512" "256MB arm64 cortex-a72 256" "16KiB-pages arm64-16k cortex-a76 512"; do
+  name=${run%% *}
+  boot $run demo scene 900
+  python3 "$project/Scripts/arm/compare-labels.py" "$vm/street.png" "$vm/$name/labels.png"
+  within "$name" VmHWM 32
+  within "$name" RssAnon 16
+done
+boot faults arm64 cortex-a72 256 demo faults 900

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Runs every fuzz target for a stated time, two at a time, on the committed seeds.
+# Usage: fuzz.sh SECONDS [TARGET...]    Folders: $FUZZ_BUILD (default Fuzz/.build), $FUZZ_WORK (default out/fuzz)
+set -eu
+seconds=${1:?usage: fuzz.sh SECONDS [TARGET...]}
+shift
+cd "$(dirname "$0")/.."
+build=${FUZZ_BUILD:-Fuzz/.build}
+work=${FUZZ_WORK:-out/fuzz}
+fixtures=Tests/Fixtures
+# The backtracer would stall a crashing run.
+export SWIFT_BACKTRACE=enable=no
+
+${SWIFT:-swift} build --package-path Fuzz --scratch-path "$build" -c release \
+  -Xswiftc -sanitize=fuzzer,address -Xswiftc -use-ld=lld \
+  -Xcc -fsanitize=fuzzer-no-link,address,undefined -Xcc -fno-sanitize-recover=undefined
+fuzz=$build/release/fuzz
+
+# Fixtures that are seeds as they are; the rest is in Fuzz/Corpora.
+seeds() {
+  case $1 in
+    zip | legacy | safetensors) echo "$fixtures/checkpoints" ;;
+    merges) echo "$fixtures/golden/toy-b" ;;
+    npz) echo "$fixtures/vocabulary" ;;
+    jpeg | png) echo "$fixtures/raster/files" ;;
+  esac
+  if [ -d "Fuzz/Corpora/$1" ]; then echo "Fuzz/Corpora/$1"; fi
+}
+
+run() {
+  mkdir -p "$work/$1"
+  # -max_len: what fixtures need; larger inputs only slow it down.
+  if ! "$fuzz" "$1" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len=16384 \
+    -print_final_stats=1 -artifact_prefix="$work/$1-" "$work/$1" $(seeds "$1") >"$work/$1.log" 2>&1; then
+    echo "$1: FAILED, see $work/$1.log"
+    grep -m 3 'Fatal error\|ERROR: \|runtime error' "$work/$1.log" || tail -n 5 "$work/$1.log"
+    return 1
+  fi
+  echo "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$1.log") runs," \
+    "$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$work/$1.log" | tail -n 1) places reached"
+}
+
+mkdir -p "$work"
+if [ $# -eq 0 ]; then set -- $("$fuzz"); fi
+failed=0
+while [ $# -gt 0 ]; do
+  run "$1" &
+  first=$!
+  second=
+  if [ $# -gt 1 ]; then
+    run "$2" &
+    second=$!
+    shift
+  fi
+  shift
+  wait "$first" || failed=1
+  if [ -n "$second" ]; then wait "$second" || failed=1; fi
+done
+exit "$failed"

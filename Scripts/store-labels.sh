@@ -1,0 +1,10 @@
+#!/bin/sh
+# Stores the labels of the shipped scenes anew, after the demo model or the numerics changed on purpose.
+# Usage: store-labels.sh [TRIDENT]; DemoTests compares them with every CPU path.
+set -eu
+trident=${1:-.build/release/trident}
+out=Tests/Fixtures/scene-labels
+mkdir -p "$out"
+"$trident" segment --model models/demo/demo.gguf --classes models/demo/scenes/classes.txt models/demo/scenes/images \
+  --output "$out" --overwrite --no-cache
+rm -f "$out"/*.json

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Short forms of the campaigns in docs/trust.md. Usage: trust.sh FOLDER_OF_PROGRAMS [MUTANTS_A_FORMAT] [PHOTOS] [MOMENTS]
+set -eu
+bin=${1:?usage: trust.sh FOLDER_OF_PROGRAMS}
+mutants=${2:-200}
+photos=${3:-200}
+moments=${4:-5}
+cd "$(dirname "$0")/.."
+if ! command -v python3 >/dev/null; then
+  echo "skipped: python3 is missing"
+  exit 0
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 Scripts/trust/mutate.py --programs "$bin" --count "$mutants" --work "$work"
+for campaign in photos pair kill storage; do
+  python3 Scripts/trust/campaign.py $campaign --programs "$bin" --photos "$photos" --moments "$moments"
+done

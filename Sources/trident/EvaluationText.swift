@@ -1,0 +1,71 @@
+// An evaluation in words and in JSON.
+import Evaluation
+
+/// Describes totals.
+struct EvaluationText {
+  let header: ResultsHeader
+  let summary: EvaluationSummary
+
+  var names: [String] { header.classNames }
+  private var areas: LabelAreas { summary.areas }
+
+  /// A share as percent with two decimals.
+  static func percent(_ value: Double?) -> String { value.map { fixed($0 * 100, 2) } ?? "-" }
+
+  /// `60 of 300 photos`, or `all 300 photos`.
+  var photos: String {
+    summary.photoCount == header.photoCount
+      ? "all \(header.photoCount) photos" : "\(summary.photoCount) of \(header.photoCount) photos"
+  }
+
+  /// The three means in a line.
+  var means: String {
+    "mIoU \(Self.percent(areas.meanIoU)), mAcc \(Self.percent(areas.meanAccuracy)), "
+      + "aAcc \(Self.percent(areas.pixelAccuracy))"
+  }
+
+  var secondsPerPhoto: Double { summary.seconds / Double(max(1, summary.photoCount)) }
+
+  /// Columns for people.
+  var table: String {
+    let width = max(5, names.map(\.count).max() ?? 0)
+    let total = Double(max(1, areas.truth.reduce(0, +)))
+    var lines = [padded("class", width) + "     IoU     Acc  share of pixels"]
+    for (index, name) in names.enumerated() {
+      let share = Double(areas.truth[index]) / total
+      lines.append(
+        padded(name, width) + padded(Self.percent(areas.iou(index)), 8, right: true)
+          + padded(Self.percent(areas.accuracy(index)), 8, right: true) + padded(fixed(share * 100, 2), 9, right: true) + " %")
+    }
+    let present = names.indices.filter { areas.iou($0) != nil }.count
+    lines.append("\(photos), \(present) of \(names.count) classes occur: \(means)")
+    lines.append("\(fixed(secondsPerPhoto, 2)) s a photo")
+    return lines.joined(separator: "\n")
+  }
+
+  var json: JSON {
+    func number(_ value: Double?) -> JSON { value.map { .number($0) } ?? .null }
+    return .object([
+      ("photos", .int(summary.photoCount)), ("photos_of_split", .int(header.photoCount)), ("set", .string(header.set)),
+      ("mIoU", number(areas.meanIoU)), ("mAcc", number(areas.meanAccuracy)), ("aAcc", number(areas.pixelAccuracy)),
+      (
+        "classes",
+        .array(
+          names.indices.map { index in
+            let area = areas.area(index)
+            return .object([
+              ("id", .int(index)), ("name", .string(names[index])), ("IoU", number(areas.iou(index))),
+              ("Acc", number(areas.accuracy(index))), ("intersection", .int(area.intersection)),
+              ("predicted", .int(area.predicted)), ("truth", .int(area.truth)),
+            ])
+          })
+      ),
+      (
+        "worst",
+        .array(summary.worst.map { .object([("name", .string($0.name)), ("mIoU", .number($0.meanIoU))]) })
+      ),
+      ("seconds_per_photo", .number(secondsPerPhoto)), ("model_id", .string(header.model)),
+      ("options", .object(header.options.map { ($0.name, .string($0.value)) })),
+    ])
+  }
+}

@@ -1,0 +1,30 @@
+// Profiles leave parts out and nothing else; work estimates follow.
+import Segmentation
+import Testing
+
+@Suite struct ProfileTests {
+  @Test func profilesOnlyLeaveOut() {
+    var fast = SegmentOptions(preset: .ade)
+    fast.limit(to: .fast)
+    var balanced = SegmentOptions(preset: .ade)
+    balanced.limit(to: .balanced)
+    var full = SegmentOptions(preset: .ade)
+    full.limit(to: .full)
+    #expect(full == SegmentOptions(preset: .ade))
+    #expect(!balanced.refines && balanced.affinity == .trident)
+    #expect(!fast.refines && fast.affinity == .none && fast.shortSide == full.shortSide)
+  }
+
+  @Test func profileKeepsWhatIsAlreadyOff() {
+    var options = SegmentOptions()
+    options.refines = false
+    options.affinity = .cosine
+    options.limit(to: .full)
+    #expect(!options.refines && options.affinity == .cosine)
+  }
+
+  @Test func secondsAddUp() {
+    let speed = MachineSpeed(linear: 100, attention: 10, float: 1)
+    #expect(speed.seconds(Work(linear: 200, attention: 5, float: 3)) == 5.5)
+  }
+}
