@@ -114,7 +114,8 @@ def photos(runs, arguments):
     if check("samples", len(early) >= 3 and len(late) >= 3):
         peaks = [[max(sample[column] for sample in part) for part in (early, late)] for column in (1, 2, 3)]
         check("private memory is flat", peaks[0][1] <= peaks[0][0] + 1024, str(peaks[0]))
-        check("descriptors are flat", peaks[2][1] <= peaks[2][0], str(peaks[2]))
+        # A photo and an output come and go between samples.
+        check("descriptors are flat", peaks[2][1] <= peaks[2][0] + 2, str(peaks[2]))
         print(f"{arguments.photos} photos in {seconds:.0f} s, {len(samples)} samples; first quarter and second half:"
               f" private {peaks[0][0] / 1024:.1f} and {peaks[0][1] / 1024:.1f} MiB,"
               f" of files {peaks[1][0] / 1024:.1f} and {peaks[1][1] / 1024:.1f} MiB,"
