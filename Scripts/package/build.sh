@@ -69,7 +69,8 @@ pack_deb() {
   local doc=$root$tree/usr/share/doc/trident depends
   stage "$1" /usr /usr/share/trident
   { echo "trident ($version) unstable; urgency=medium"
-    awk '/^## / { section++ } section == 1 && /^- / { print substr($0, 3) }' CHANGELOG.md |
+    awk '/^## / { section++ } section == 1 && /^(- |  )/ { printf "%s%s", /^-/ ? "\n" : " ", substr($0, 3) } END { print "" }' \
+      CHANGELOG.md | sed 1d |
       while read -r line; do echo "$line" | fold -sw 74 | sed '1s/^/\n  * /; 2,$s/^/    /; s/ *$//'; done
     printf '\n -- %s  %s\n' "$maintainer" "$(date -uRd @"$SOURCE_DATE_EPOCH")"
   } | gzip -9n > "$doc/changelog.gz"

@@ -3,7 +3,7 @@
 # qemu-user), with nothing but their dependencies, segments the demo photo there and removes them again; lintian before that.
 # The clean systems are in TMPDIR while they live. Needs root; the machine's own table of emulators is left alone.
 set -euo pipefail
-. "$(dirname "$0")/../arm/common.sh"
+. "$(dirname "$0")/../arm/common.sh" ""
 architectures=${1:-both}
 [ "$architectures" = both ] && architectures="amd64 arm64"
 need mmdebstrap arch-test qemu-user-static lintian

@@ -22,7 +22,7 @@ struct EvaluateCommand: ParsableCommand {
 
   @OptionGroup(title: "Data") var dataFlags: DataFlags
   @OptionGroup(title: "Results") var resultFlags: ResultFlags
-  @Option(name: .shortAndLong, help: "Model file made by trident-quantize.")
+  @Option(name: .shortAndLong, help: "Model file made by trident-quantize.", completion: .file())
   var model: String?
   @OptionGroup(title: "Machine") var machineFlags: MachineFlags
   @OptionGroup(title: "Classes") var classFlags: ClassFlags
@@ -69,13 +69,13 @@ struct EvaluateCommand: ParsableCommand {
 
 /// Photos and their labels.
 struct DataFlags: ParsableArguments {
-  @Option(help: "Folder of photos.")
+  @Option(help: "Folder of photos.", completion: .directory)
   var images: String?
-  @Option(help: "Folder of label maps: a PNG of the same name for each photo.")
+  @Option(help: "Folder of label maps: a PNG of the same name for each photo.", completion: .directory)
   var labels: String?
   @Flag(help: "Label 0 is ignored and label 1 is the first class.")
   var reduceZeroLabel = false
-  @Option(help: "Folder of the --preset's benchmark, instead of --images and --labels.")
+  @Option(help: "Folder of the --preset's benchmark, instead of --images and --labels.", completion: .directory)
   var root: String?
   @Option(help: "Only the first photos, by name.")
   var limit: Int?
@@ -113,11 +113,11 @@ struct Shard: ExpressibleByArgument {
 
 /// Where results go.
 struct ResultFlags: ParsableArguments {
-  @Option(help: "Results photo by photo; a run with the same file and settings goes on where it stopped.")
+  @Option(help: "Results photo by photo; a run with the same file and settings goes on where it stopped.", completion: .file())
   var results: String?
-  @Option(parsing: .upToNextOption, help: "Results files of the parts of one run, to be counted together.")
+  @Option(parsing: .upToNextOption, help: "Results files of the parts of one run, to be counted together.", completion: .file())
   var merge: [String] = []
-  @Option(help: "A page (.html) with all classes and the photos that went worst; these are segmented once more.")
+  @Option(help: "A page (.html) with all classes and the photos that went worst; these are segmented once more.", completion: .file())
   var report: String?
   @Flag(help: "One JSON object on standard output.")
   var json = false
