@@ -67,7 +67,7 @@ import Testing
     copy.flip(record.offset + record.byteCount / 2, 0x10)
     let session = try Session(modelPath: copy.path, runtime: RuntimeOptions())
     let wording = try GoldenRun.prompts(session, golden.classLines)
-    let error = #expect(throws: SegmentationError.self) {
+    let error = thrownError(SegmentationError.self) {
       try GoldenRun.run(session, DrawnPhoto(48, 40), wording, golden.options(.int8))
     }
     #expect(error?.exitCode == 4)
@@ -84,7 +84,7 @@ import Testing
     _ = try GoldenRun.run(session, DrawnPhoto(48, 40), wording, golden.options(.int8))
     var runtime = RuntimeOptions()
     runtime.verifiesWeights = true
-    let error = #expect(throws: SegmentationError.self) { try Session(modelPath: copy.path, runtime: runtime) }
+    let error = thrownError(SegmentationError.self) { try Session(modelPath: copy.path, runtime: runtime) }
     #expect(error.map { "\($0)" }?.contains("clip.blocks.0.qkv.weight") == true)
   }
 
