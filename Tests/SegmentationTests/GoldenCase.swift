@@ -109,7 +109,8 @@ enum GoldenModels {
   private static let made = Mutex<[String: String]>([:])
   static let scratch: String = {
     var template = Array((FileManager.default.temporaryDirectory.path + "/trident-golden-XXXXXX").utf8CString)
-    let path = String(cString: mkdtemp(&template))
+    precondition(mkdtemp(&template) != nil)
+    let path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
     atexit { try? FileManager.default.removeItem(atPath: GoldenModels.scratch) }
     return path
   }()

@@ -34,7 +34,8 @@ enum TextSupport {
   static func temporaryFolder() -> String {
     var template =
       Array((environment("TMPDIR") ?? "/tmp").utf8CString.dropLast()) + Array("/text-XXXXXX".utf8CString)
-    return String(cString: mkdtemp(&template))
+    precondition(mkdtemp(&template) != nil)
+    return template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
   }
 
   static func remove(_ folder: String) {
