@@ -46,25 +46,29 @@ table() {
 table precision "arithmetic"
 row "INT8" "$scenes" --report "$out/report.html" >>"$file"
 row "float32" "$scenes" --precision float32 >>"$file"
-row "INT8, without refinement" "$scenes" --no-refine >>"$file"
+row "INT8, without refinement" "$scenes" --refine none >>"$file"
 
 table correlation "what relates tokens (no refinement)"
-row "nothing" "$study" --no-refine --affinity none >>"$file"
-row "cosine of SAM's values" "$study" --no-refine --affinity cosine >>"$file"
-row "SAM's attention" "$study" --no-refine --affinity attention >>"$file"
-row "affinity: attention where the cosine is high" "$study" --no-refine >>"$file"
-row "cosine, threshold factor 3" "$study" --no-refine --affinity cosine --cos-factor 3 >>"$file"
+row "nothing" "$study" --refine none --affinity none >>"$file"
+row "cosine of SAM's values" "$study" --refine none --affinity cosine >>"$file"
+row "SAM's attention" "$study" --refine none --affinity attention >>"$file"
+row "affinity: attention where the cosine is high" "$study" --refine none >>"$file"
+row "cosine, threshold factor 3" "$study" --refine none --affinity cosine --cos-factor 3 >>"$file"
 
 table parts "parts"
-row "CLIP's own values, scores of windows averaged" "$study" --no-refine --paradigm window --no-dino >>"$file"
-row "+ DINO" "$study" --no-refine --paradigm window >>"$file"
-row "+ splice" "$study" --no-refine --affinity none >>"$file"
-row "+ SAM's affinity" "$study" --no-refine >>"$file"
+row "CLIP's own values, scores of windows averaged" "$study" --refine none --paradigm window --no-dino >>"$file"
+row "+ DINO" "$study" --refine none --paradigm window >>"$file"
+row "+ splice" "$study" --refine none --affinity none >>"$file"
+row "+ SAM's affinity" "$study" --refine none >>"$file"
 row "+ refinement (all of Trident)" "$study" >>"$file"
 row "all but DINO" "$study" --no-dino >>"$file"
+row "PAMR for SAM's refinement" "$study" --refine pamr >>"$file"
+row "dense CRF for SAM's refinement" "$study" --refine crf >>"$file"
+row "no SAM at all, PAMR" "$study" --refine pamr --affinity none >>"$file"
+row "no SAM at all, dense CRF" "$study" --refine crf --affinity none >>"$file"
 
 table prompts "prompts of a region"
-row "no refinement" "$study" --no-refine >>"$file"
+row "no refinement" "$study" --refine none >>"$file"
 for kinds in point box mask point,box point,mask box,mask point,box,mask; do
   row "$kinds" "$study" --prompts "$kinds" >>"$file"
 done
@@ -76,8 +80,8 @@ done
 
 table resolution "short side, paradigm (no refinement)"
 for side in 336 448 560 672; do
-  row "$side, windows" "$study" --no-refine --short-side "$side" --paradigm window >>"$file"
-  row "$side, splice" "$study" --no-refine --short-side "$side" >>"$file"
+  row "$side, windows" "$study" --refine none --short-side "$side" --paradigm window >>"$file"
+  row "$side, splice" "$study" --refine none --short-side "$side" >>"$file"
 done
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)

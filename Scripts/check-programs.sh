@@ -149,7 +149,7 @@ plan_agrees() {
 check_plan() {
   plan_agrees "as it is"
   plan_agrees "one thread" --threads 1
-  plan_agrees "no refinement" --no-refine
+  plan_agrees "no refinement" --refine none
   plan_agrees "smallest limit" --memory-limit "${needed}M"
   plan_agrees "cosine" --affinity cosine
   plan_agrees "window paradigm" --paradigm window
@@ -386,8 +386,8 @@ check_evaluate() {
   expect 0 "evaluate what is left" evaluate $shown --results "$out/ended.txt"
   counts "$out/ended.txt" >"$out/found"
   check "the same areas after a run was ended" cmp "$out/wanted" "$out/found"
-  expect 2 "results of other options" evaluate $shown --results "$out/whole.txt" --no-refine
-  expect 0 "evaluate without refinement" evaluate $shown --no-refine
+  expect 2 "results of other options" evaluate $shown --results "$out/whole.txt" --refine none
+  expect 0 "evaluate without refinement" evaluate $shown --refine none
   cp "$work/log" "$out/coarse"
   check "mIoU without refinement" between 60 100 "$out/coarse"
   if ldconfig -p 2>/dev/null | grep -q libopenblas; then

@@ -120,7 +120,7 @@ package struct WorkEstimate: Sendable {
     let patch = sam.encoder.patch
     let valid = max(1, geometry.inputHeight / patch) * max(1, geometry.inputWidth / patch)
     let aggregates = options.paradigm == .splice && (!options.halves || index < 2)
-    let embeds = options.refines && (!options.halves || index == 2)
+    let embeds = options.refinement == .sam && (!options.halves || index == 2)
     return Self.patches(sam.encoder, tokens: sam.tokenCount) + blocks
       + (aggregates
         ? Self.affinity(
@@ -137,9 +137,23 @@ package struct WorkEstimate: Sendable {
     let rows = Work(
       float: pixels * Double(phraseCount) * 12 + pixels * 200
         + Double(sam.tokenCount * config.embedWidth * phraseCount))
-    guard options.refines else { return rows }
+    switch options.refinement {
+    case .none: return rows
+    case .pamr, .crf: return rows + guided
+    case .sam: break
+    }
     let width = Double(sam.neckWidth)
     return 2 * rows + Work(float: pixels * 5000 + Self.typicalRegions * Double(sam.tokenCount) * width * 9 * width)
+  }
+
+  /// A guided refinement: ten iterations over the copy's pixels for every eight of at most 16 classes; the field looks at all
+  /// phrases in each. Factors are fitted as above.
+  private var guided: Work {
+    let size = GuidedRefinement.guideSize(height: photoHeight, width: photoWidth)
+    let pixels = Double(size.height * size.width)
+    let planes = Double(ceilDivide(min(phraseCount, GuidedRefinement.classLimit), by: 8))
+    let phrases = options.refinement == .crf ? Double(phraseCount) * 120 : 0
+    return Work(float: pixels * (planes * 20_000 + phrases))
   }
 
   /// The photo is read once, every stored pixel; resizing is linear in it.
