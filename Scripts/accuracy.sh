@@ -37,10 +37,27 @@ row() {
   echo "| $label | $miou | $macc | $aacc | $count |"
 }
 
-# table NAME FIRST_COLUMN: starts the file of a table.
+# table NAME FIRST_COLUMN: publishes the table before, and starts the file of a new one.
+file=
 table() {
-  file=$out/$1.md
+  publish
+  file=$out/$1.part
   printf '| %s | mIoU | mAcc | aAcc | scenes |\n|---|---|---|---|---|\n' "$2" >"$file"
+}
+
+# publish: everything between <!-- NAME --> and <!-- end --> is replaced, where there is something new.
+publish() {
+  if [ -n "$file" ]; then mv "$file" "${file%.part}.md"; fi
+  awk -v out="$out" '
+    /^<!-- end -->$/ { skipping = 0 }
+    !skipping { print }
+    /^<!-- [a-z]+ -->$/ && $2 != "end" {
+      while ((getline line < (out "/" $2 ".md")) > 0) {
+        print line
+        skipping = 1
+      }
+    }' "$page" >"$out/page.md"
+  cp "$out/page.md" "$page"
 }
 
 table precision "arithmetic"
@@ -62,10 +79,13 @@ row "+ splice" "$study" --refine none --affinity none >>"$file"
 row "+ SAM's affinity" "$study" --refine none >>"$file"
 row "+ refinement (all of Trident)" "$study" >>"$file"
 row "all but DINO" "$study" --no-dino >>"$file"
-row "PAMR for SAM's refinement" "$study" --refine pamr >>"$file"
-row "dense CRF for SAM's refinement" "$study" --refine crf >>"$file"
-row "no SAM at all, PAMR" "$study" --refine pamr --affinity none >>"$file"
-row "no SAM at all, dense CRF" "$study" --refine crf --affinity none >>"$file"
+
+table refinement "what mends the borders"
+row "nothing" "$study" --refine none >>"$file"
+row "SAM, region by region (Trident)" "$study" >>"$file"
+row "PAMR" "$study" --refine pamr >>"$file"
+row "dense CRF" "$study" --refine crf >>"$file"
+row "PAMR, and no SAM at all: \`--profile fast --refine pamr\`" "$study" --refine pamr --affinity none >>"$file"
 
 table prompts "prompts of a region"
 row "no refinement" "$study" --refine none >>"$file"
@@ -83,21 +103,15 @@ for side in 336 448 560 672; do
   row "$side, windows" "$study" --refine none --short-side "$side" --paradigm window >>"$file"
   row "$side, splice" "$study" --refine none --short-side "$side" >>"$file"
 done
+publish
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
 path=$("$trident" version | awk '$2 == "chosen" { print $1 }')
-cat >"$out/how.md" <<EOF
+file=$out/how.part
+cat >"$file" <<EOF
 Command: \`SCENES=$scenes STUDY=$study Scripts/accuracy.sh\`. Machine: $(nproc) cores, ${cpu:-$(uname -m)}, path \`$path\`.
 Model: \`$model\`, SHA-256 $(basename "$out")….
 EOF
 
-# Everything between <!-- NAME --> and <!-- end --> is replaced.
-awk -v out="$out" '
-  /^<!-- end -->$/ { skipping = 0 }
-  !skipping { print }
-  /^<!-- [a-z]+ -->$/ && $2 != "end" {
-    skipping = 1
-    while ((getline line < (out "/" $2 ".md")) > 0) print line
-  }' "$page" >"$out/page.md"
-cp "$out/page.md" "$page"
+publish
 echo "$page is written; the worst scenes are in $out/report.html" >&2
