@@ -1,6 +1,7 @@
 // The phases of one photo in order, and nothing else: text, photo, DINO, CLIP, SAM, labels. A plan runs the same
 // phases on a counting arena.
 import Compute
+import Raster
 
 /// Where text vectors come from.
 package enum TextSource {
@@ -330,14 +331,12 @@ struct ScorePhases {
       map.store(engine, canvas.sum, first: 0, count: cells)
       return
     }
-    let resampler = GridResampler.linear(from: (canvas.rows, canvas.columns), to: (map.rows, map.columns))
+    let taps = GridTaps(bilinearFrom: (canvas.rows, canvas.columns), to: (map.rows, map.columns))
     var first = 0
     while first < cells {
       let count = min(tile, cells - first)
       for index in 0..<count {
-        let cell = first + index
-        resampler.cell(
-          row: cell / map.columns, column: cell % map.columns, canvas.sum, width: width, out: row + index * width)
+        taps.resample(canvas.sum, channels: width, cell: first + index, into: row + index * width)
       }
       head.project(engine, row, count: count, rows, out: out)
       map.store(engine, out, first: first, count: count)

@@ -1,5 +1,6 @@
 // DINO and CLIP over the windows: layers outside, windows inside, a few windows at a time.
 import Compute
+import Raster
 
 /// What the window stage is asked to do beyond sizes.
 struct WindowOptions: Equatable, Sendable {
@@ -248,7 +249,8 @@ struct WindowStage {
       self.values(rows, weights, worker, out: values)
       taps?.record("clip.values.\(window)", values, [grid * grid, inner])
       if featureSide != grid {
-        resample(values, grid, to: resampled, featureSide, width: inner)
+        GridTaps(bilinearFrom: (grid, grid), to: (featureSide, featureSide))
+          .resample(values, channels: inner, into: resampled)
       }
       engine.packValues(resampled, inner, into: proxy.values)
       if let features {
@@ -265,22 +267,14 @@ struct WindowStage {
       taps?.record("clip.proxy.\(window)", proxy.output, [featureSide * featureSide, config.width])
       var output = proxy.output
       if let placed {
-        resample(proxy.output, featureSide, to: placed, side, width: config.width)
+        GridTaps(bilinearFrom: (featureSide, featureSide), to: (side, side))
+          .resample(proxy.output, channels: config.width, into: placed)
         output = placed
       }
       if let project { output = project(output, side * side) }
       let origin = plan.origins[window]
       canvas.add(
         output, side: side, row: origin.y / plan.patch * ratio, column: origin.x / plan.patch * ratio)
-    }
-  }
-
-  private func resample(
-    _ source: UnsafePointer<Float>, _ sourceSide: Int, to target: UnsafeMutablePointer<Float>, _ side: Int, width: Int
-  ) {
-    let resampler = GridResampler.linear(from: (sourceSide, sourceSide), to: (side, side))
-    for cell in 0..<side * side {
-      resampler.cell(row: cell / side, column: cell % side, source, width: width, out: target + cell * width)
     }
   }
 }
