@@ -60,9 +60,10 @@ struct ScorePhases {
       featurePatch: options.usesDINO ? config.dino.patch : config.clip.patch)
     let canvasSize = (rows: plan.gridRows * ratio, columns: plan.gridColumns * ratio)
     let valid = mapSize(geometry, canvas: canvasSize)
-    let map = try ScoreMap(
+    var map = try ScoreMap(
       arena, engine: engine, rows: valid.rows, columns: valid.columns, width: config.embedWidth, text: vectors,
       phraseClass: wording.phraseClass)
+    if needsSAM { try map.place(arena) }
     let mark = arena.mark()
     let canvasWidth = options.paradigm == .window ? config.embedWidth : config.clip.width
     let canvas = try SpliceCanvas(
@@ -73,11 +74,14 @@ struct ScorePhases {
     var first: CopyRequest?
     if sharesPass { first = try samCopy(passes[0], geometry) }
     try windows(photo, plan, canvas: canvas, alongside: first)
+    // Without SAM nothing lies between canvas and map: the map takes the windows' room, then the canvas's.
+    if !needsSAM { try map.place(arena) }
     if options.paradigm == .window || !needsSAM {
       try log.run("scores") { try finishWithoutSAM(canvas, map) }
     }
     guard needsSAM else {
       arena.release(to: mark)
+      try map.place(arena)
       return Scored(map: map, embedding: nil, geometry: geometry)
     }
     var embedding: UnsafeMutablePointer<Float>?

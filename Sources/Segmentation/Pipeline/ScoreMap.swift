@@ -22,14 +22,15 @@ package struct ScoreMap {
   package let classOf: UnsafeMutablePointer<UInt16>
 
   private let text: UnsafePointer<Float>
-  private let single: UnsafeMutablePointer<Float>?
-  private let half: UnsafeMutablePointer<UInt16>?
+  private let isHalf: Bool
+  private var single: UnsafeMutablePointer<Float>?
+  private var half: UnsafeMutablePointer<UInt16>?
 
   /// Far below any cosine, finite so that blending stays finite.
   static let padding: Float = -1e6
   private static let tile = 16
 
-  /// Room for the features of one photo.
+  /// The tables of a map whose features have no place yet (`place`).
   ///
   /// - Shapes: `text` [phrases, width], borrowed; `phraseClass` [phrases], ascending from 0 without gaps.
   /// - Errors: an arena that is too small throws.
@@ -49,13 +50,7 @@ package struct ScoreMap {
     isPlain = classCount == phraseClass.count
     firstPhrase = try arena.reserve(Int32.self, classCount + 1)
     classOf = try arena.reserve(UInt16.self, lanes * 8)
-    if engine.isInteger {
-      half = try arena.reserve(UInt16.self, rows * columns * width)
-      single = nil
-    } else {
-      half = nil
-      single = try arena.floats(rows * columns * width)
-    }
+    isHalf = engine.isInteger
     if arena.isCounting { return }
     var next = 0
     for (phrase, label) in phraseClass.enumerated() {
@@ -69,6 +64,22 @@ package struct ScoreMap {
     firstPhrase[classCount] = Int32(phraseCount)
   }
 
+  /// Reserves the features' room; features that were stored in an earlier one, above this, move down to it.
+  ///
+  /// - Errors: an arena that is too small throws.
+  package mutating func place(_ arena: Arena) throws(ComputeError) {
+    let count = rows * columns * width
+    if isHalf {
+      let room = try arena.reserve(UInt16.self, count)
+      if let half, half != room, !arena.isCounting { room.update(from: half, count: count) }
+      half = room
+    } else {
+      let room = try arena.floats(count)
+      if let single, single != room, !arena.isCounting { room.update(from: single, count: count) }
+      single = room
+    }
+  }
+
   /// Stores unit features of `count` cells from `first` on (row-major cells).
   package func store(_ engine: Engine, _ features: UnsafePointer<Float>, first: Int, count: Int) {
     precondition(first >= 0 && first + count <= rows * columns, "cells outside the grid")
@@ -76,11 +87,13 @@ package struct ScoreMap {
       engine.toHalf(features, count * width, half + first * width)
     } else if let single {
       (single + first * width).update(from: features, count: count * width)
+    } else {
+      preconditionFailure("features have no place yet")
     }
   }
 
   /// Floats that `gridRow` wants to work in.
-  var scratchCount: Int { half == nil ? 0 : Self.tile * width }
+  var scratchCount: Int { isHalf ? Self.tile * width : 0 }
 
   /// Scores of one grid row.
   ///
