@@ -61,9 +61,9 @@ struct ScorePhases {
     let canvasSize = (rows: plan.gridRows * ratio, columns: plan.gridColumns * ratio)
     let valid = mapSize(geometry, canvas: canvasSize)
     var map = try ScoreMap(
-      arena, engine: engine, rows: valid.rows, columns: valid.columns, width: config.embedWidth, text: vectors,
+      arena, rows: valid.rows, columns: valid.columns, width: config.embedWidth, text: vectors,
       phraseClass: wording.phraseClass)
-    if needsSAM { try map.place(arena) }
+    if needsSAM { try map.place(arena, engine) }
     let mark = arena.mark()
     let canvasWidth = options.paradigm == .window ? config.embedWidth : config.clip.width
     let canvas = try SpliceCanvas(
@@ -75,13 +75,13 @@ struct ScorePhases {
     if sharesPass { first = try samCopy(passes[0], geometry) }
     try windows(photo, plan, canvas: canvas, alongside: first)
     // Without SAM nothing lies between canvas and map: the map takes the windows' room, then the canvas's.
-    if !needsSAM { try map.place(arena) }
+    if !needsSAM { try map.place(arena, engine) }
     if options.paradigm == .window || !needsSAM {
       try log.run("scores") { try finishWithoutSAM(canvas, map) }
     }
     guard needsSAM else {
       arena.release(to: mark)
-      try map.place(arena)
+      try map.place(arena, engine)
       return Scored(map: map, embedding: nil, geometry: geometry)
     }
     var embedding: UnsafeMutablePointer<Float>?
@@ -157,7 +157,7 @@ struct ScorePhases {
     var mean: Float = 0
     if options.usesDINO {
       let side = plan.window / config.dino.patch
-      let room = try WindowFeatures(arena, windows: plan.origins.count, side: side, width: config.dino.width)
+      let room = try WindowFeatures(arena, engine, windows: plan.origins.count, side: side, width: config.dino.width)
       features = room
       mean = try log.run("dino") {
         noteWeights(config.dino, name: "dino.")

@@ -202,8 +202,8 @@ struct RefineScores {
 
   func map(_ arena: Arena, _ engine: Engine) throws -> ScoreMap {
     var map = try ScoreMap(
-      arena, engine: engine, rows: rows, columns: columns, width: width, text: text, phraseClass: classOf)
-    try map.place(arena)
+      arena, rows: rows, columns: columns, width: width, text: text, phraseClass: classOf)
+    try map.place(arena, engine)
     if !arena.isCounting { map.store(engine, features, first: 0, count: rows * columns) }
     return map
   }

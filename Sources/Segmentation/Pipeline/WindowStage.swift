@@ -9,19 +9,18 @@ struct WindowOptions: Equatable, Sendable {
   var usesDINO: Bool
 }
 
-/// Unit features of every window, as halves.
+/// Unit features of every window.
 ///
 /// - Shapes: [windows * tokens, width].
 struct WindowFeatures {
   let side: Int
-  let width: Int
-  let halves: UnsafeMutablePointer<UInt16>
+  let rows: StoredRows
+  var width: Int { rows.width }
   var tokens: Int { side * side }
 
-  init(_ arena: Arena, windows: Int, side: Int, width: Int) throws(ComputeError) {
+  init(_ arena: Arena, _ engine: Engine, windows: Int, side: Int, width: Int) throws(ComputeError) {
     self.side = side
-    self.width = width
-    halves = try arena.reserve(UInt16.self, windows * side * side * width)
+    rows = try StoredRows(arena, engine, count: windows * side * side, width: width)
   }
 }
 
@@ -92,8 +91,8 @@ struct WindowStage {
         taps?.record("dino.features.\(first + index)", rows, [side * side, config.width])
         normalizeRows(rows, rows: side * side, width: config.width)
         squares += squaredSum(rows, rows: side * side, width: config.width)
-        engine.toHalf(
-          rows, side * side * config.width, features.halves + (first + index) * features.tokens * config.width)
+        features.rows.store(
+          engine, rows, rows: side * side, at: (first + index) * features.tokens, width: config.width)
       }
       first += count
     }
@@ -254,8 +253,8 @@ struct WindowStage {
       }
       engine.packValues(resampled, inner, into: proxy.values)
       if let features {
-        engine.fromHalf(
-          features.halves + window * features.tokens * featureWidth, features.tokens * featureWidth, proxy.features)
+        let first = window * features.tokens
+        features.rows.load(engine, rows: first..<first + features.tokens, into: proxy.features)
       } else {
         proxy.features.update(from: values, count: grid * grid * inner)
         normalizeRows(proxy.features, rows: grid * grid, width: inner)
