@@ -88,7 +88,9 @@ def run(a, folder, number):
     r = random.Random(1000 * a.seed + number)
     config = with_heads(draw_config(r, f"random-{number}"))
     o = draw_options(r, config)
-    size = r.choice([(r.randint(20, 400), r.randint(20, 400)), (r.randint(1, 12), r.randint(100, 300)), (97, 131)])
+    # The thinnest: a patch of SAM's grid, or the reference has nothing to aggregate.
+    long = r.randint(100, 300)
+    size = r.choice([(r.randint(20, 400), r.randint(20, 400)), (1 + 2 * long // config.sam.grid, long), (97, 131)])
     words = iter(r.sample(WORDS, len(WORDS)))
     classes = [[next(words) for _ in range(r.choice([1, 1, 2]))] for _ in range(r.choice([1, 2, 3, 5, 8]))]
     paths = toys.make(config, str(folder), seed=1000 * a.seed + number)
