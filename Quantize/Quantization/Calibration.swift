@@ -15,7 +15,6 @@ import Segmentation
 struct CalibrationPhotos {
   /// More photos change the maxima little.
   static let limit = 16
-  private static let endings = [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm"]
 
   /// The first by name.
   let paths: [String]
@@ -24,24 +23,17 @@ struct CalibrationPhotos {
   var note: String { "smoothquant 0.5, \(paths.count) photo\(paths.count == 1 ? "" : "s")" }
 
   init(folder: String) throws(QuantizationFailure) {
-    guard let handle = opendir(folder) else {
-      throw .photo("\(folder): cannot read the folder: \(String(cString: strerror(errno)).lowercased())")
-    }
-    defer { closedir(handle) }
-    var names: [String] = []
-    while let entry = readdir(handle) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      let lower = name.lowercased()
-      if !name.hasPrefix("."), Self.endings.contains(where: { lower.hasSuffix($0) }) { names.append(name) }
+    let names: [String]
+    do throws(FileProblem) {
+      names = try Folder.names(in: folder, endings: PhotoFile.endings)
+    } catch {
+      throw .photo("\(folder): \(error.message)")
     }
     guard !names.isEmpty else {
-      throw .photo("\(folder): no photos to calibrate with (\(Self.endings.joined(separator: ", ")))")
+      throw .photo("\(folder): no photos to calibrate with (\(PhotoFile.endings.joined(separator: ", ")))")
     }
     let base = folder.hasSuffix("/") ? folder : folder + "/"
-    // By bytes: the same order in every locale.
-    paths = names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }.prefix(Self.limit).map { base + $0 }
+    paths = names.prefix(Self.limit).map { base + $0 }
   }
 }
 

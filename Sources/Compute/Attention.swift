@@ -81,6 +81,8 @@ package struct ValueMatrix {
 /// - Memory: int8: rows * keys bytes of weights, and rows * keys * 4 bytes of logits where they are asked for; float32: the logits.
 package struct AttentionScratch {
   package static let block = CK_SOFTMAX_BLOCK
+  /// The widest grid of keys that relative positions may name.
+  package static let widestGrid = CK_SOFTMAX_GRID
 
   package let rowCapacity: Int
   package let keyStride: Int
@@ -209,7 +211,7 @@ extension Engine {
     bias: RelativeBias? = nil, _ scratch: AttentionScratch, out: UnsafeMutablePointer<Float>, _ outStride: Int
   ) {
     precondition(rows <= scratch.rowCapacity && keys.count <= scratch.keyStride, "attention scratch too small")
-    precondition((bias?.gridWidth ?? 1) <= CK_SOFTMAX_GRID, "grid too wide for relative positions")
+    precondition((bias?.gridWidth ?? 1) <= AttentionScratch.widestGrid, "grid too wide for relative positions")
     if let weights = scratch.weights, let blockScale = scratch.blockScale, let blockPart = scratch.blockPart {
       let prepared = prepare(q, qStride, rows: rows, columns: keys.width, scratch.query)
       var panels = keys.panels

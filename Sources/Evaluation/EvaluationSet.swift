@@ -40,7 +40,7 @@ package struct EvaluationSet: Sendable {
 
   /// Every photo of a folder, with a PNG of the same name in another.
   package init(images: String, labels: String, rule: LabelRule) throws(SegmentationError) {
-    let files = try Self.list(images, suffixes: [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm"])
+    let files = try Self.list(images, endings: PhotoFile.endings)
     try self.init(images: images, labels: labels, files: files, labelNames: [Benchmark.LabelName(".png", rule)])
   }
 
@@ -52,11 +52,11 @@ package struct EvaluationSet: Sendable {
       files = try Self.names(in: "\(root)/\(list)").map { $0 + benchmark.imageSuffix }
     } else if benchmark.hasCities {
       files = []
-      for city in try Self.list(images, suffixes: [""]) {
-        files += try Self.list("\(images)/\(city)", suffixes: [benchmark.imageSuffix]).map { "\(city)/\($0)" }
+      for city in try Self.list(images, endings: [""]) {
+        files += try Self.list("\(images)/\(city)", endings: [benchmark.imageSuffix]).map { "\(city)/\($0)" }
       }
     } else {
-      files = try Self.list(images, suffixes: [benchmark.imageSuffix])
+      files = try Self.list(images, endings: [benchmark.imageSuffix])
     }
     try self.init(
       images: images, labels: "\(root)/\(benchmark.labels)", files: files, labelNames: benchmark.labelNames)
@@ -98,21 +98,12 @@ package struct EvaluationSet: Sendable {
     return String(file[..<dot])
   }
 
-  /// Entries of a folder that end so, hidden ones left out.
-  private static func list(_ folder: String, suffixes: [String]) throws(SegmentationError) -> [String] {
-    guard let entries = opendir(folder) else {
-      throw SegmentationError(.photo("cannot open the folder: \(String(cString: strerror(errno)).lowercased())"), path: folder)
+  private static func list(_ folder: String, endings: [String]) throws(SegmentationError) -> [String] {
+    do throws(FileProblem) {
+      return try Folder.names(in: folder, endings: endings)
+    } catch {
+      throw SegmentationError(.photo(error.message), path: folder)
     }
-    defer { closedir(entries) }
-    var names: [String] = []
-    while let entry = readdir(entries) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      let lower = name.lowercased()
-      if !name.hasPrefix("."), suffixes.contains(where: { lower.hasSuffix($0.lowercased()) }) { names.append(name) }
-    }
-    return names
   }
 
   /// Lines of a split file.

@@ -71,49 +71,59 @@ package struct ResampleTaps: Equatable, Sendable {
   }
 }
 
-/// Resamples one row of a map.
+/// Brings a map of rows from one grid to another, one cell at a time or as a whole.
 ///
-/// - Shapes: `source` [rows.source * columns.source, channels]; `out` [columns.target, channels],
-///   overwritten.
-/// - Units: f32, channels last, row-major.
-/// - Memory: allocates nothing.
-/// - Errors: none; traps if `row` is outside the target.
-package func resampleRow(
-  _ row: Int, of source: UnsafePointer<Float>, channels: Int, rows: ResampleTaps, columns: ResampleTaps,
-  into out: UnsafeMutablePointer<Float>
-) {
-  precondition(row >= 0 && row < rows.target, "row \(row) is outside the target")
-  for x in 0..<columns.target {
-    let target = out + x * channels
-    target.update(repeating: 0, count: channels)
-    for i in 0..<rows.tapCount {
-      let rowWeight = rows.weights[row * rows.tapCount + i]
-      let line = source + Int(rows.indices[row * rows.tapCount + i]) * columns.source * channels
-      for j in 0..<columns.tapCount {
-        let weight = rowWeight * columns.weights[x * columns.tapCount + j]
-        if weight == 0 { continue }
-        let from = line + Int(columns.indices[x * columns.tapCount + j]) * channels
-        for c in 0..<channels { target[c] += weight * from[c] }
+/// - Shapes: source [rows.source * columns.source, channels]; out [rows.target * columns.target, channels].
+/// - Units: f32, channels last, row-major. Within 1e-5 of PyTorch for values near 1.
+/// - Memory: the taps of both axes; resampling allocates nothing.
+/// - Errors: none; traps on a cell outside the target.
+/// - Source: PyTorch `F.interpolate`, bilinear and bicubic. Differs: a zero weight skips its value, so an
+///   infinite neighbour that does not count does not poison the result.
+package struct GridTaps: Sendable {
+  package let rows: ResampleTaps
+  package let columns: ResampleTaps
+
+  package init(rows: ResampleTaps, columns: ResampleTaps) {
+    self.rows = rows
+    self.columns = columns
+  }
+
+  /// Bilinear taps between two grids.
+  package init(bilinearFrom source: (rows: Int, columns: Int), to target: (rows: Int, columns: Int)) {
+    self.init(
+      rows: ResampleTaps(.bilinear, source: source.rows, target: target.rows),
+      columns: ResampleTaps(.bilinear, source: source.columns, target: target.columns))
+  }
+
+  /// Calls `body(source cell, weight)` for every cell that the target cell (row, column) reads.
+  @inlinable @inline(__always)
+  package func forEachTap(row: Int, column: Int, _ body: (Int, Float) -> Void) {
+    for i in row * rows.tapCount..<(row + 1) * rows.tapCount {
+      let line = Int(rows.indices[i]) * columns.source
+      for j in column * columns.tapCount..<(column + 1) * columns.tapCount {
+        body(line + Int(columns.indices[j]), rows.weights[i] * columns.weights[j])
       }
     }
   }
-}
 
-/// Resamples a whole table or map.
-///
-/// - Shapes: `source` [rows.source * columns.source, channels]; `out` [rows.target * columns.target,
-///   channels], overwritten; the two do not overlap.
-/// - Units: f32, channels last, row-major. Within 1e-5 of PyTorch for values near 1.
-/// - Memory: allocates nothing.
-/// - Source: PyTorch `F.interpolate`, bilinear and bicubic. Differs: a zero weight skips its value, so an
-///   infinite neighbour that does not count does not poison the result.
-package func resample(
-  _ source: UnsafePointer<Float>, channels: Int, rows: ResampleTaps, columns: ResampleTaps,
-  into out: UnsafeMutablePointer<Float>
-) {
-  for row in 0..<rows.target {
-    resampleRow(
-      row, of: source, channels: channels, rows: rows, columns: columns,
-      into: out + row * columns.target * channels)
+  /// One target cell [channels]; cells are counted row by row.
+  package func resample(
+    _ source: UnsafePointer<Float>, channels: Int, cell: Int, into out: UnsafeMutablePointer<Float>
+  ) {
+    out.update(repeating: 0, count: channels)
+    forEachTap(row: cell / columns.target, column: cell % columns.target) { cell, weight in
+      if weight == 0 { return }
+      let from = source + cell * channels
+      for channel in 0..<channels { out[channel] += weight * from[channel] }
+    }
+  }
+
+  /// The whole map; the two do not overlap.
+  package func resample(
+    _ source: UnsafePointer<Float>, channels: Int, into out: UnsafeMutablePointer<Float>
+  ) {
+    for cell in 0..<rows.target * columns.target {
+      resample(source, channels: channels, cell: cell, into: out + cell * channels)
+    }
   }
 }

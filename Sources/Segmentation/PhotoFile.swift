@@ -6,6 +6,9 @@ import Raster
 /// - Memory: while a pass runs: the decoder's rows, and the whole picture for a progressive JPEG or an interlaced PNG.
 /// - Errors: `.photo`, naming the file.
 package final class PhotoFile: PhotoPixels {
+  /// How the names of files in a folder end that count as photos.
+  package static let endings = [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm"]
+
   package let path: String
   package let width: Int
   package let height: Int

@@ -1,6 +1,7 @@
 // The phases of one photo in order, and nothing else: text, photo, DINO, CLIP, SAM, labels. A plan runs the same
 // phases on a counting arena.
 import Compute
+import Raster
 
 /// Where text vectors come from.
 package enum TextSource {
@@ -59,9 +60,10 @@ struct ScorePhases {
       featurePatch: options.usesDINO ? config.dino.patch : config.clip.patch)
     let canvasSize = (rows: plan.gridRows * ratio, columns: plan.gridColumns * ratio)
     let valid = mapSize(geometry, canvas: canvasSize)
-    let map = try ScoreMap(
-      arena, engine: engine, rows: valid.rows, columns: valid.columns, width: config.embedWidth, text: vectors,
+    var map = try ScoreMap(
+      arena, rows: valid.rows, columns: valid.columns, width: config.embedWidth, text: vectors,
       phraseClass: wording.phraseClass)
+    if needsSAM { try map.place(arena, engine) }
     let mark = arena.mark()
     let canvasWidth = options.paradigm == .window ? config.embedWidth : config.clip.width
     let canvas = try SpliceCanvas(
@@ -72,11 +74,14 @@ struct ScorePhases {
     var first: CopyRequest?
     if sharesPass { first = try samCopy(passes[0], geometry) }
     try windows(photo, plan, canvas: canvas, alongside: first)
+    // Without SAM nothing lies between canvas and map: the map takes the windows' room, then the canvas's.
+    if !needsSAM { try map.place(arena, engine) }
     if options.paradigm == .window || !needsSAM {
       try log.run("scores") { try finishWithoutSAM(canvas, map) }
     }
     guard needsSAM else {
       arena.release(to: mark)
+      try map.place(arena, engine)
       return Scored(map: map, embedding: nil, geometry: geometry)
     }
     var embedding: UnsafeMutablePointer<Float>?
@@ -152,7 +157,7 @@ struct ScorePhases {
     var mean: Float = 0
     if options.usesDINO {
       let side = plan.window / config.dino.patch
-      let room = try WindowFeatures(arena, windows: plan.origins.count, side: side, width: config.dino.width)
+      let room = try WindowFeatures(arena, engine, windows: plan.origins.count, side: side, width: config.dino.width)
       features = room
       mean = try log.run("dino") {
         noteWeights(config.dino, name: "dino.")
@@ -330,14 +335,12 @@ struct ScorePhases {
       map.store(engine, canvas.sum, first: 0, count: cells)
       return
     }
-    let resampler = GridResampler.linear(from: (canvas.rows, canvas.columns), to: (map.rows, map.columns))
+    let taps = GridTaps(bilinearFrom: (canvas.rows, canvas.columns), to: (map.rows, map.columns))
     var first = 0
     while first < cells {
       let count = min(tile, cells - first)
       for index in 0..<count {
-        let cell = first + index
-        resampler.cell(
-          row: cell / map.columns, column: cell % map.columns, canvas.sum, width: width, out: row + index * width)
+        taps.resample(canvas.sum, channels: width, cell: first + index, into: row + index * width)
       }
       head.project(engine, row, count: count, rows, out: out)
       map.store(engine, out, first: first, count: count)

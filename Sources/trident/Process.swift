@@ -35,23 +35,13 @@ func photoPaths(_ arguments: [String]) -> (paths: [String], hasFolder: Bool) {
   var paths: [String] = []
   var hasFolder = false
   for argument in arguments {
-    guard isFolder(argument), let folder = opendir(argument) else {
+    guard isFolder(argument), let names = try? Folder.names(in: argument, endings: PhotoFile.endings) else {
       paths.append(argument)
       continue
     }
     hasFolder = true
-    defer { closedir(folder) }
-    var names: [String] = []
-    while let entry = readdir(folder) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      let lower = name.lowercased()
-      let known = [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm"].contains { lower.hasSuffix($0) }
-      if known && !name.hasPrefix(".") { names.append(name) }
-    }
     let base = argument.hasSuffix("/") ? argument : argument + "/"
-    paths.append(contentsOf: names.sorted().map { base + $0 })
+    paths.append(contentsOf: names.map { base + $0 })
   }
   return (paths, hasFolder)
 }

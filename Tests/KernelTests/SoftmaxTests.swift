@@ -75,7 +75,7 @@ import Testing
     var random = SeededRandom(seed: 32)
     let cases = [
       (1, 1, 1, 64), (5, 7, 11, 64), (14, 14, 14, 64), (33, 13, 34, 40), (17, 16, 16, 80), (3, 20, 31, 128),
-      (2, 40, 13, 200), (16, 64, 64, 64),
+      (2, 40, 13, 200), (16, 64, 64, 64), (17, 3, 512, 64),
     ]
     for (rows, gridH, gridW, width) in cases {
       let x = Operands(rows: rows, gridH: gridH, gridW: gridW, width: width, random: &random)

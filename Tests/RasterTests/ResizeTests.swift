@@ -85,7 +85,7 @@ func resize(_ rule: String, _ pixels: [UInt8], _ w: Int, _ h: Int, _ tw: Int, _ 
       let columns = ResampleTaps(rule, source: w, target: tw, step: step(w, tw))
       let source = pattern(width: w, height: h, channels: 2).map { Float($0) / 255 }
       var out = [Float](repeating: .nan, count: 2 * th * tw)
-      resample(source, channels: 2, rows: rows, columns: columns, into: &out)
+      GridTaps(rows: rows, columns: columns).resample(source, channels: 2, into: &out)
       for i in out.indices {
         let expected = raw.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: n[5] + 4 * i, as: Float.self) }
         worst = max(worst, abs(out[i] - expected))

@@ -201,8 +201,9 @@ struct RefineScores {
   }
 
   func map(_ arena: Arena, _ engine: Engine) throws -> ScoreMap {
-    let map = try ScoreMap(
-      arena, engine: engine, rows: rows, columns: columns, width: width, text: text, phraseClass: classOf)
+    var map = try ScoreMap(
+      arena, rows: rows, columns: columns, width: width, text: text, phraseClass: classOf)
+    try map.place(arena, engine)
     if !arena.isCounting { map.store(engine, features, first: 0, count: rows * columns) }
     return map
   }

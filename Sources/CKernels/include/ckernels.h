@@ -52,7 +52,7 @@ typedef struct ck_epilogue {
 } ck_epilogue;
 
 // Keys that share one scale among softmax weights, and the widest grid of keys with relative positions.
-enum { CK_SOFTMAX_BLOCK = 256, CK_SOFTMAX_GRID = 256 };
+enum { CK_SOFTMAX_BLOCK = 256, CK_SOFTMAX_GRID = 512 };
 
 typedef struct ck_table {
   ck_path path;

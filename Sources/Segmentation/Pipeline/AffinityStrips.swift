@@ -1,6 +1,7 @@
 // SAM's last block: its attention and value similarities become the affinity that pulls the photo together, a few
 // queries at a time; the block's own output goes on to the neck where refinement needs it.
 import Compute
+import Raster
 
 /// What relates tokens of the whole photo to each other.
 package enum AffinityMode: String, Sendable, CaseIterable {
@@ -61,7 +62,7 @@ struct AffinityStrips {
     let unit: [KeyMatrix]
     let unitSum: UnsafeMutablePointer<Float>
     let relative: RelativePosition
-    let resampler: GridResampler
+    let taps: GridTaps
   }
 
   /// One worker's strip.
@@ -134,8 +135,8 @@ struct AffinityStrips {
     return Shared(
       all: all, keys: keys, values: values, unit: unit, unitSum: try arena.floats(config.inner),
       relative: try RelativePosition(arena, side: grid, headWidth: config.headWidth),
-      resampler: .linear(
-        from: (target.canvas.rows, target.columns.count), to: (target.validRows, target.validColumns)))
+      taps: GridTaps(
+        bilinearFrom: (target.canvas.rows, target.columns.count), to: (target.validRows, target.validColumns)))
   }
 
   private func reserveWorker(strip: Int) throws -> Worker {
@@ -291,14 +292,13 @@ struct AffinityStrips {
     let stride = roundUp(validCount, to: 16)
     let cells = target.canvas.rows * target.columns.count
     let width = target.canvas.width
-    let resampler = shared.resampler
     room.collapsed.update(repeating: 0, count: count * cells)
     for row in 0..<count {
       let affinity = room.sum + row * stride
       let own = y * target.validColumns + column + row
       let out = room.collapsed + row * cells
       if options.mode == .none {
-        resampler.forEachTap(row: y, column: column + row) { out[$0] += $1 }
+        shared.taps.forEachTap(row: y, column: column + row) { out[$0] += $1 }
         continue
       }
       encoder.taps?.record("affinity.\(own)", affinity, [validCount])
@@ -308,7 +308,7 @@ struct AffinityStrips {
         affinity[own] = 1
         total = 1
       }
-      collapse(affinity, factor: 1 / total, resampler, room.line, out: out)
+      collapse(affinity, factor: 1 / total, shared.taps, room.line, out: out)
     }
     for canvasRow in 0..<target.canvas.rows {
       let cell = canvasRow * target.canvas.columns + target.columns.lowerBound
@@ -337,14 +337,12 @@ struct AffinityStrips {
 
   /// out [canvas cells] = factor * affinity R, one grid row at a time.
   private func collapse(
-    _ affinity: UnsafePointer<Float>, factor: Float, _ resampler: GridResampler,
+    _ affinity: UnsafePointer<Float>, factor: Float, _ taps: GridTaps,
     _ line: UnsafeMutablePointer<Float>, out: UnsafeMutablePointer<Float>
   ) {
     let columns = target.columns.count
-    let index = resampler.horizontal.index
-    let weight = resampler.horizontal.weight
-    index.withUnsafeBufferPointer { index in
-      weight.withUnsafeBufferPointer { weight in
+    taps.columns.indices.withUnsafeBufferPointer { index in
+      taps.columns.weights.withUnsafeBufferPointer { weight in
         for y in 0..<target.validRows {
           line.update(repeating: 0, count: columns)
           let row = affinity + y * target.validColumns
@@ -353,9 +351,9 @@ struct AffinityStrips {
             line[Int(index[2 * x + 1])] += row[x] * weight[2 * x + 1]
           }
           for tap in 2 * y..<2 * y + 2 {
-            let share = resampler.vertical.weight[tap] * factor
+            let share = taps.rows.weights[tap] * factor
             if share == 0 { continue }
-            let target = out + Int(resampler.vertical.index[tap]) * columns
+            let target = out + Int(taps.rows.indices[tap]) * columns
             for x in 0..<columns { target[x] += share * line[x] }
           }
         }

@@ -23,16 +23,29 @@ extension LabelRows {
     var upper = ProbabilityWalker(self, worker, line: worker.blends[0], slot: 0)
     var lower = ProbabilityWalker(self, worker, line: worker.blends[1], slot: 1)
     let sum = worker.sum
+    let (other, further) = (worker.cells, worker.cells + lanes)
     let top = worker.top
     let classLanes = self.classLanes
-    for i in 0..<width / 2 {
-      for lane in 0..<classLanes { sum[lane] = Eight(repeating: 0) }
-      let tap = across.tap(i)
-      upper.add(tap.lower, weight: (1 - tap.fraction) * (1 - rows.fraction), to: sum)
-      if rows.fraction > 0 { lower.add(tap.lower, weight: (1 - tap.fraction) * rows.fraction, to: sum) }
+    // x + fraction * (y - x): equal values stay equal to the last bit, whatever the fraction. Left of the outermost
+    // cell's centre all are equal, and a region's point is the first of its largest.
+    func mix(_ x: UnsafeMutablePointer<Eight>, _ y: UnsafeMutablePointer<Eight>, _ fraction: Float) {
+      for lane in 0..<classLanes { x[lane] += fraction * (y[lane] - x[lane]) }
+    }
+    func read(
+      _ row: inout ProbabilityWalker, _ tap: (lower: Int, upper: Int, fraction: Float), into out: UnsafeMutablePointer<Eight>
+    ) {
+      row.write(tap.lower, to: out)
       if tap.fraction > 0 {
-        upper.add(tap.upper, weight: tap.fraction * (1 - rows.fraction), to: sum)
-        if rows.fraction > 0 { lower.add(tap.upper, weight: tap.fraction * rows.fraction, to: sum) }
+        row.write(tap.upper, to: further)
+        mix(out, further, tap.fraction)
+      }
+    }
+    for i in 0..<width / 2 {
+      let tap = across.tap(i)
+      read(&upper, tap, into: sum)
+      if rows.fraction > 0 {
+        read(&lower, tap, into: other)
+        mix(sum, other, rows.fraction)
       }
       var best = Eight(repeating: 0)
       for lane in 0..<classLanes {

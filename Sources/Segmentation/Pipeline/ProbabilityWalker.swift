@@ -47,16 +47,36 @@ struct ProbabilityWalker {
   /// - Shapes: `sum` [classLanes].
   @inline(__always)
   mutating func add(_ next: Int, weight: Float, to sum: UnsafeMutablePointer<Eight>) {
-    if next != x { move(next) }
-    var denominator = numerators[0]
-    for lane in 1..<max(lanes, 1) { denominator += numerators[lane] }
-    let factor = Eight(repeating: weight / total(denominator))
+    let factor = Eight(repeating: weight / goTo(next))
     if isPlain {
       for lane in 0..<lanes { sum[lane] += numerators[lane] * factor }
     } else {
       rows.reduceToClasses(floats(numerators), into: floats(classes))
       for lane in 0..<classLanes { sum[lane] += classes[lane] * factor }
     }
+  }
+
+  /// Writes the class probabilities of pixel `next`, which lies at or after the one before.
+  ///
+  /// - Shapes: `out` [classLanes], overwritten.
+  @inline(__always)
+  mutating func write(_ next: Int, to out: UnsafeMutablePointer<Eight>) {
+    let factor = Eight(repeating: 1 / goTo(next))
+    if isPlain {
+      for lane in 0..<lanes { out[lane] = numerators[lane] * factor }
+    } else {
+      rows.reduceToClasses(floats(numerators), into: floats(classes))
+      for lane in 0..<classLanes { out[lane] = classes[lane] * factor }
+    }
+  }
+
+  /// Sum of the numerators of pixel `next`.
+  @inline(__always)
+  private mutating func goTo(_ next: Int) -> Float {
+    if next != x { move(next) }
+    var denominator = numerators[0]
+    for lane in 1..<max(lanes, 1) { denominator += numerators[lane] }
+    return total(denominator)
   }
 
   @inline(__always)

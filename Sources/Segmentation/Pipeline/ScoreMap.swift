@@ -22,20 +22,18 @@ package struct ScoreMap {
   package let classOf: UnsafeMutablePointer<UInt16>
 
   private let text: UnsafePointer<Float>
-  private let single: UnsafeMutablePointer<Float>?
-  private let half: UnsafeMutablePointer<UInt16>?
+  private var features: StoredRows?
 
   /// Far below any cosine, finite so that blending stays finite.
   static let padding: Float = -1e6
   private static let tile = 16
 
-  /// Room for the features of one photo.
+  /// The tables of a map whose features have no place yet (`place`).
   ///
   /// - Shapes: `text` [phrases, width], borrowed; `phraseClass` [phrases], ascending from 0 without gaps.
   /// - Errors: an arena that is too small throws.
   package init(
-    _ arena: Arena, engine: Engine, rows: Int, columns: Int, width: Int, text: UnsafePointer<Float>,
-    phraseClass: [Int]
+    _ arena: Arena, rows: Int, columns: Int, width: Int, text: UnsafePointer<Float>, phraseClass: [Int]
   ) throws(ComputeError) {
     precondition(rows > 0 && columns > 0 && !phraseClass.isEmpty, "a score map needs cells and phrases")
     self.rows = rows
@@ -49,13 +47,6 @@ package struct ScoreMap {
     isPlain = classCount == phraseClass.count
     firstPhrase = try arena.reserve(Int32.self, classCount + 1)
     classOf = try arena.reserve(UInt16.self, lanes * 8)
-    if engine.isInteger {
-      half = try arena.reserve(UInt16.self, rows * columns * width)
-      single = nil
-    } else {
-      half = nil
-      single = try arena.floats(rows * columns * width)
-    }
     if arena.isCounting { return }
     var next = 0
     for (phrase, label) in phraseClass.enumerated() {
@@ -69,18 +60,29 @@ package struct ScoreMap {
     firstPhrase[classCount] = Int32(phraseCount)
   }
 
-  /// Stores unit features of `count` cells from `first` on (row-major cells).
-  package func store(_ engine: Engine, _ features: UnsafePointer<Float>, first: Int, count: Int) {
-    precondition(first >= 0 && first + count <= rows * columns, "cells outside the grid")
-    if let half {
-      engine.toHalf(features, count * width, half + first * width)
-    } else if let single {
-      (single + first * width).update(from: features, count: count * width)
+  /// Reserves the features' room; features that were stored in an earlier one, above this, move down to it.
+  ///
+  /// - Errors: an arena that is too small throws.
+  package mutating func place(_ arena: Arena, _ engine: Engine) throws(ComputeError) {
+    if let stored = features {
+      features = try stored.movedDown(arena, engine)
+    } else {
+      features = try StoredRows(arena, engine, count: rows * columns, width: width)
     }
   }
 
+  private var placed: StoredRows {
+    guard let features else { preconditionFailure("features have no place yet") }
+    return features
+  }
+
+  /// Stores unit features of `count` cells from `first` on (row-major cells).
+  package func store(_ engine: Engine, _ features: UnsafePointer<Float>, first: Int, count: Int) {
+    placed.store(engine, features, rows: count, at: first, width: width)
+  }
+
   /// Floats that `gridRow` wants to work in.
-  var scratchCount: Int { half == nil ? 0 : Self.tile * width }
+  var scratchCount: Int { placed.isConverted ? Self.tile * width : 0 }
 
   /// Scores of one grid row.
   ///
@@ -90,21 +92,12 @@ package struct ScoreMap {
     _ engine: Engine, _ row: Int, scratch: UnsafeMutablePointer<Float>, into out: UnsafeMutablePointer<Float>
   ) {
     let stride = lanes * 8
-    if let single {
+    for column in Swift.stride(from: 0, to: columns, by: Self.tile) {
+      let first = row * columns + column
+      let count = min(Self.tile, columns - column)
       engine.productNT(
-        single + row * columns * width, width, rows: columns, text, width, columns: phraseCount, depth: width,
-        out: out, stride)
-    } else if let half {
-      var column = 0
-      while column < columns {
-        let count = min(Self.tile, columns - column)
-        engine.fromHalf(half + (row * columns + column) * width, count * width, scratch)
-        engine.productNT(
-          scratch, width, rows: count, text, width, columns: phraseCount, depth: width,
-          out: out + column * stride,
-          stride)
-        column += count
-      }
+        placed.rows(engine, first..<first + count, scratch: scratch), width, rows: count, text, width,
+        columns: phraseCount, depth: width, out: out + column * stride, stride)
     }
     guard phraseCount < stride else { return }
     for column in 0..<columns {

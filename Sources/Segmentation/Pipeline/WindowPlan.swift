@@ -1,5 +1,6 @@
 // Where the windows lie on the CLIP copy of the photo, and the pixels a patch reads.
 import Compute
+import Raster
 
 /// Sizes of the CLIP copy and its windows.
 ///
@@ -70,7 +71,7 @@ package struct WindowPlan: Equatable, Sendable {
 struct PatchReader {
   let image: UnsafePointer<UInt8>
   let imageWidth: Int
-  let resampler: GridResampler?
+  let taps: GridTaps?
   let scale: (Float, Float, Float)
   let shift: (Float, Float, Float)
 
@@ -81,10 +82,10 @@ struct PatchReader {
     self.image = image
     imageWidth = plan.copyWidth
     let same = plan.copyWidth == plan.width && plan.copyHeight == plan.height
-    resampler =
+    taps =
       same
       ? nil
-      : .linear(from: (plan.copyHeight, plan.copyWidth), to: (plan.height, plan.width))
+      : GridTaps(bilinearFrom: (plan.copyHeight, plan.copyWidth), to: (plan.height, plan.width))
     scale = (1 / (255 * deviation.0), 1 / (255 * deviation.1), 1 / (255 * deviation.2))
     shift = (-mean.0 / deviation.0, -mean.1 / deviation.1, -mean.2 / deviation.2)
   }
@@ -99,8 +100,8 @@ struct PatchReader {
         var red: Float = 0
         var green: Float = 0
         var blue: Float = 0
-        if let resampler {
-          resampler.forEachTap(row: y + row, column: x + column) { cell, weight in
+        if let taps {
+          taps.forEachTap(row: y + row, column: x + column) { cell, weight in
             let pixel = image + 3 * cell
             red += weight * Float(pixel[0])
             green += weight * Float(pixel[1])

@@ -1,5 +1,6 @@
 // DINO and CLIP over the windows: layers outside, windows inside, a few windows at a time.
 import Compute
+import Raster
 
 /// What the window stage is asked to do beyond sizes.
 struct WindowOptions: Equatable, Sendable {
@@ -8,19 +9,18 @@ struct WindowOptions: Equatable, Sendable {
   var usesDINO: Bool
 }
 
-/// Unit features of every window, as halves.
+/// Unit features of every window.
 ///
 /// - Shapes: [windows * tokens, width].
 struct WindowFeatures {
   let side: Int
-  let width: Int
-  let halves: UnsafeMutablePointer<UInt16>
+  let rows: StoredRows
+  var width: Int { rows.width }
   var tokens: Int { side * side }
 
-  init(_ arena: Arena, windows: Int, side: Int, width: Int) throws(ComputeError) {
+  init(_ arena: Arena, _ engine: Engine, windows: Int, side: Int, width: Int) throws(ComputeError) {
     self.side = side
-    self.width = width
-    halves = try arena.reserve(UInt16.self, windows * side * side * width)
+    rows = try StoredRows(arena, engine, count: windows * side * side, width: width)
   }
 }
 
@@ -91,8 +91,8 @@ struct WindowStage {
         taps?.record("dino.features.\(first + index)", rows, [side * side, config.width])
         normalizeRows(rows, rows: side * side, width: config.width)
         squares += squaredSum(rows, rows: side * side, width: config.width)
-        engine.toHalf(
-          rows, side * side * config.width, features.halves + (first + index) * features.tokens * config.width)
+        features.rows.store(
+          engine, rows, rows: side * side, at: (first + index) * features.tokens, width: config.width)
       }
       first += count
     }
@@ -248,12 +248,13 @@ struct WindowStage {
       self.values(rows, weights, worker, out: values)
       taps?.record("clip.values.\(window)", values, [grid * grid, inner])
       if featureSide != grid {
-        resample(values, grid, to: resampled, featureSide, width: inner)
+        GridTaps(bilinearFrom: (grid, grid), to: (featureSide, featureSide))
+          .resample(values, channels: inner, into: resampled)
       }
       engine.packValues(resampled, inner, into: proxy.values)
       if let features {
-        engine.fromHalf(
-          features.halves + window * features.tokens * featureWidth, features.tokens * featureWidth, proxy.features)
+        let first = window * features.tokens
+        features.rows.load(engine, rows: first..<first + features.tokens, into: proxy.features)
       } else {
         proxy.features.update(from: values, count: grid * grid * inner)
         normalizeRows(proxy.features, rows: grid * grid, width: inner)
@@ -265,22 +266,14 @@ struct WindowStage {
       taps?.record("clip.proxy.\(window)", proxy.output, [featureSide * featureSide, config.width])
       var output = proxy.output
       if let placed {
-        resample(proxy.output, featureSide, to: placed, side, width: config.width)
+        GridTaps(bilinearFrom: (featureSide, featureSide), to: (side, side))
+          .resample(proxy.output, channels: config.width, into: placed)
         output = placed
       }
       if let project { output = project(output, side * side) }
       let origin = plan.origins[window]
       canvas.add(
         output, side: side, row: origin.y / plan.patch * ratio, column: origin.x / plan.patch * ratio)
-    }
-  }
-
-  private func resample(
-    _ source: UnsafePointer<Float>, _ sourceSide: Int, to target: UnsafeMutablePointer<Float>, _ side: Int, width: Int
-  ) {
-    let resampler = GridResampler.linear(from: (sourceSide, sourceSide), to: (side, side))
-    for cell in 0..<side * side {
-      resampler.cell(row: cell / side, column: cell % side, source, width: width, out: target + cell * width)
     }
   }
 }

@@ -259,7 +259,7 @@ struct SAMEncoder {
     let strip = min(2 * tiling.strip, grid)
     let threads = engine.pool.threadCount
     let weights = try BlockWeights(reader, config, block: block, relativeSide: grid)
-    let mixed = try HalfRows(arena, engine, count: count, width: config.inner)
+    let mixed = try StoredRows(arena, engine, count: count, width: config.inner)
     let inside = arena.mark()
     let relative = try RelativePosition(arena, side: grid, headWidth: config.headWidth)
     let all = try RowScratch(arena, engine: engine, rows: count, depth: config.width)
@@ -296,7 +296,7 @@ struct SAMEncoder {
   /// All queries of one head, a run inside one grid row at a time.
   private func attendGlobal(
     _ index: Int, q: UnsafePointer<Float>, keys: KeyMatrix, values: ValueMatrix, _ relative: RelativePosition,
-    _ workers: [StripWorker], strip: Int, _ mixed: HalfRows
+    _ workers: [StripWorker], strip: Int, _ mixed: StoredRows
   ) {
     let grid = sam.grid
     let head = config.paddedHead
@@ -319,7 +319,7 @@ struct SAMEncoder {
   }
 
   /// x += out(mixed); x += mlp(norm2(x)).
-  private func finishGlobal(_ x: UnsafeMutablePointer<Float>, _ weights: BlockWeights, _ mixed: HalfRows) throws {
+  private func finishGlobal(_ x: UnsafeMutablePointer<Float>, _ weights: BlockWeights, _ mixed: StoredRows) throws {
     let mark = arena.mark()
     defer { arena.release(to: mark) }
     let count = sam.tokenCount
@@ -359,39 +359,5 @@ struct StripWorker {
     horizontal = try arena.floats(rows * grid)
     out = try arena.floats(rows * config.paddedHead)
     temporary = try arena.floats(roundUp(config.width, to: 64))
-  }
-}
-
-/// Rows kept between two passes: halves in int8 mode, floats in float32 mode.
-///
-/// - Shapes: [count, width].
-struct HalfRows {
-  let width: Int
-  private let halves: UnsafeMutablePointer<UInt16>?
-  private let floats: UnsafeMutablePointer<Float>?
-
-  init(_ arena: Arena, _ engine: Engine, count: Int, width: Int) throws(ComputeError) {
-    self.width = width
-    if engine.isInteger {
-      halves = try arena.reserve(UInt16.self, count * width)
-      floats = nil
-    } else {
-      halves = nil
-      floats = try arena.floats(count * width)
-    }
-  }
-
-  func store(_ engine: Engine, _ x: UnsafePointer<Float>, rows: Int, at row: Int, column: Int, width part: Int) {
-    for index in 0..<rows {
-      let at = (row + index) * width + column
-      if let halves { engine.toHalf(x + index * part, part, halves + at) }
-      if let floats { (floats + at).update(from: x + index * part, count: part) }
-    }
-  }
-
-  func load(_ engine: Engine, rows: Range<Int>, into out: UnsafeMutablePointer<Float>) {
-    let at = rows.lowerBound * width
-    if let halves { engine.fromHalf(halves + at, rows.count * width, out) }
-    if let floats { out.update(from: floats + at, count: rows.count * width) }
   }
 }

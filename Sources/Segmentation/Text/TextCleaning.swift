@@ -78,29 +78,19 @@ package enum TextCleaning {
 /// - Source: Python `html.unescape` and the HTML standard; ftfy's stricter variant.
 enum HTMLCharacters {
   /// Python's `html.unescape`: also references without a semicolon.
-  static func unescaped(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
+  static func unescaped(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] { replaced(text, reference) }
+
+  /// ftfy's variant: only `&name;` and `&#number;`, and names in capitals mean the capital letter.
+  static func strictlyUnescaped(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] { replaced(text, strictReference) }
+
+  private static func replaced(
+    _ text: [Unicode.Scalar], _ reference: ([Unicode.Scalar], Int) -> ([Unicode.Scalar], Int)?
+  ) -> [Unicode.Scalar] {
     guard text.contains("&") else { return text }
     var out: [Unicode.Scalar] = []
     var index = 0
     while index < text.count {
       if text[index] == "&", let (replacement, count) = reference(text, index + 1) {
-        out.append(contentsOf: replacement)
-        index += 1 + count
-      } else {
-        out.append(text[index])
-        index += 1
-      }
-    }
-    return out
-  }
-
-  /// ftfy's variant: only `&name;` and `&#number;`, and names in capitals mean the capital letter.
-  static func strictlyUnescaped(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
-    guard text.contains("&") else { return text }
-    var out: [Unicode.Scalar] = []
-    var index = 0
-    while index < text.count {
-      if text[index] == "&", let (replacement, count) = strictReference(text, index + 1) {
         out.append(contentsOf: replacement)
         index += 1 + count
       } else {
