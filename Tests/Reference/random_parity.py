@@ -74,7 +74,7 @@ def flags(o):
     named = {n: getattr(o, n) for n in ("short_side", "window", "stride", "minimal_area", "logit_scale", "beta", "gamma", "cos_factor",
                                         "probability_threshold", "coarse_threshold", "iou_threshold", "affinity", "paradigm")}
     result = [part for name, value in named.items() for part in ("--" + name.replace("_", "-"), str(value))]
-    return result + ([] if o.dino else ["--no-dino"]) + ([] if o.refine else ["--no-refine"])
+    return result + ([] if o.dino else ["--no-dino"]) + ([] if o.refine else ["--refine", "none"])
 
 
 def on_a_cut(taps):
