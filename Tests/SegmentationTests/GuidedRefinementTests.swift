@@ -96,7 +96,10 @@ import Testing
       let pattern = (x / 12 + y / 12) % size.classes
       let block = y / 6 * (size.width / 6) + x / 6
       var cell = SIMD8<Float>(repeating: -1e6)
-      for label in 0..<size.classes { cell[label] = 2 * noise[block * size.classes + label] + (label == pattern ? 2 : 0) }
+      for label in 0..<size.classes {
+        let bonus: Float = label == pattern ? 2 : 0
+        cell[label] = 2 * noise[block * size.classes + label] + bonus
+      }
       return cell
     }
   }
@@ -131,7 +134,7 @@ import Testing
       let other = Array(wanted[pixel * classes..<(pixel + 1) * classes])
       let own = (0..<classes).map { cell[$0] }
       if own.firstIndex(of: own.max()!) == other.firstIndex(of: other.max()!) { same += 1 }
-      difference += zip(own, other).map { Double(abs($0 - $1)) }.max()!
+      difference += zip(own, other).map { pair -> Double in Double(abs(pair.0 - pair.1)) }.max()!
     }
     return (Double(same) / Double(found.count), difference / Double(found.count))
   }
@@ -160,7 +163,7 @@ import Testing
     var (squares, whole, worst) = (0.0, 0.0, 0.0)
     // q = softmax(log p + message): differences between messages of a pixel's classes can be read off.
     for (pixel, cell) in try run(settings).enumerated() {
-      let own = (0..<classes).map { Double(logf(cell[$0])) - Double(logs[pixel][$0]) }
+      let own = (0..<classes).map { label in Double(logf(cell[label]) - logs[pixel][label]) }
       let exact = (0..<classes).map { Double(wanted[pixel * classes + $0]) }
       let shift = (exact.reduce(0, +) - own.reduce(0, +)) / Double(classes)
       for label in 0..<classes {
@@ -191,8 +194,10 @@ import Testing
     #expect(arena.highWater == counting.highWater)
     #expect(field.sigmaRGB > FieldSettings().sigmaRGB && field.sigmaRGB < 60)
     let plane = Refine.keep([SIMD8<Float>](repeating: .zero, count: height * width))
-    field.run([plane]) { y, _, out in
-      for x in 0..<width { out[x] = [x < 150 ? 0 : -2, x < 150 ? -2 : 0, -9, -9, -9, -9, -9, -9] }
+    let left = SIMD8<Float>(0, -2, -9, -9, -9, -9, -9, -9)
+    let right = SIMD8<Float>(-2, 0, -9, -9, -9, -9, -9, -9)
+    field.run([plane]) { _, _, out in
+      for x in 0..<width { out[x] = x < 150 ? left : right }
     }
     #expect(plane[0][0] > 0.5 && plane[height * width - 1][1] > 0.5)
   }

@@ -17,7 +17,7 @@ final class ColourLattice {
   private static let corners = 6
   /// A corner's first five coordinates, 12 bits each, biased; the sixth follows from them.
   private static let bias: UInt64 = 2048
-  private static let ones: UInt64 = (0..<5).reduce(0) { $0 | 1 << (12 * UInt64($1)) }
+  private static let ones: UInt64 = 0x1_0010_0100_1001
 
   private let engine: Engine
   private let guide: ColourGuide
@@ -156,7 +156,10 @@ final class ColourLattice {
 /// multiples of six is found by rounding; the order of what is left over names the simplex around it.
 private struct Simplex {
   /// Scales that make one standard deviation of the input one of the blur.
-  private static let scale: [Float] = (0..<5).map { (Float(2) / 3).squareRoot() * 6 / Float(($0 + 1) * ($0 + 2)).squareRoot() }
+  private static let scale: [Float] = (0..<5).map { axis in
+    let product = Float((axis + 1) * (axis + 2))
+    return (24 / product).squareRoot()
+  }
 
   /// Shares of the six corners; they sum to 1.
   private(set) var share = SIMD8<Float>()
