@@ -93,10 +93,10 @@ private func quantize(_ sources: [String], output: String) throws {
   try! MappedModel(path: output).verify { _, _ in }
 }
 
+/// A folder of this process; whoever starts it removes `TMPDIR`, as a fuzzer may end anywhere.
 private let scratch: String = {
-  // In memory where possible: every run syncs its output.
-  let base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
-  var template = Array((base + "/trident-fuzz-XXXXXX").utf8CString)
+  let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+  var template = Array((base + "/fuzz-XXXXXX").utf8CString)
   precondition(mkdtemp(&template) != nil, "no folder for scratch files")
   return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }()
