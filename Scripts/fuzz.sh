@@ -32,7 +32,7 @@ length() {
 # Fixtures that are seeds as they are; the rest is in Fuzz/Corpora.
 seeds() {
   case $1 in
-    zip | legacy | safetensors) echo "$fixtures/checkpoints" ;;
+    zip | checkpoint) echo "$fixtures/checkpoints" ;;
     merges) echo "$fixtures/golden/toy-b" ;;
     npz) echo "$fixtures/vocabulary" ;;
     jpeg | png) echo "$fixtures/raster/files" ;;
