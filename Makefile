@@ -37,7 +37,7 @@ FUZZ_SECONDS ?= 60
 fuzz: setup
 	SWIFT="$(SWIFT)" sh Scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
-# Tests under AddressSanitizer and UndefinedBehaviorSanitizer, the worker pool under ThreadSanitizer.
+# All tests under AddressSanitizer and UndefinedBehaviorSanitizer; worker pool and whole runs under ThreadSanitizer.
 sanitize: setup
 	SWIFT="$(SWIFT)" sh Scripts/sanitize.sh
 

@@ -34,7 +34,7 @@ let package = Package(
       ]),
     .executableTarget(
       name: "trident-quantize",
-      dependencies: ["Quantization", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["Quantization", "Raster", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Quantize/trident-quantize"),
     .target(name: "TestSupport", dependencies: ["Compute"], path: "Tests/TestSupport"),
     .testTarget(name: "KernelTests", dependencies: ["CKernels", "TestSupport"], exclude: ["arm"]),

@@ -1,6 +1,7 @@
 // The program `trident`: photo and class names in, label map out.
 import ArgumentParser
 import Compute
+import Container
 import Segmentation
 
 #if canImport(Glibc)
@@ -46,10 +47,10 @@ struct Trident: ParsableCommand {
   static func report(_ error: any Error) -> Int32 {
     switch error {
     case let error as SegmentationError:
-      standardError("trident: error: \(error.description)\n")
+      complain(error.description)
       return error.exitCode
     case let error as ComputeError:
-      standardError("trident: error: \(error.description)\n")
+      complain(error.description)
       if case .pathUnavailable = error.reason { return 2 }
       return 5
     default:
@@ -67,6 +68,9 @@ struct Trident: ParsableCommand {
 
 /// Ends the process (named so because a command has an `exit` of its own).
 func leave(_ code: Int32) -> Never { exit(code) }
+
+/// Says what went wrong. Names in it may come from a stranger's file.
+func complain(_ text: String) { standardError("trident: error: \(printable(text, limit: 4000))\n") }
 
 /// Writes to standard error.
 func standardError(_ text: String) {
