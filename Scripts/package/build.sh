@@ -6,7 +6,7 @@ kind=${1:?usage: build.sh deb|tarball [amd64|arm64|both] [ROOT]} architectures=$
 . "$(dirname "$0")/../arm/common.sh" "${3:-}"
 cd "$project"
 [ "$architectures" = both ] && architectures="amd64 arm64"
-version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/trident/Trident.swift)
+version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/Segmentation/Trident.swift)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 # Whoever publishes packages says so; no address is made up here (RFC 2606).
 maintainer=${MAINTAINER:-The Trident for small boards authors <authors@trident.invalid>}
