@@ -83,7 +83,7 @@ Package: trident
 Version: $version
 Architecture: $1
 Maintainer: $maintainer
-Installed-Size: $(du -sk --apparent-size "$root$tree/usr" | cut -f1)
+Installed-Size: $(find "$root$tree/usr" -printf '%y %s\n' | awk '{ size += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print size }')
 Depends: ${depends#shlibs:Depends=}
 Suggests: libopenblas0-pthread | libopenblas0
 Static-Built-Using: swiftlang (= $(inside dpkg-query -W -f '${source:Version}' swiftlang))
