@@ -6,7 +6,6 @@ kind=${1:?usage: build.sh deb|tarball [amd64|arm64|both] [ROOT]} architectures=$
 . "$(dirname "$0")/../arm/common.sh" "${3:-}"
 cd "$project"
 [ "$architectures" = both ] && architectures="amd64 arm64"
-version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/Segmentation/Trident.swift)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 # Whoever publishes packages says so; no address is made up here (RFC 2606).
 maintainer=${MAINTAINER:-The Trident for small boards authors <authors@trident.invalid>}
@@ -36,7 +35,8 @@ compile() {
   done
 }
 
-# stage ARCHITECTURE PREFIX SHARE: the installed files under $root$tree; SHARE is where the manual says the model is.
+# stage ARCHITECTURE PREFIX SHARE ZSH: the installed files under $root$tree; SHARE is where the manual says the model is, ZSH
+# the folder of zsh's completions (packages and local installations have one each).
 stage() {
   local prefix=$root$tree$2 run="" program
   [ "$1" = arm64 ] && run=qemu-aarch64-static
@@ -47,14 +47,15 @@ stage() {
     inside $run "$scratch/release/$program" --experimental-dump-help |
       python3 Scripts/package/manual.py "$version" "$3" "$prefix/share/man/man1"
     completion bash "$prefix/share/bash-completion/completions/$program"
-    completion zsh "$prefix/share/zsh/vendor-completions/_$program"
+    completion zsh "$prefix/share/zsh/$4/_$program"
     completion fish "$prefix/share/fish/vendor_completions.d/$program.fish"
   done
   gzip -9n "$prefix"/share/man/man1/*
   install -Dm644 -t "$prefix/share/trident" models/demo/demo.gguf models/demo/scenes/classes.txt
   install -m644 models/demo/scenes/images/beach.jpg "$prefix/share/trident/demo.jpg"
   install -Dm644 Scripts/package/copyright "$prefix/share/doc/trident/copyright"
-  install -m644 models/demo/README.md "$prefix/share/doc/trident/demo-model.md"
+  install -Dm644 -t "$prefix/share/doc/trident/models" models/README.md
+  install -Dm644 -t "$prefix/share/doc/trident/models/demo" models/demo/README.md
   # What Debian says about the compiler's own sources, whose runtime is in the programs.
   gzip -9nc "$root/usr/share/doc/swiftlang/copyright" > "$prefix/share/doc/trident/swift-runtime.copyright.gz"
 }
@@ -67,7 +68,7 @@ completion() {
 
 pack_deb() {
   local doc=$root$tree/usr/share/doc/trident depends
-  stage "$1" /usr /usr/share/trident
+  stage "$1" /usr /usr/share/trident vendor-completions
   { echo "trident ($version) unstable; urgency=medium"
     awk '/^## / { section++ } section == 1 && /^(- |  )/ { printf "%s%s", /^-/ ? "\n" : " ", substr($0, 3) } END { print "" }' \
       CHANGELOG.md | sed 1d |
@@ -104,7 +105,7 @@ CONTROL
 
 pack_tarball() {
   local top=trident-$version-linux-$1 library
-  tree=$tree/$top stage "$1" "" share/trident
+  tree=$tree/$top stage "$1" "" share/trident site-functions
   for library in libpng-dev libjpeg62-turbo-dev zlib1g-dev libstdc++6; do
     cp -L "$root/usr/share/doc/$library/copyright" "$root$tree/$top/share/doc/trident/$library.copyright"
   done
