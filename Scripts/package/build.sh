@@ -18,19 +18,23 @@ Scripts/arm/setup.sh "$root"
 # libraries from Debian; a tarball, for systems that name or number them differently, brings them along.
 compile() {
   # Debian's Swift links for x86-64 with gold, which maps the constants writable; for ARM with lld, which does not.
-  local gnu=x86_64-linux-gnu library program flags="-Xswiftc -use-ld=lld"
+  local gnu=x86_64-linux-gnu library program libraries="" flags="-Xswiftc -use-ld=lld"
   [ "$1" = arm64 ] && gnu=aarch64-linux-gnu flags=""
   if [ "$kind" = tarball ]; then
-    mkdir -p "$root$scratch/static"
-    for library in libpng16.a libjpeg.a libz.a gcc/$gnu/14/libstdc++.a; do
-      ln -sf "/usr/lib/$([ "${library%%/*}" = gcc ] || echo $gnu/)$library" "$root$scratch/static/"
+    # The linker takes what it finds first: a folder of static libraries only, which copies of the .pc files name.
+    libraries=$scratch/static
+    mkdir -p "$root$libraries"
+    for library in $gnu/libpng16.a $gnu/libpng.a $gnu/libjpeg.a $gnu/libz.a gcc/$gnu/14/libstdc++.a; do
+      ln -sf "/usr/lib/$library" "$root$libraries/"
     done
-    ln -sf libpng16.a "$root$scratch/static/libpng.a"
-    flags="$flags -Xlinker -L$scratch/static"
+    for library in libpng libjpeg zlib; do
+      sed "s|^libdir=.*|libdir=$libraries|" "$root/usr/lib/$gnu/pkgconfig/$library.pc" > "$root$libraries/$library.pc"
+    done
+    flags="$flags -Xlinker -lz"
   fi
   for program in trident trident-quantize; do
     # shellcheck disable=SC2086
-    Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib --disable-local-rpath \
+    STATIC_LIBRARIES=$libraries Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib --disable-local-rpath \
       -Xlinker -s -Xlinker -znow $flags --product "$program"
   done
 }
