@@ -32,10 +32,12 @@ compile() {
     done
     flags="$flags -Xlinker -lz"
   fi
+  # For builds to come, the compiler stores hashes of its intermediate code, which differ where the programs do not.
+  flags="$flags -Xswiftc -Xfrontend -Xswiftc -disable-incremental-llvm-codegen"
   for program in trident trident-quantize; do
     # shellcheck disable=SC2086
-    STATIC_LIBRARIES=$libraries Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib --disable-local-rpath \
-      -Xlinker -s -Xlinker -znow $flags --product "$program"
+    STATIC_LIBRARIES=$libraries Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib \
+      --disable-local-rpath -Xlinker -s -Xlinker -znow $flags --product "$program"
   done
 }
 
