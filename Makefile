@@ -64,8 +64,12 @@ peers: build
 deb tarball:
 	Scripts/package/build.sh $@
 
-check-packages: deb
+# Makes and tries both kinds for both architectures in clean systems, makes them again elsewhere and compares the bytes.
+check-packages:
+	Scripts/package/build.sh deb
+	Scripts/package/build.sh tarball
 	Scripts/package/check.sh
+	Scripts/package/rebuild.sh
 
 clean:
 	rm -rf $(BUILD)

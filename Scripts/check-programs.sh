@@ -436,7 +436,18 @@ check_evaluate() {
   check "mIoU of 40 held-out scenes" between 62 100 "$out/held"
 }
 
+# One version, whichever program is asked, on standard output.
+check_version() {
+  "$bin/trident" --version >"$work/version"
+  check "a version" grep -qx "trident [0-9][0-9.]*" "$work/version"
+  "$bin/trident-quantize" --version >"$work/version2"
+  check "the version of trident-quantize" cmp "$work/version" "$work/version2"
+  "$bin/trident" version | head -n 1 >"$work/version2"
+  check "the version in trident version" cmp "$work/version" "$work/version2"
+}
+
 toy=$work/toy.gguf
+check_version
 make_toy
 if [ -f models/demo/demo.gguf ]; then
   model=models/demo/demo.gguf

@@ -4,6 +4,7 @@ import ArgumentParser
 import Glibc
 import Quantization
 import Raster
+import Segmentation
 
 extension CLIPActivation: ExpressibleByArgument {}
 
@@ -36,7 +37,8 @@ struct QuantizeCommand: ParsableCommand {
       EXIT CODES
         0 done   2 wrong usage   3 a photo is unusable   4 a checkpoint or vocabulary is unusable
         6 the output cannot be written
-      """)
+      """,
+    version: "trident \(Trident.version)")
 
   @Option(help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"), completion: .file())
   var clip: String

@@ -22,13 +22,11 @@ struct Trident: ParsableCommand {
 
       Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, 6 output.
       """,
-    version: "trident \(Trident.version)",
+    version: "trident \(Segmentation.Trident.version)",
     subcommands: [
       SegmentCommand.self, EvaluateCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, BenchCommand.self,
       InspectCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
-
-  static let version = "0.1.0"
 
   /// Parses, runs, and turns errors into one line and an exit code.
   static func main() {
@@ -91,7 +89,7 @@ struct VersionCommand: ParsableCommand {
     commandName: "version", abstract: "Version, and which CPU paths are built, supported and chosen.")
 
   func run() throws {
-    print("trident \(Trident.version)")
+    print("trident \(Segmentation.Trident.version)")
     let chosen = try CPUPath.choose(forced: environment("TRIDENT_CPU"))
     for path in CPUPath.all {
       let state = path == chosen ? "chosen" : path.isSupported ? "supported" : path.isBuilt ? "built" : "not built here"
