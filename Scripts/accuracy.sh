@@ -37,34 +37,58 @@ row() {
   echo "| $label | $miou | $macc | $aacc | $count |"
 }
 
-# table NAME FIRST_COLUMN: starts the file of a table.
+# table NAME FIRST_COLUMN: publishes the table before, and starts the file of a new one.
+file=
 table() {
-  file=$out/$1.md
+  publish
+  file=$out/$1.part
   printf '| %s | mIoU | mAcc | aAcc | scenes |\n|---|---|---|---|---|\n' "$2" >"$file"
+}
+
+# publish: everything between <!-- NAME --> and <!-- end --> is replaced, where there is something new.
+publish() {
+  if [ -n "$file" ]; then mv "$file" "${file%.part}.md"; fi
+  awk -v out="$out" '
+    /^<!-- end -->$/ { skipping = 0 }
+    !skipping { print }
+    /^<!-- [a-z]+ -->$/ && $2 != "end" {
+      while ((getline line < (out "/" $2 ".md")) > 0) {
+        print line
+        skipping = 1
+      }
+    }' "$page" >"$out/page.md"
+  cp "$out/page.md" "$page"
 }
 
 table precision "arithmetic"
 row "INT8" "$scenes" --report "$out/report.html" >>"$file"
 row "float32" "$scenes" --precision float32 >>"$file"
-row "INT8, without refinement" "$scenes" --no-refine >>"$file"
+row "INT8, without refinement" "$scenes" --refine none >>"$file"
 
 table correlation "what relates tokens (no refinement)"
-row "nothing" "$study" --no-refine --affinity none >>"$file"
-row "cosine of SAM's values" "$study" --no-refine --affinity cosine >>"$file"
-row "SAM's attention" "$study" --no-refine --affinity attention >>"$file"
-row "affinity: attention where the cosine is high" "$study" --no-refine >>"$file"
-row "cosine, threshold factor 3" "$study" --no-refine --affinity cosine --cos-factor 3 >>"$file"
+row "nothing" "$study" --refine none --affinity none >>"$file"
+row "cosine of SAM's values" "$study" --refine none --affinity cosine >>"$file"
+row "SAM's attention" "$study" --refine none --affinity attention >>"$file"
+row "affinity: attention where the cosine is high" "$study" --refine none >>"$file"
+row "cosine, threshold factor 3" "$study" --refine none --affinity cosine --cos-factor 3 >>"$file"
 
 table parts "parts"
-row "CLIP's own values, scores of windows averaged" "$study" --no-refine --paradigm window --no-dino >>"$file"
-row "+ DINO" "$study" --no-refine --paradigm window >>"$file"
-row "+ splice" "$study" --no-refine --affinity none >>"$file"
-row "+ SAM's affinity" "$study" --no-refine >>"$file"
+row "CLIP's own values, scores of windows averaged" "$study" --refine none --paradigm window --no-dino >>"$file"
+row "+ DINO" "$study" --refine none --paradigm window >>"$file"
+row "+ splice" "$study" --refine none --affinity none >>"$file"
+row "+ SAM's affinity" "$study" --refine none >>"$file"
 row "+ refinement (all of Trident)" "$study" >>"$file"
 row "all but DINO" "$study" --no-dino >>"$file"
 
+table refinement "what mends the borders"
+row "nothing" "$study" --refine none >>"$file"
+row "SAM, region by region (Trident)" "$study" >>"$file"
+row "PAMR" "$study" --refine pamr >>"$file"
+row "dense CRF" "$study" --refine crf >>"$file"
+row "PAMR, and no SAM at all: \`--profile fast --refine pamr\`" "$study" --refine pamr --affinity none >>"$file"
+
 table prompts "prompts of a region"
-row "no refinement" "$study" --no-refine >>"$file"
+row "no refinement" "$study" --refine none >>"$file"
 for kinds in point box mask point,box point,mask box,mask point,box,mask; do
   row "$kinds" "$study" --prompts "$kinds" >>"$file"
 done
@@ -76,24 +100,18 @@ done
 
 table resolution "short side, paradigm (no refinement)"
 for side in 336 448 560 672; do
-  row "$side, windows" "$study" --no-refine --short-side "$side" --paradigm window >>"$file"
-  row "$side, splice" "$study" --no-refine --short-side "$side" >>"$file"
+  row "$side, windows" "$study" --refine none --short-side "$side" --paradigm window >>"$file"
+  row "$side, splice" "$study" --refine none --short-side "$side" >>"$file"
 done
+publish
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
 path=$("$trident" version | awk '$2 == "chosen" { print $1 }')
-cat >"$out/how.md" <<EOF
+file=$out/how.part
+cat >"$file" <<EOF
 Command: \`SCENES=$scenes STUDY=$study Scripts/accuracy.sh\`. Machine: $(nproc) cores, ${cpu:-$(uname -m)}, path \`$path\`.
 Model: \`$model\`, SHA-256 $(basename "$out")….
 EOF
 
-# Everything between <!-- NAME --> and <!-- end --> is replaced.
-awk -v out="$out" '
-  /^<!-- end -->$/ { skipping = 0 }
-  !skipping { print }
-  /^<!-- [a-z]+ -->$/ && $2 != "end" {
-    skipping = 1
-    while ((getline line < (out "/" $2 ".md")) > 0) print line
-  }' "$page" >"$out/page.md"
-cp "$out/page.md" "$page"
+publish
 echo "$page is written; the worst scenes are in $out/report.html" >&2

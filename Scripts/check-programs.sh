@@ -149,7 +149,7 @@ plan_agrees() {
 check_plan() {
   plan_agrees "as it is"
   plan_agrees "one thread" --threads 1
-  plan_agrees "no refinement" --no-refine
+  plan_agrees "no refinement" --refine none
   plan_agrees "smallest limit" --memory-limit "${needed}M"
   plan_agrees "cosine" --affinity cosine
   plan_agrees "window paradigm" --paradigm window
@@ -401,8 +401,8 @@ check_evaluate() {
   expect 0 "evaluate what is left" evaluate $shown --results "$out/ended.txt"
   counts "$out/ended.txt" >"$out/found"
   check "the same areas after a run was ended" cmp "$out/wanted" "$out/found"
-  expect 2 "results of other options" evaluate $shown --results "$out/whole.txt" --no-refine
-  expect 0 "evaluate without refinement" evaluate $shown --no-refine
+  expect 2 "results of other options" evaluate $shown --results "$out/whole.txt" --refine none
+  expect 0 "evaluate without refinement" evaluate $shown --refine none
   cp "$work/log" "$out/coarse"
   check "mIoU without refinement" between 60 100 "$out/coarse"
   if ldconfig -p 2>/dev/null | grep -q libopenblas; then
@@ -446,6 +446,68 @@ check_version() {
   check "the version in trident version" cmp "$work/version" "$work/version2"
 }
 
+# plain WIDTH HEIGHT BYTE: a photo of one grey, as PPM.
+plain() {
+  printf 'P6\n%s %s\n255\n' "$1" "$2"
+  head -c $(($1 * $2 * 3)) /dev/zero | tr '\0' "\\$3"
+}
+
+# sized WIDTH HEIGHT PNG: the picture has this size.
+sized() {
+  have=$(od -An -tu1 -j 16 -N 8 "$3" | awk '{ print $1 * 16777216 + $2 * 65536 + $3 * 256 + $4, $5 * 16777216 + $6 * 65536 + $7 * 256 + $8 }')
+  [ "$have" = "$1 $2" ] && return 0
+  echo "the picture has $have pixels instead of $1 x $2"
+  return 1
+}
+
+# largest SHARE CLASS FILE: the class comes first in a summary, with at least this share in percent.
+largest() { awk -v share="$1" -v name="$2" '$2 == "%" { exit !($1 >= share && $3 ~ name) }' "$3"; }
+
+# accurate LOW FILE: an evaluation's pixel accuracy, in percent.
+accurate() { sed -n 's/.*occur: .*aAcc \([0-9.]*\)$/\1/p' "$2" | awk -v low="$1" '{ found = $1 } END { print "aAcc " found; exit !(found >= low) }'; }
+
+# What a newcomer tries: photos without anything on them, photos of no size to speak of, words that no model knows.
+check_hard_cases() {
+  out=$work/hard
+  mkdir "$out" || return
+  segment="$bin/trident segment --model models/demo/demo.gguf --no-cache"
+  farm=models/demo/scenes/images/farm.jpg
+  plain 320 240 377 >"$out/white.ppm"
+  plain 320 240 0 >"$out/black.ppm"
+  plain 448 448 200 >"$out/grey.ppm"
+  plain 1 1 100 >"$out/1x1.ppm"
+  plain 2 3000 100 >"$out/2x3000.ppm"
+  plain 60000 1 100 >"$out/60000x1.ppm"
+  for refinement in none sam pamr crf; do
+    for photo in white black grey; do
+      expect 0 "$photo photo, $refinement" $segment $words --refine $refinement "$out/$photo.ppm" --output "$out/o.png" --overwrite
+      cp "$work/log" "$out/log"
+      # Snow, road and stone are the white, the black and the grey class.
+      check "a $photo photo is one thing, $refinement" largest 90 '^(snow|road|stone)$' "$out/log"
+    done
+    for size in 1x1 2x3000 60000x1; do
+      expect 0 "photo of $size, $refinement" $segment $words --refine $refinement "$out/$size.ppm" --output "$out/o.png" --overwrite
+      check "label map of $size, $refinement" sized ${size%x*} ${size#*x} "$out/o.png"
+    done
+    expect 0 "one class, $refinement" $segment --class horse --refine $refinement $farm --output "$out/o.png" --overwrite
+    cp "$work/log" "$out/log"
+    check "one class has every pixel, $refinement" largest 100 '^horse$' "$out/log"
+    check "one class is warned about, $refinement" grep -q "warning: with one class" "$out/log"
+    expect 0 "unknown words, $refinement" $segment --class zamboni --class qwertyuiop --class '日本語' --class '🙂' \
+      --refine $refinement $farm --output "$out/o.png" --overwrite
+    # 40 known words and 160 that mean nothing: known things keep their places.
+    cp models/demo/scenes/classes.txt "$out/200.txt"
+    for first in b d f g k l m n p r s t v w; do
+      for second in ba do fe gu ki lo me na pu ra si to; do echo "$first$second$first"; done
+    done | head -n 160 >>"$out/200.txt"
+    check "200 classes" test "$(wc -l <"$out/200.txt")" -eq 200
+    expect 0 "200 classes, $refinement" "$bin/trident" evaluate --model models/demo/demo.gguf --images models/demo/scenes/images \
+      --labels models/demo/scenes/labels --classes "$out/200.txt" --refine $refinement --quiet
+    cp "$work/log" "$out/log"
+    check "pixel accuracy among 200 classes, $refinement" accurate 90 "$out/log"
+  done
+}
+
 toy=$work/toy.gguf
 check_version
 make_toy
@@ -474,7 +536,12 @@ check_storage
 check_signal
 check_listing
 check_flips
-if [ -f models/demo/demo.gguf ]; then check_evaluate; else skip "evaluate (no demo model)"; fi
+if [ -f models/demo/demo.gguf ]; then
+  check_hard_cases
+  check_evaluate
+else
+  skip "evaluate and hard cases (no demo model)"
+fi
 if [ "$skipped" -gt 0 ]; then echo "$skipped skipped"; fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -14,13 +14,14 @@ func fuzzSegment(_ bytes: UnsafeBufferPointer<UInt8>) {
   let model = editedModel(&input)
   var options = smallOptions
   let choices = input.byte()
-  options.refines = choices & 1 == 0
   options.usesDINO = choices & 2 == 0
   options.paradigm = choices & 4 == 0 ? .splice : .window
   options.precision = choices & 8 == 0 ? .int8 : .float32
   options.affinity = AffinityChoice.allCases[Int(choices >> 4) % AffinityChoice.allCases.count]
   options.halves = choices & 0xC0 == 0xC0
-  let words = String(decoding: input.bytes(Int(input.byte()) & 31), as: UTF8.self)
+  let length = Int(input.byte())
+  options.refinement = choices & 1 == 0 ? [.sam, .pamr, .crf, .sam][length >> 5 & 3] : .none
+  let words = String(decoding: input.bytes(length & 31), as: UTF8.self)
   segmentToy(model: model, options: options, words: ["in", words], photo: input.rest.isEmpty ? toyPhoto : Array(input.rest))
 }
 

@@ -4,7 +4,7 @@ import Compute
 extension SegmentOptions {
   /// The published sizes, where the model's patches allow them; less for small patches.
   ///
-  /// Refinement is on because it is what asks for the whole of SAM's last block.
+  /// SAM refines because that is what asks for the whole of SAM's last block.
   package init(calibrating config: ModelConfig) {
     self.init()
     let step = Self.leastCommonMultiple(config.clip.patch, config.dino.patch)
@@ -12,7 +12,7 @@ extension SegmentOptions {
     window = max(step, limit / step * step)
     stride = max(step, 2 * window / 3 / step * step)
     shortSide = max(16, 4 * window / 3)
-    refines = true
+    refinement = .sam
   }
 
   private static func leastCommonMultiple(_ a: Int, _ b: Int) -> Int {

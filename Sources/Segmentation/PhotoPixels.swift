@@ -7,7 +7,7 @@ package struct CopyRequest {
     case windows
     /// Bilinear to `padded`, then columns cut out, then antialiased bilinear (Pillow's rule) to the target size.
     case sam(paddedWidth: Int, paddedHeight: Int, columns: Range<Int>)
-    /// Antialiased bilinear, for people to look at.
+    /// Antialiased bilinear: for people to look at, and colours for a guided refinement.
     case preview
   }
   package var kind: Kind

@@ -64,9 +64,9 @@ public struct SegmentOptions: Equatable, Sendable {
   public var minimalArea = 225
   public var iouThreshold: Float = 0.8
   public var maskAlpha: Float = 0.005
-  /// What refinement tells SAM; the method uses all three together.
+  /// What SAM's refinement tells it; the method uses all three together.
   public var prompts = PromptKinds.all
-  public var refines = true
+  public var refinement = RefinementChoice.sam
   public var affinity = AffinityChoice.trident
   public var paradigm = Paradigm.splice
   public var usesDINO = true
@@ -111,9 +111,20 @@ extension SegmentOptions {
 
   /// Leaves out what `profile` leaves out; every other option stays.
   public mutating func limit(to profile: Profile) {
-    if profile != .full { refines = false }
+    if profile != .full { refinement = .none }
     if profile == .fast { affinity = .none }
   }
+}
+
+/// What mends the borders of the coarse labels.
+public enum RefinementChoice: String, Sendable, CaseIterable {
+  case none
+  /// SAM's masks, asked for region by region: the method.
+  case sam
+  /// Class scores spread to neighbours of like colour; see `PixelAdaptation`.
+  case pamr
+  /// A fully connected random field over places and colours; see `DenseField`.
+  case crf
 }
 
 /// What relates tokens of the whole photo to each other; see `AffinityMode`.
@@ -147,7 +158,7 @@ extension SegmentOptions {
       try refuse("\(flag) \(value) is outside \(range.lowerBound)...\(range.upperBound)")
     }
     if !(0...1_000_000_000).contains(minimalArea) { try refuse("--minimal-area \(minimalArea) is negative or absurd") }
-    if refines && prompts.isEmpty { try refuse("--prompts needs point, box or mask; --no-refine leaves refinement out") }
+    if refinement == .sam && prompts.isEmpty { try refuse("--prompts needs point, box or mask; --refine none leaves refinement out") }
     if halves && paradigm == .window { try refuse("halves (city preset) need --paradigm splice") }
   }
 }

@@ -43,7 +43,7 @@ struct ScorePhases {
 
   private var config: ModelConfig { reader.config }
   private var needsSAM: Bool {
-    options.refines || (options.affinity != .none && options.paradigm == .splice)
+    options.refinement == .sam || (options.affinity != .none && options.paradigm == .splice)
   }
 
   /// - Memory: text vectors, score map and embedding stay reserved; everything else is given back.
@@ -207,14 +207,14 @@ struct ScorePhases {
   private func samPasses(_ geometry: PhotoGeometry) -> [Pass] {
     let whole = Pass(
       columns: 0..<geometry.paddedWidth, width: geometry.inputWidth, height: geometry.inputHeight,
-      aggregates: options.paradigm == .splice, embeds: options.refines, mapColumn: 0)
+      aggregates: options.paradigm == .splice, embeds: options.refinement == .sam, mapColumn: 0)
     guard options.halves else { return [whole] }
     let left = half(0..<geometry.paddedWidth / 2, geometry, mapColumn: 0)
     let right = half(
       geometry.paddedWidth / 2..<geometry.paddedWidth, geometry, mapColumn: left.width / config.sam.encoder.patch)
     var refining = whole
     refining.aggregates = false
-    return options.refines ? [left, right, refining] : [left, right]
+    return options.refinement == .sam ? [left, right, refining] : [left, right]
   }
 
   private func half(_ columns: Range<Int>, _ geometry: PhotoGeometry, mapColumn: Int) -> Pass {

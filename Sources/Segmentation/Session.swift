@@ -184,28 +184,8 @@ package final class Session {
       keepsWeights: runtime.keepsWeights, log: log, taps: sinks.taps)
     let scored = try phases.run(photo, wording)
     if let open = sinks.scores { try log.run("scores") { try write(scored.map, engine, arena, open) } }
-    let refinement = Refinement(
-      engine: engine, geometry: scored.geometry,
-      labelSettings: LabelSettings(
-        logitScale: options.logitScale, probabilityThreshold: options.probabilityThreshold),
-      settings: RefinementSettings(
-        coarseThreshold: options.coarseThreshold, minimalArea: options.minimalArea,
-        iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha),
-      taps: sinks.taps)
     if let side = sinks.previewSide { try preview(photo, side: side, arena, sinks, log) }
-    let result = try log.run(options.refines ? "refine" : "labels") {
-      var model: RefinementModel?
-      if let embedding = scored.embedding {
-        let sam = reader.config.sam
-        model = RefinementModel(
-          shape: DecoderShape(sam, prompts: options.prompts), weights: try DecoderWeights(reader, sam), embedding: UnsafePointer(embedding))
-      }
-      let height = photo.height
-      return try refinement.run(arena, scores: scored.map, model: model) { row, labels in
-        if row % 64 == 63 { log.step(0.5 + 0.5 * Double(row) / Double(height)) }
-        return sinks.labels(row, labels)
-      }
-    }
+    let result = try label(photo, scored, options, engine, arena, log, sinks)
     if !runtime.keepsWeights && !arena.isCounting {
       reader.model.advise(reader.range(of: "sam.").lowerBound..<reader.range(of: "sam.").upperBound, .dontNeed)
     }
@@ -219,20 +199,69 @@ package final class Session {
     return report
   }
 
+  /// Label rows from scores, refined as the options say.
+  private func label(
+    _ photo: PhotoPixels, _ scored: Scored, _ options: SegmentOptions, _ engine: Engine, _ arena: Arena, _ log: StageLog,
+    _ sinks: RunSinks
+  ) throws -> RefinementReport {
+    let settings = LabelSettings(
+      logitScale: options.logitScale, probabilityThreshold: options.probabilityThreshold)
+    let height = photo.height
+    let consume: LabelConsumer = { row, labels in
+      if row % 64 == 63 { log.step(0.5 + 0.5 * Double(row) / Double(height)) }
+      return sinks.labels(row, labels)
+    }
+    switch options.refinement {
+    case .pamr, .crf:
+      let size = GuidedRefinement.guideSize(height: photo.height, width: photo.width)
+      let pixels = try copy(photo, height: size.height, width: size.width, arena, log)
+      return try log.run("refine") {
+        try GuidedRefinement(engine: engine, height: photo.height, width: photo.width, settings: settings).run(
+          arena, scores: scored.map, guide: ColourGuide(pixels: pixels, height: size.height, width: size.width),
+          options.refinement, consume)
+      }
+    case .none, .sam:
+      let refinement = Refinement(
+        engine: engine, geometry: scored.geometry, labelSettings: settings,
+        settings: RefinementSettings(
+          coarseThreshold: options.coarseThreshold, minimalArea: options.minimalArea,
+          iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha),
+        taps: sinks.taps)
+      return try log.run(options.refinement == .sam ? "refine" : "labels") {
+        var model: RefinementModel?
+        if let embedding = scored.embedding {
+          let sam = reader.config.sam
+          model = RefinementModel(
+            shape: DecoderShape(sam, prompts: options.prompts), weights: try DecoderWeights(reader, sam),
+            embedding: UnsafePointer(embedding))
+        }
+        return try refinement.run(arena, scores: scored.map, model: model, consume)
+      }
+    }
+  }
+
   private func preview(_ photo: PhotoPixels, side: Int, _ arena: Arena, _ sinks: RunSinks, _ log: StageLog) throws {
     let long = max(photo.width, photo.height)
     let size =
       long <= side
       ? (height: photo.height, width: photo.width)
       : PhotoGeometry.fitted(photo.height, photo.width, longSide: side)
-    let pixels = try arena.reserve(UInt8.self, size.width * size.height * 3)
+    let pixels = try copy(photo, height: size.height, width: size.width, arena, log)
+    if arena.isCounting { return }
+    try sinks.preview?(Preview(pixels: pixels, width: size.width, height: size.height))
+  }
+
+  /// A small copy of the photo, reserved and filled.
+  private func copy(
+    _ photo: PhotoPixels, height: Int, width: Int, _ arena: Arena, _ log: StageLog
+  ) throws -> UnsafePointer<UInt8> {
+    let pixels = try arena.reserve(UInt8.self, width * height * 3)
     try log.run("photo") {
-      let copy = CopyRequest(kind: .preview, width: size.width, height: size.height, pixels: pixels)
+      let copy = CopyRequest(kind: .preview, width: width, height: height, pixels: pixels)
       log.image(photo.workingByteCount([copy]))
-      if arena.isCounting { return }
-      try photo.load([copy])
-      try sinks.preview?(Preview(pixels: pixels, width: size.width, height: size.height))
+      if !arena.isCounting { try photo.load([copy]) }
     }
+    return UnsafePointer(pixels)
   }
 
   /// Class scores in C order, class by class.

@@ -120,7 +120,7 @@ package struct WorkEstimate: Sendable {
     let patch = sam.encoder.patch
     let valid = max(1, geometry.inputHeight / patch) * max(1, geometry.inputWidth / patch)
     let aggregates = options.paradigm == .splice && (!options.halves || index < 2)
-    let embeds = options.refines && (!options.halves || index == 2)
+    let embeds = options.refinement == .sam && (!options.halves || index == 2)
     return Self.patches(sam.encoder, tokens: sam.tokenCount) + blocks
       + (aggregates
         ? Self.affinity(
@@ -137,9 +137,22 @@ package struct WorkEstimate: Sendable {
     let rows = Work(
       float: pixels * Double(phraseCount) * 12 + pixels * 200
         + Double(sam.tokenCount * config.embedWidth * phraseCount))
-    guard options.refines else { return rows }
+    switch options.refinement {
+    case .none: return rows
+    case .pamr, .crf: return rows + guided
+    case .sam: break
+    }
     let width = Double(sam.neckWidth)
     return 2 * rows + Work(float: pixels * 5000 + Self.typicalRegions * Double(sam.tokenCount) * width * 9 * width)
+  }
+
+  /// A guided refinement: ten iterations over the copy's pixels for every eight of at most 16 classes; the field looks at all
+  /// phrases in each. Factors are fitted to one photo of 84 classes on AVX-512.
+  private var guided: Work {
+    let size = GuidedRefinement.guideSize(height: photoHeight, width: photoWidth)
+    let planes = Double(ceilDivide(min(phraseCount, GuidedRefinement.classLimit), by: 8))
+    let perPixel = options.refinement == .crf ? planes * 350_000 + Double(phraseCount) * 120 : planes * 90_000
+    return Work(float: Double(size.height * size.width) * perPixel)
   }
 
   /// The photo is read once, every stored pixel; resizing is linear in it.

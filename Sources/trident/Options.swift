@@ -5,6 +5,7 @@ import Segmentation
 
 extension SegmentOptions.Preset: ExpressibleByArgument {}
 extension SegmentOptions.Profile: ExpressibleByArgument {}
+extension RefinementChoice: ExpressibleByArgument {}
 extension AffinityChoice: ExpressibleByArgument {}
 extension Paradigm: ExpressibleByArgument {}
 extension PromptKinds: ExpressibleByArgument {
@@ -100,7 +101,7 @@ struct MethodFlags: ParsableArguments {
   @Option(help: "A published configuration.")
   var preset: SegmentOptions.Preset?
   @Option(
-    help: "How much runs: fast leaves SAM out, balanced its refinement of regions, full is everything (full).")
+    help: "How much runs: fast leaves SAM out, balanced every refinement, full is everything (full).")
   var profile: SegmentOptions.Profile?
   @Option(help: "Short side of CLIP's copy, pixels (448).")
   var shortSide: Int?
@@ -128,8 +129,8 @@ struct MethodFlags: ParsableArguments {
   var maskAlpha: Float?
   @Option(help: "What a region tells SAM: some of point,box,mask (all three).")
   var prompts: PromptKinds?
-  @Flag(help: "Leave out SAM's refinement of regions.")
-  var noRefine = false
+  @Option(name: .customLong("refine"), help: "What mends borders: sam, pamr, crf or none (sam).")
+  var refinement: RefinementChoice?
   @Option(help: "What pulls the photo together: trident, attention, cosine or none.")
   var affinity: AffinityChoice?
   @Option(help: "splice: one map from all windows; window: scores per window, averaged.")
@@ -158,10 +159,10 @@ struct MethodFlags: ParsableArguments {
     take(\.iouThreshold, iouThreshold)
     take(\.maskAlpha, maskAlpha)
     take(\.prompts, prompts)
+    take(\.refinement, refinement)
     take(\.affinity, affinity)
     take(\.paradigm, paradigm)
     take(\.precision, precision)
-    if noRefine { options.refines = false }
     if noDINO { options.usesDINO = false }
     return options
   }

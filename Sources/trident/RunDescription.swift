@@ -89,7 +89,7 @@ struct RunDescription {
     let memory = ProcessMemory.now()
     var text =
       "\(path): \(report.width) x \(report.height), \(fixed(report.seconds, 2)) s, peak \(mebibytes(memory.peakResident)) MiB"
-    if job.options.refines {
+    if job.options.refinement == .sam {
       text += ", \(report.refinement.refined) regions refined, \(report.refinement.failed) kept coarse"
     }
     let present = report.refinement.pixels.enumerated().filter { $0.element > 0 }
@@ -112,7 +112,7 @@ extension SegmentOptions {
       ("cos_factor", .float(cosFactor)), ("keeps_negative_thresholds", .bool(keepsNegativeThresholds)),
       ("probability_threshold", .float(probabilityThreshold)), ("coarse_threshold", .float(coarseThreshold)),
       ("minimal_area", .int(minimalArea)), ("iou_threshold", .float(iouThreshold)),
-      ("mask_alpha", .float(maskAlpha)), ("prompts", .string(prompts.description)), ("refine", .bool(refines)),
+      ("mask_alpha", .float(maskAlpha)), ("prompts", .string(prompts.description)), ("refine", .string(refinement.rawValue)),
       ("affinity", .string(affinity.rawValue)), ("paradigm", .string(paradigm.rawValue)), ("dino", .bool(usesDINO)),
       ("halves", .bool(halves)), ("precision", .string(precision.rawValue)),
     ]

@@ -97,6 +97,9 @@ final class SegmentJob {
   /// - Errors: with several photos, those that are bad or do not fit in memory are reported, and the last error is thrown
   ///   at the end.
   func run() throws {
+    if words.names.count == 1, !outputs.quiet {
+      standardError("trident: warning: with one class every pixel belongs to it; name what else the photos show, too\n")
+    }
     if isMany, let output = outputs.output { try makeFolder(output) }
     var failures: [SegmentationError] = []
     for path in paths {

@@ -56,7 +56,7 @@ import Quantization
     runtime.threads = 2
     let session = try Session(modelPath: model, runtime: runtime)
     var options = SegmentOptions(calibrating: session.reader.config)
-    options.refines = false
+    options.refinement = .none
     options.precision = precision
     var vector = [Float](repeating: 0, count: session.reader.config.embedWidth)
     vector[0] = 1

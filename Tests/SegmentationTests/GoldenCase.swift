@@ -77,7 +77,7 @@ struct GoldenCase: CustomStringConvertible, Sendable {
     options.paradigm = Paradigm(rawValue: try text("paradigm"))!
     options.usesDINO = try flag("uses_dino")
     options.halves = try flag("halves")
-    options.refines = try flag("refine")
+    options.refinement = try flag("refine") ? .sam : .none
     return options
   }
 

@@ -12,10 +12,10 @@ struct GoldenRun {
   var phraseClass: [Int]
 
   init(
-    _ golden: GoldenCase, _ precision: PrecisionChoice, refines: Bool? = nil, threads: Int = 2
+    _ golden: GoldenCase, _ precision: PrecisionChoice, refinement: RefinementChoice? = nil, threads: Int = 2
   ) throws {
     var options = try golden.options(precision)
-    if let refines { options.refines = refines }
+    if let refinement { options.refinement = refinement }
     var runtime = RuntimeOptions()
     runtime.threads = threads
     let session = try Session(modelPath: try golden.model(), runtime: runtime)

@@ -111,7 +111,7 @@ struct GoldenTests {
     let wrong = stages.first { $0.name.contains("scores") ? $0.error > 2e-3 : $0.relative > 5e-3 }
     if let wrong { Issue.record("\(golden): \(wrong.name) is the first stage out of tolerance: \(wrong)") }
     let final = share(run.labels, try golden.labels("final"))
-    let plain = try golden.refines ? GoldenRun(golden, .float32, refines: false) : run
+    let plain = try golden.refines ? GoldenRun(golden, .float32, refinement: RefinementChoice.none) : run
     let coarse = share(plain.labels, try golden.labels("coarse"))
     print("golden float32 \(golden) labels: coarse \(percent(coarse)), final \(percent(final))")
     #expect(coarse >= 0.995)
@@ -154,7 +154,7 @@ struct GoldenTests {
     if let features = stages.first(where: { $0.name == "affinity.features" }) {
       #expect(features.cosine >= 0.995)
     }
-    let plain = try golden.refines ? GoldenRun(golden, .int8, refines: false) : run
+    let plain = try golden.refines ? GoldenRun(golden, .int8, refinement: RefinementChoice.none) : run
     let coarse = share(plain.labels, try golden.labels("coarse"))
     let final = share(run.labels, try golden.labels("final"))
     print("golden int8 \(golden) labels: coarse \(percent(coarse)), final \(percent(final))")

@@ -32,12 +32,13 @@ struct InvarianceMemoryTests {
   typealias Change = (name: String, change: @Sendable (inout SegmentOptions) -> Void)
 
   private static let changes: [Change] = [
-    ("as it is", { _ in }), ("no refinement", { $0.refines = false }),
+    ("as it is", { _ in }), ("no refinement", { $0.refinement = .none }),
+    ("PAMR", { $0.refinement = .pamr }), ("CRF", { $0.refinement = .crf }),
     ("attention", { $0.affinity = .attention }), ("cosine", { $0.affinity = .cosine }),
     ("no affinity", { $0.affinity = .none }),
-    ("no affinity, no refinement", { ($0.affinity, $0.refines) = (.none, false) }),
+    ("no affinity, no refinement", { ($0.affinity, $0.refinement) = (.none, .none) }),
     ("windows", { $0.paradigm = .window }), ("no DINO", { $0.usesDINO = false }),
-    ("halves", { $0.halves = true }), ("halves, no refinement", { ($0.halves, $0.refines) = (true, false) }),
+    ("halves", { $0.halves = true }), ("halves, no refinement", { ($0.halves, $0.refinement) = (true, .none) }),
     ("float32", { $0.precision = .float32 }),
   ]
 

@@ -11,16 +11,16 @@ import Testing
     var full = SegmentOptions(preset: .ade)
     full.limit(to: .full)
     #expect(full == SegmentOptions(preset: .ade))
-    #expect(!balanced.refines && balanced.affinity == .trident)
-    #expect(!fast.refines && fast.affinity == .none && fast.shortSide == full.shortSide)
+    #expect(balanced.refinement == .none && balanced.affinity == .trident)
+    #expect(fast.refinement == .none && fast.affinity == .none && fast.shortSide == full.shortSide)
   }
 
   @Test func profileKeepsWhatIsAlreadyOff() {
     var options = SegmentOptions()
-    options.refines = false
+    options.refinement = .none
     options.affinity = .cosine
     options.limit(to: .full)
-    #expect(!options.refines && options.affinity == .cosine)
+    #expect(options.refinement == .none && options.affinity == .cosine)
   }
 
   @Test func secondsAddUp() {

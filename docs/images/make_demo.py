@@ -26,7 +26,7 @@ def main():
         draw.text((column * (WIDTH + GAP) + 4, 2), title, "black", font)
     with tempfile.TemporaryDirectory() as folder:
         for row, scene in enumerate(scenes):
-            run(trident, scene, folder + "/coarse", "--no-refine")
+            run(trident, scene, folder + "/coarse", "--refine", "none")
             run(trident, scene, folder + "/fine", "--overlay", folder + "/overlay.png")
             top = CAPTION + row * (HEIGHT + GAP)
             panels = [f"models/demo/scenes/images/{scene}.jpg", folder + "/coarse.png", folder + "/fine.png", folder + "/overlay.png"]
