@@ -37,7 +37,7 @@ FUZZ_SECONDS ?= 60
 fuzz: setup
 	SWIFT="$(SWIFT)" sh Scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
-# Tests under AddressSanitizer and UndefinedBehaviorSanitizer, the worker pool under ThreadSanitizer.
+# All tests under AddressSanitizer and UndefinedBehaviorSanitizer; worker pool and whole runs under ThreadSanitizer.
 sanitize: setup
 	SWIFT="$(SWIFT)" sh Scripts/sanitize.sh
 
@@ -64,8 +64,12 @@ peers: build
 deb tarball:
 	Scripts/package/build.sh $@
 
-check-packages: deb
+# Makes and tries both kinds for both architectures in clean systems, makes them again elsewhere and compares the bytes.
+check-packages:
+	Scripts/package/build.sh deb
+	Scripts/package/build.sh tarball
 	Scripts/package/check.sh
+	Scripts/package/rebuild.sh
 
 clean:
 	rm -rf $(BUILD)

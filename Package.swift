@@ -10,7 +10,7 @@ let package = Package(
     .executable(name: "trident-quantize", targets: ["trident-quantize"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
   ],
   targets: [
     .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
@@ -34,7 +34,9 @@ let package = Package(
       ]),
     .executableTarget(
       name: "trident-quantize",
-      dependencies: ["Quantization", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: [
+        "Quantization", "Raster", "Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       path: "Quantize/trident-quantize"),
     .target(name: "TestSupport", dependencies: ["Compute"], path: "Tests/TestSupport"),
     .testTarget(name: "KernelTests", dependencies: ["CKernels", "TestSupport"], exclude: ["arm"]),

@@ -1,8 +1,10 @@
 // A storage card in a bad mood, for tests: preloaded into a program, it makes every read short (BAD_CARD_SHORT=1), or
-// reads of one file (BAD_CARD_FAILS=end of its path) fail with EIO after so many (BAD_CARD_AFTER). Build: cc -shared -fPIC.
+// reads of one file (BAD_CARD_FAILS=end of its path) fail with EIO after so many (BAD_CARD_AFTER), or the power goes at the
+// n-th renaming (BAD_CARD_ENDS=n). Build: cc -shared -fPIC.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,3 +40,11 @@ static ssize_t mood(int fd, size_t count) {
 READ(read, (int fd, void *bytes, size_t count), fd, bytes, count)
 READ(pread, (int fd, void *bytes, size_t count, off_t offset), fd, bytes, count, offset)
 READ(pread64, (int fd, void *bytes, size_t count, off64_t offset), fd, bytes, count, offset)
+
+int rename(const char *from, const char *to) {
+  static int renames;
+  const char *ends = getenv("BAD_CARD_ENDS");
+  if (ends && ++renames == atoi(ends)) raise(SIGKILL);
+  int (*next)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
+  return next(from, to);
+}

@@ -235,6 +235,7 @@ check_storage() {
     expect 2 "a class list that cannot be read" with_card BAD_CARD_FAILS=two.txt --classes "$work/two.txt" --quiet \
       --output "$out/a.png" "$photo"
     check "no litter after failing reads" empty "$out"
+    check_pair
   else
     skip "short and failing reads (cc is missing)"
   fi
@@ -264,6 +265,20 @@ check_storage() {
   check "no litter after a model that shrinks" empty "$out"
   expect 0 "a home that takes no files" homeless $words --quiet --output "$out/a.png" "$photo"
   check "the same labels without a cache" cmp "$work/first.png" "$out/a.png"
+}
+
+# A run with other words that ends before it has renamed the map, or before the legend: the next run mends it.
+check_pair() {
+  mkdir "$work/one" "$work/pair" "$work/wanted"
+  cp "$photo" "$work/one"
+  expect 0 "a folder of one photo" segment $words --quiet --output "$work/wanted" "$work/one"
+  for ends in 1 2; do
+    expect 0 "other words" segment --class dog --class grass --quiet --overwrite --output "$work/pair" "$work/one"
+    with_card "BAD_CARD_ENDS=$ends" $words --quiet --overwrite --output "$work/pair" "$work/one" >"$work/log" 2>&1
+    check "the run ended at renaming $ends" test $? -eq 137
+    expect 0 "the next run" segment $words --quiet --output "$work/pair" "$work/one"
+    check "map and legend belong together after renaming $ends" diff -r "$work/wanted" "$work/pair"
+  done
 }
 
 # Runs in a shell of their own, with settings for one command.
@@ -421,6 +436,16 @@ check_evaluate() {
   check "mIoU of 40 held-out scenes" between 62 100 "$out/held"
 }
 
+# One version, whichever program is asked, on standard output.
+check_version() {
+  "$bin/trident" --version >"$work/version"
+  check "a version" grep -qx "trident [0-9][0-9.]*" "$work/version"
+  "$bin/trident-quantize" --version >"$work/version2"
+  check "the version of trident-quantize" cmp "$work/version" "$work/version2"
+  "$bin/trident" version | head -n 1 >"$work/version2"
+  check "the version in trident version" cmp "$work/version" "$work/version2"
+}
+
 # plain WIDTH HEIGHT BYTE: a photo of one grey, as PPM.
 plain() {
   printf 'P6\n%s %s\n255\n' "$1" "$2"
@@ -484,6 +509,7 @@ check_hard_cases() {
 }
 
 toy=$work/toy.gguf
+check_version
 make_toy
 if [ -f models/demo/demo.gguf ]; then
   model=models/demo/demo.gguf

@@ -12,7 +12,15 @@ if ! command -v python3 >/dev/null; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 Scripts/trust/mutate.py --programs "$bin" --count "$mutants" --work "$work"
+trap 'kill $part 2>/dev/null; wait; exit 130' INT TERM HUP
+
+run() {
+  python3 "$@" &
+  part=$!
+  wait $part
+}
+
+run Scripts/trust/mutate.py --programs "$bin" --count "$mutants" --work "$work"
 for campaign in photos pair kill storage; do
-  python3 Scripts/trust/campaign.py $campaign --programs "$bin" --photos "$photos" --moments "$moments"
+  run Scripts/trust/campaign.py $campaign --programs "$bin" --photos "$photos" --moments "$moments"
 done

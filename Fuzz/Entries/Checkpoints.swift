@@ -18,9 +18,8 @@ func fuzzScript(_ bytes: UnsafeBufferPointer<UInt8>) {
   readCheckpoint(storedZip([("m/data.pkl", Array(bytes)), ("m/constants.pkl", []), ("m/data/0", storage)]))
 }
 
-func fuzzLegacy(_ bytes: UnsafeBufferPointer<UInt8>) { readCheckpoint(Array(bytes)) }
-
-func fuzzSafetensors(_ bytes: UnsafeBufferPointer<UInt8>) { readCheckpoint(Array(bytes)) }
+/// Any file: what its first bytes say decides who reads it, above all the readers of legacy and safetensors files.
+func fuzzCheckpoint(_ bytes: UnsafeBufferPointer<UInt8>) { readCheckpoint(Array(bytes)) }
 
 /// Vocabularies of byte pairs: lines, `tokenizer.json`, either gzipped.
 func fuzzMerges(_ bytes: UnsafeBufferPointer<UInt8>) {

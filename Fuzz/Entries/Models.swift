@@ -1,4 +1,4 @@
-// Model files: any GGUF, and edits of a toy model that is then run.
+// Model files: any GGUF. Edits of a toy model are run by `segment`.
 import Container
 import Segmentation
 
@@ -27,10 +27,4 @@ func fuzzGGUF(_ bytes: UnsafeBufferPointer<UInt8>) {
       _ = try? ModelReader(model)
     }
   }
-}
-
-/// Edits of a toy model, run on a small photo.
-func fuzzModel(_ bytes: UnsafeBufferPointer<UInt8>) {
-  var input = Input(bytes)
-  segmentToy(model: editedModel(&input), options: smallOptions, words: ["th"], photo: toyPhoto)
 }

@@ -8,7 +8,7 @@ import Toys
   import Glibc
 #endif
 
-/// Edits of the toy model, options, a phrase, and the photo's bytes.
+/// Edits of the toy model, options, a phrase, and the photo's bytes, or none for a good photo.
 func fuzzSegment(_ bytes: UnsafeBufferPointer<UInt8>) {
   var input = Input(bytes)
   let model = editedModel(&input)
@@ -22,7 +22,7 @@ func fuzzSegment(_ bytes: UnsafeBufferPointer<UInt8>) {
   let length = Int(input.byte())
   options.refinement = choices & 1 == 0 ? [.sam, .pamr, .crf, .sam][length >> 5 & 3] : .none
   let words = String(decoding: input.bytes(length & 31), as: UTF8.self)
-  segmentToy(model: model, options: options, words: ["in", words], photo: Array(input.rest))
+  segmentToy(model: model, options: options, words: ["in", words], photo: input.rest.isEmpty ? toyPhoto : Array(input.rest))
 }
 
 /// Edits of the three toy checkpoints. What `quantize` accepts, `verify` accepts.
@@ -36,7 +36,7 @@ func fuzzQuantize(_ bytes: UnsafeBufferPointer<UInt8>) {
 }
 
 /// The smallest sizes that the toys allow.
-let smallOptions: SegmentOptions = {
+private let smallOptions: SegmentOptions = {
   var options = SegmentOptions()
   (options.shortSide, options.window, options.stride) = (24, 16, 8)
   options.minimalArea = 4
@@ -44,7 +44,7 @@ let smallOptions: SegmentOptions = {
 }()
 
 /// Segments one photo within 64 MiB more than the process has.
-func segmentToy(model: [UInt8], options: SegmentOptions, words: [String], photo: [UInt8]) {
+private func segmentToy(model: [UInt8], options: SegmentOptions, words: [String], photo: [UInt8]) {
   withFiles([model, photo]) { segmentFiles(model: $0[0], photo: $0[1], options, words) }
 }
 
@@ -94,10 +94,10 @@ private func quantize(_ sources: [String], output: String) throws {
   try! MappedModel(path: output).verify { _, _ in }
 }
 
+/// A folder of this process; whoever starts it removes `TMPDIR`, as a fuzzer may end anywhere.
 private let scratch: String = {
-  // In memory where possible: every run syncs its output.
-  let base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
-  var template = Array((base + "/trident-fuzz-XXXXXX").utf8CString)
+  let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+  var template = Array((base + "/fuzz-XXXXXX").utf8CString)
   precondition(mkdtemp(&template) != nil, "no folder for scratch files")
   return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }()
@@ -116,11 +116,11 @@ private let toy: (model: [UInt8], places: [Int]) = {
 }()
 
 /// The toy model with edits.
-func editedModel(_ input: inout Input) -> [UInt8] {
+private func editedModel(_ input: inout Input) -> [UInt8] {
   var model = toy.model
   input.edit(&model, focus: 32_768, places: toy.places)
   return model
 }
 
 /// 24 x 20 pixels of a gradient, as PPM.
-let toyPhoto: [UInt8] = Array("P6\n24 20\n255\n".utf8) + (0..<(24 * 20 * 3)).map { UInt8(truncatingIfNeeded: $0 * 7) }
+private let toyPhoto: [UInt8] = Array("P6\n24 20\n255\n".utf8) + (0..<(24 * 20 * 3)).map { UInt8(truncatingIfNeeded: $0 * 7) }

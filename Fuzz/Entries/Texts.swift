@@ -7,7 +7,9 @@ func fuzzClasses(_ bytes: UnsafeBufferPointer<UInt8>) {
   for background in [false, true] {
     guard let list = try? ClassList(bytes: Array(bytes), background: background) else { continue }
     for phrase in list.phrases { precondition(tokenizer.tokens(phrase).count <= tokenizer.contextLength) }
-    _ = PromptSource(phrases: list.phrases, tokenizer: tokenizer).groups(nodeLimit: 1024)
+    // Eighty prompts each: what one phrase does to them, two do as well.
+    guard !background else { continue }
+    _ = PromptSource(phrases: Array(list.phrases.prefix(2)), tokenizer: tokenizer).groups(nodeLimit: 1024)
   }
 }
 

@@ -8,10 +8,10 @@ import CFuzzer
 /// What an input of a target is, and what is done with it. A refusal is fine; a trap, a sanitizer report, too much memory
 /// or too much time is a finding.
 let targets: [(name: String, body: (UnsafeBufferPointer<UInt8>) -> Void)] = [
-  ("zip", fuzzZip), ("pickle", fuzzPickle), ("script", fuzzScript), ("legacy", fuzzLegacy),
-  ("safetensors", fuzzSafetensors), ("merges", fuzzMerges), ("gguf", fuzzGGUF), ("model", fuzzModel),
-  ("classes", fuzzClasses), ("vocabulary", fuzzVocabulary), ("npz", fuzzArchive), ("jpeg", fuzzJPEG),
-  ("png", fuzzPNG), ("ppm", fuzzPPM), ("segment", fuzzSegment), ("quantize", fuzzQuantize),
+  ("zip", fuzzZip), ("pickle", fuzzPickle), ("script", fuzzScript), ("checkpoint", fuzzCheckpoint),
+  ("merges", fuzzMerges), ("gguf", fuzzGGUF), ("classes", fuzzClasses), ("vocabulary", fuzzVocabulary),
+  ("npz", fuzzArchive), ("jpeg", fuzzJPEG), ("png", fuzzPNG), ("ppm", fuzzPPM), ("segment", fuzzSegment),
+  ("quantize", fuzzQuantize),
 ]
 
 guard CommandLine.arguments.count > 1 else {

@@ -1,5 +1,6 @@
 // What can be wrong with a checkpoint, a vocabulary file, or the model asked for.
 
+import Container
 import Glibc
 
 /// A failure of the offline side: which file, where in it, and what to do.
@@ -58,29 +59,10 @@ package struct QuantizationError: Error, Equatable, Sendable {
 
 extension QuantizationError: CustomStringConvertible {
   package var description: String {
-    var line = Self.printable(path, limit: 400)
-    if let name { line += ": '" + Self.printable(name, limit: 120) + "'" }
+    var line = printable(path, limit: 400)
+    if let name { line += ": '" + printable(name, limit: 120) + "'" }
     if let offset { line += " at byte \(offset)" }
     return line + ": " + reason.description
-  }
-
-  /// Text from outside made safe for a one-line message: control characters escaped, length bounded.
-  package static func printable(_ text: String, limit: Int) -> String {
-    var shown = ""
-    var count = 0
-    for scalar in text.unicodeScalars {
-      if count == limit { return shown + "..." }
-      let value = scalar.value
-      let isControl = value < 0x20 || (0x7f..<0xa0).contains(value)
-      let isDirection = (0x2028...0x202e).contains(value) || (0x2066...0x2069).contains(value)
-      if isControl || isDirection {
-        shown += "\\u{" + String(value, radix: 16) + "}"
-      } else {
-        shown.unicodeScalars.append(scalar)
-      }
-      count += 1
-    }
-    return shown
   }
 }
 
@@ -95,17 +77,17 @@ extension QuantizationError.Reason: CustomStringConvertible {
     case .unknownFormat(let hint): return hint
     case .truncated(let needed, let available):
       return "\(needed) bytes are needed and \(available) are there; the file is cut off, download it again"
-    case .malformed(let what): return QuantizationError.printable(what, limit: 300)
-    case .unsupported(let what): return QuantizationError.printable(what, limit: 300)
+    case .malformed(let what): return printable(what, limit: 300)
+    case .unsupported(let what): return printable(what, limit: 300)
     case .limitExceeded(let what, let limit, let found):
-      return "\(QuantizationError.printable(what, limit: 100)): \(found) is over the limit of \(limit)"
+      return "\(printable(what, limit: 100)): \(found) is over the limit of \(limit)"
     case .checksumMismatch(let stored, let computed):
       return "crc-32 is \(String(computed, radix: 16)), the archive says \(String(stored, radix: 16)); "
         + "the file is damaged, download it again"
     case .opcodeNotAllowed(let code):
       return "pickle opcode 0x\(String(code, radix: 16)) is not one that tensors need; refused"
     case .globalNotAllowed(let name):
-      return "pickle asks for '\(QuantizationError.printable(name, limit: 120))', which tensors do not need; "
+      return "pickle asks for '\(printable(name, limit: 120))', which tensors do not need; "
         + "refused, save a plain state_dict instead"
     default: return tensorDescription
     }
@@ -127,7 +109,7 @@ extension QuantizationError.Reason: CustomStringConvertible {
       return "element \(element) is too large for a half float; use an intact checkpoint"
     case .tooFewMerges(let needed, let found):
       return "\(found) merges are there and \(needed) are needed; " + BytePairSource.whereToGet
-    case .unsupportedModel(let what): return QuantizationError.printable(what, limit: 300)
+    case .unsupportedModel(let what): return printable(what, limit: 300)
     default: return "unknown"
     }
   }

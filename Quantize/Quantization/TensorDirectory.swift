@@ -152,9 +152,13 @@ package final class TensorDirectory {
   private static func check(
     _ tensor: ListedTensor, storages: [StoredBytes], file: InputFile
   ) throws(QuantizationError) -> TensorRecord {
-    if tensor.shape.count > axisLimit || tensor.shape.count != tensor.strides.count {
+    if tensor.shape.count > axisLimit {
       throw file.error(
         .limitExceeded(what: "axes", limit: axisLimit, found: tensor.shape.count), name: tensor.name)
+    }
+    if tensor.shape.count != tensor.strides.count {
+      throw file.error(
+        .malformed("\(tensor.shape.count) sizes and \(tensor.strides.count) strides"), name: tensor.name)
     }
     if let stride = tensor.strides.first(where: { $0 < 0 }) {
       throw file.error(.negativeStride(stride), name: tensor.name)

@@ -3,6 +3,8 @@
 import ArgumentParser
 import Glibc
 import Quantization
+import Raster
+import Segmentation
 
 extension CLIPActivation: ExpressibleByArgument {}
 
@@ -35,7 +37,8 @@ struct QuantizeCommand: ParsableCommand {
       EXIT CODES
         0 done   2 wrong usage   3 a photo is unusable   4 a checkpoint or vocabulary is unusable
         6 the output cannot be written
-      """)
+      """,
+    version: "trident \(Trident.version)")
 
   @Option(help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"), completion: .file())
   var clip: String
@@ -92,12 +95,14 @@ struct QuantizeCommand: ParsableCommand {
     request.name = name
     request.calibration = calibrate
     request.overwrite = overwrite
+    Interruption.prepare()
+    let table = try report.map { path throws(ExitCode) in try written { () throws(RasterError) in try AtomicFile(path: path) } }
     let meter = ProgressMeter(isQuiet: quiet)
     let result: QuantizationReport
     do throws(QuantizationFailure) {
       let quantizer = try ModelQuantizer(request) { meter.show($0) }
-      result = try quantizer.run { Interruption.removeOnSignal($0) }
-      Interruption.clear()
+      result = try quantizer.run { Interruption.writes($0) }
+      Interruption.writes(nil)
       meter.end()
     } catch {
       meter.end()
@@ -108,30 +113,24 @@ struct QuantizeCommand: ParsableCommand {
       case .source, .run: throw ExitCode(4)
       }
     }
-    if let report { try write(result.json, to: report) }
+    if let table {
+      try written { () throws(RasterError) in
+        try table.write(result.json)
+        try table.finish()
+      }
+    }
     if !quiet {
       print(result.table, terminator: "")
       print("\(output): \(result.outputByteCount) bytes")
     }
   }
 
-  /// Writes beside the target and renames.
-  private func write(_ text: String, to path: String) throws {
-    let temporary = path + ".partial"
-    let bytes = Array(text.utf8)
-    guard let file = fopen(temporary, "w") else { throw Self.outputFailure(path) }
-    let isWritten = fwrite(bytes, 1, bytes.count, file) == bytes.count
-    let isClosed = fclose(file) == 0
-    guard isWritten, isClosed, rename(temporary, path) == 0 else {
-      let failure = Self.outputFailure(path)
-      unlink(temporary)
-      throw failure
+  /// - Errors: exit code 6, after the reason was said.
+  private func written<Result>(_ body: () throws(RasterError) -> Result) throws(ExitCode) -> Result {
+    do throws(RasterError) { return try body() } catch {
+      Self.say("error: \(error)\n")
+      throw ExitCode(6)
     }
-  }
-
-  private static func outputFailure(_ path: String) -> ExitCode {
-    say("error: \(path): cannot write: \(String(cString: strerror(errno)).lowercased())\n")
-    return ExitCode(6)
   }
 
   /// Writes to the standard error stream.

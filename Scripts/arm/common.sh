@@ -4,6 +4,7 @@ root=${1:-${ARM_ROOT:-$project/.build-arm/root}}
 mkdir -p "$root"
 root=$(cd "$root" && pwd)
 scenes=$project/models/demo/scenes
+version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' "$project/Sources/Segmentation/Trident.swift")
 
 # need PACKAGE...: installs what is missing.
 need() {

@@ -138,9 +138,9 @@ disk demo "$project/models/demo/demo.gguf" "$scenes/images/street.jpg" "$scenes/
 x86_labels street "$vm/street.png"
 for run in "512MB arm64 cortex-a72 512" "256MB arm64 cortex-a72 256" "16KiB-pages arm64-16k cortex-a76 512"; do
   name=${run%% *}
-  boot $run demo scene 900
+  boot $run demo scene 3600
   python3 "$project/Scripts/arm/compare-labels.py" "$vm/street.png" "$vm/$name/labels.png"
   within "$name" VmHWM 32
   within "$name" RssAnon 16
 done
-boot faults arm64 cortex-a72 256 demo faults 900
+boot faults arm64 cortex-a72 256 demo faults 3600

@@ -6,7 +6,6 @@ kind=${1:?usage: build.sh deb|tarball [amd64|arm64|both] [ROOT]} architectures=$
 . "$(dirname "$0")/../arm/common.sh" "${3:-}"
 cd "$project"
 [ "$architectures" = both ] && architectures="amd64 arm64"
-version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/trident/Trident.swift)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 # Whoever publishes packages says so; no address is made up here (RFC 2606).
 maintainer=${MAINTAINER:-The Trident for small boards authors <authors@trident.invalid>}
@@ -19,24 +18,31 @@ Scripts/arm/setup.sh "$root"
 # libraries from Debian; a tarball, for systems that name or number them differently, brings them along.
 compile() {
   # Debian's Swift links for x86-64 with gold, which maps the constants writable; for ARM with lld, which does not.
-  local gnu=x86_64-linux-gnu library program flags="-Xswiftc -use-ld=lld"
+  local gnu=x86_64-linux-gnu library program libraries="" flags="-Xswiftc -use-ld=lld"
   [ "$1" = arm64 ] && gnu=aarch64-linux-gnu flags=""
   if [ "$kind" = tarball ]; then
-    mkdir -p "$root$scratch/static"
-    for library in libpng16.a libjpeg.a libz.a gcc/$gnu/14/libstdc++.a; do
-      ln -sf "/usr/lib/$([ "${library%%/*}" = gcc ] || echo $gnu/)$library" "$root$scratch/static/"
+    # The linker takes what it finds first: a folder of static libraries only, which copies of the .pc files name.
+    libraries=$scratch/static
+    mkdir -p "$root$libraries"
+    for library in $gnu/libpng16.a $gnu/libpng.a $gnu/libjpeg.a $gnu/libz.a gcc/$gnu/14/libstdc++.a; do
+      ln -sf "/usr/lib/$library" "$root$libraries/"
     done
-    ln -sf libpng16.a "$root$scratch/static/libpng.a"
-    flags="$flags -Xlinker -L$scratch/static"
+    for library in libpng libjpeg zlib; do
+      sed "s|^libdir=.*|libdir=$libraries|" "$root/usr/lib/$gnu/pkgconfig/$library.pc" > "$root$libraries/$library.pc"
+    done
+    flags="$flags -Xlinker -lz"
   fi
+  # For builds to come, the compiler stores hashes of its intermediate code, which differ where the programs do not.
+  flags="$flags -Xswiftc -Xfrontend -Xswiftc -disable-incremental-llvm-codegen"
   for program in trident trident-quantize; do
     # shellcheck disable=SC2086
-    Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib --disable-local-rpath \
-      -Xlinker -s -Xlinker -znow $flags --product "$program"
+    STATIC_LIBRARIES=$libraries Scripts/arm/build.sh "$root" "$1" --scratch-path "$scratch" --static-swift-stdlib \
+      --disable-local-rpath -Xlinker -s -Xlinker -znow $flags --product "$program"
   done
 }
 
-# stage ARCHITECTURE PREFIX SHARE: the installed files under $root$tree; SHARE is where the manual says the model is.
+# stage ARCHITECTURE PREFIX SHARE ZSH: the installed files under $root$tree; SHARE is where the manual says the model is, ZSH
+# the folder of zsh's completions (packages and local installations have one each).
 stage() {
   local prefix=$root$tree$2 run="" program
   [ "$1" = arm64 ] && run=qemu-aarch64-static
@@ -47,14 +53,15 @@ stage() {
     inside $run "$scratch/release/$program" --experimental-dump-help |
       python3 Scripts/package/manual.py "$version" "$3" "$prefix/share/man/man1"
     completion bash "$prefix/share/bash-completion/completions/$program"
-    completion zsh "$prefix/share/zsh/vendor-completions/_$program"
+    completion zsh "$prefix/share/zsh/$4/_$program"
     completion fish "$prefix/share/fish/vendor_completions.d/$program.fish"
   done
   gzip -9n "$prefix"/share/man/man1/*
   install -Dm644 -t "$prefix/share/trident" models/demo/demo.gguf models/demo/scenes/classes.txt
   install -m644 models/demo/scenes/images/beach.jpg "$prefix/share/trident/demo.jpg"
   install -Dm644 Scripts/package/copyright "$prefix/share/doc/trident/copyright"
-  install -m644 models/demo/README.md "$prefix/share/doc/trident/demo-model.md"
+  install -Dm644 -t "$prefix/share/doc/trident/models" models/README.md
+  install -Dm644 -t "$prefix/share/doc/trident/models/demo" models/demo/README.md
   # What Debian says about the compiler's own sources, whose runtime is in the programs.
   gzip -9nc "$root/usr/share/doc/swiftlang/copyright" > "$prefix/share/doc/trident/swift-runtime.copyright.gz"
 }
@@ -67,7 +74,7 @@ completion() {
 
 pack_deb() {
   local doc=$root$tree/usr/share/doc/trident depends
-  stage "$1" /usr /usr/share/trident
+  stage "$1" /usr /usr/share/trident vendor-completions
   { echo "trident ($version) unstable; urgency=medium"
     awk '/^## / { section++ } section == 1 && /^(- |  )/ { printf "%s%s", /^-/ ? "\n" : " ", substr($0, 3) } END { print "" }' \
       CHANGELOG.md | sed 1d |
@@ -83,7 +90,7 @@ Package: trident
 Version: $version
 Architecture: $1
 Maintainer: $maintainer
-Installed-Size: $(du -sk --apparent-size "$root$tree/usr" | cut -f1)
+Installed-Size: $(find "$root$tree/usr" -printf '%y %s\n' | awk '{ size += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print size }')
 Depends: ${depends#shlibs:Depends=}
 Suggests: libopenblas0-pthread | libopenblas0
 Static-Built-Using: swiftlang (= $(inside dpkg-query -W -f '${source:Version}' swiftlang))
@@ -104,7 +111,7 @@ CONTROL
 
 pack_tarball() {
   local top=trident-$version-linux-$1 library
-  tree=$tree/$top stage "$1" "" share/trident
+  tree=$tree/$top stage "$1" "" share/trident site-functions
   for library in libpng-dev libjpeg62-turbo-dev zlib1g-dev libstdc++6; do
     cp -L "$root/usr/share/doc/$library/copyright" "$root$tree/$top/share/doc/trident/$library.copyright"
   done

@@ -1,14 +1,16 @@
 #!/bin/bash
-# check.sh [amd64|arm64|both]: installs the packages of out/packages in a clean Debian 13 of each architecture (ARM through
-# qemu-user), with nothing but their dependencies, segments the demo photo there and removes them again; lintian before that.
+# check.sh [amd64|arm64|both]: tries the packages and archives of out/packages: lintian, manual and completions; then each in a
+# clean Debian 13 of its architecture (ARM through qemu-user) with nothing but its dependencies, where it segments the demo photo.
 # The clean systems are in TMPDIR while they live. Needs root; the machine's own table of emulators is left alone.
 set -euo pipefail
 . "$(dirname "$0")/../arm/common.sh" ""
 architectures=${1:-both}
 [ "$architectures" = both ] && architectures="amd64 arm64"
-need mmdebstrap arch-test qemu-user-static lintian
+need mmdebstrap arch-test qemu-user-static lintian man-db groff zsh fish
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
 out=$project/out/packages
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
 # emulating COMMAND...: runs it where ARM programs start through qemu-user: a user namespace has a table of its own.
 emulating() {
@@ -27,18 +29,47 @@ emulating() {
   wait $child
 }
 
-for architecture in $architectures; do
-  package=$(ls "$out"/trident_*_"$architecture".deb)
-  echo "== $(basename "$package"): $(stat -c %s "$package") bytes"
-  dpkg-deb --field "$package" Depends Installed-Size
-  lintian --fail-on error --allow-root --tag-display-limit 0 "$package"
-  run=""
-  [ "$architecture" = arm64 ] && run=emulating
-  # The package is installed by mmdebstrap itself: apt works from outside, so that the system needs no way out.
-  $run mmdebstrap --quiet --mode=unshare --architectures="$architecture" --variant=apt --format=null \
+# texts FOLDER: manual and completions under a prefix are whole: every page that is named is there, none draws a warning.
+texts() {
+  local page file other
+  for page in "$1"/share/man/man1/*.gz; do
+    MANROFFSEQ="" MANWIDTH=80 man --warnings --local-file "$page" 2>&1 > "$work/page" | tee "$work/warnings"
+    [ -s "$work/page" ] && [ ! -s "$work/warnings" ]
+    for other in $(gzip -dc "$page" | sed -n 's/^\.BR \(trident[^ ]*\) (1).*/\1/p' | tr -d '\\'); do
+      [ -s "$1/share/man/man1/$other.1.gz" ] || { echo "$page names $other"; return 1; }
+    done
+  done
+  for file in "$1"/share/bash-completion/completions/trident*; do bash -n "$file"; done
+  for file in "$1"/share/zsh/*/_trident*; do zsh -n "$file"; done
+  for file in "$1"/share/fish/vendor_completions.d/trident*; do fish --no-execute "$file"; done
+  echo "manual: $(ls "$1/share/man/man1" | wc -l) pages; completions: $(find "$1"/share/{bash-completion,zsh,fish} -type f | wc -l)"
+}
+
+# clean ARCHITECTURE INSTALLED FILE: a clean system with these packages, and what in-clean-root.sh says of the file there. Packages
+# are installed by mmdebstrap itself: apt works from outside, so that the system needs no way out.
+clean() {
+  local run=""
+  [ "$1" = arm64 ] && run=emulating
+  $run mmdebstrap --quiet --mode=unshare --architectures="$1" --variant=apt --format=null \
     --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
     --aptopt='Acquire::Check-Date "false"' --hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount \
-    --include="$package" --customize-hook="copy-in '$project/Scripts/package/in-clean-root.sh' /tmp" \
-    --customize-hook='chroot "$1" sh /tmp/in-clean-root.sh' trixie - "$mirror"
+    --include="$2" --customize-hook="copy-in '$project/Scripts/package/in-clean-root.sh' '$3' /tmp" \
+    --customize-hook='chroot "$1" sh /tmp/in-clean-root.sh'" '$version' '/tmp/$(basename "$3")'" trixie - "$mirror"
+}
+
+for architecture in $architectures; do
+  file=$out/trident_${version}_$architecture.deb
+  echo "== $(basename "$file"): $(stat -c %s "$file") bytes"
+  dpkg-deb --field "$file" Depends Installed-Size
+  lintian --fail-on error --allow-root --tag-display-limit 0 "$file"
+  dpkg-deb -x "$file" "$work/$architecture"
+  texts "$work/$architecture/usr"
+  clean "$architecture" "$file" "$file"
+
+  file=$out/trident-$version-linux-$architecture.tar.xz
+  echo "== $(basename "$file"): $(stat -c %s "$file") bytes"
+  tar -C "$work" -xf "$file"
+  texts "$work/trident-$version-linux-$architecture"
+  clean "$architecture" xz-utils "$file"
 done
-echo "packages: $(echo $architectures | wc -w) passed, 0 failed"
+echo "packages and archives: $(($(echo $architectures | wc -w) * 2)) passed, 0 failed"

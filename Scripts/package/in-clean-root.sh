@@ -1,15 +1,35 @@
 #!/bin/sh
-# Run by check.sh in a clean Debian that has the package: does what was installed work, and does all of it go again?
+# in-clean-root.sh VERSION FILE: run by check.sh in a clean Debian that has the package FILE installed, or where the archive FILE is
+# unpacked first: does it work, with no more than it needs, and does all of the package go again?
 set -eu
-share=/usr/share/trident
+version=$1 file=$2
 work=$(mktemp -d)
-if dpkg-query -W -f '${Package}\n' | grep -E '^(.*swift.*|clang.*|gcc-[0-9]+|libopenblas.*)$'; then
-  echo "more than the package's dependencies is installed"
+foreign='^(.*swift.*|clang.*|gcc-[0-9]+|libopenblas.*)$'
+case $file in
+  *.deb)
+    prefix=/usr
+    dpkg --verify trident
+    ;;
+  *)
+    prefix=/usr/local
+    tar -C $prefix --strip-components 1 -xf "$file"
+    foreign="$foreign|^lib(jpeg|png).*$"
+    # Nothing of its own is asked of the system but the C library and gcc's.
+    if ldd $prefix/bin/trident* | grep -Ev ':$|linux-vdso|ld-linux|lib(c|m|gcc_s)\.so'; then
+      echo "the archive's programs need these"
+      exit 1
+    fi
+    ;;
+esac
+if dpkg-query -W -f '${Package}\n' | grep -E "$foreign"; then
+  echo "more than is needed is installed"
   exit 1
 fi
-dpkg --verify trident
-trident version | head -n 1
-trident-quantize --help > /dev/null
+share=$prefix/share/trident
+for program in trident trident-quantize; do
+  [ "$($program --version)" = "trident $version" ]
+done
+trident version | sed -n 's/^ *\(.*[^ ]\)  *chosen$/kernels: \1/p'
 trident verify "$share/demo.gguf" > /dev/null
 trident segment --model "$share/demo.gguf" --classes "$share/classes.txt" "$share/demo.jpg" --quiet \
   --output "$work/labels.png" --overlay "$work/overlay.png"
@@ -24,14 +44,15 @@ awk -F'[:,] *' '
     exit !(share["sky"] > 0.22 && share["sky"] < 0.32 && share["sand"] > 0.15 && share["sand"] < 0.25 &&
       share["water"] > 0.32 && share["water"] < 0.42)
   }' "$work/labels.json"
-for file in /usr/share/bash-completion/completions/trident*; do bash -n "$file"; done
 
-dpkg -L trident | grep trident > "$work/files"
-dpkg --purge trident > /dev/null
-while read -r file; do
-  if [ -e "$file" ]; then
-    echo "$file is left behind"
-    exit 1
-  fi
-done < "$work/files"
-echo "$(dpkg --print-architecture): installed, segmented, removed"
+if [ $prefix = /usr ]; then
+  dpkg -L trident | grep trident > "$work/files"
+  dpkg --purge trident > /dev/null
+  while read -r file; do
+    if [ -e "$file" ]; then
+      echo "$file is left behind"
+      exit 1
+    fi
+  done < "$work/files"
+fi
+echo "$(dpkg --print-architecture): works"

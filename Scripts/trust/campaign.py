@@ -62,6 +62,7 @@ def make_photos(folder, count):
 class Runs:
     def __init__(self, arguments, work):
         self.work = work
+        self.started = []
         self.trident = os.path.abspath(os.path.join(arguments.programs, "trident"))
         self.fixed = ["--model", os.path.abspath(arguments.model), "--quiet", *arguments.options.split()]
         for phrase in CLASSES:
@@ -70,6 +71,16 @@ class Runs:
 
     def command(self, photos, output, *more):
         return [self.trident, "segment", *self.fixed, "--output", output, *more, *([photos] if photos else [])]
+
+    def start(self, photos, output):
+        self.started.append(subprocess.Popen(self.command(photos, output)))
+        return self.started[-1]
+
+    def stop(self):
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def run(self, photos, output, *more, **options):
         return subprocess.run(self.command(photos, output, *more), stderr=subprocess.PIPE, text=True, **options)
@@ -97,7 +108,7 @@ def photos(runs, arguments):
     """Samples once a photo or so; the last half may not exceed the first quarter by more than 1 MiB."""
     make_photos(f"{runs.work}/photos", arguments.photos)
     start = time.monotonic()
-    process = subprocess.Popen(runs.command(f"{runs.work}/photos", f"{runs.work}/many"))
+    process = runs.start(f"{runs.work}/photos", f"{runs.work}/many")
     samples = []
     while process.poll() is None:
         try:
@@ -139,7 +150,7 @@ def pair(runs, arguments):
     for round_number in range(5):
         shutil.rmtree(f"{runs.work}/cache", ignore_errors=True)
         outputs = [f"{runs.work}/{side}{round_number}" for side in "ab"]
-        both = [subprocess.Popen(runs.command(f"{runs.work}/photos", output)) for output in outputs]
+        both = [runs.start(f"{runs.work}/photos", output) for output in outputs]
         codes = [process.wait() for process in both]
         check("both end well", codes == [0, 0], str(codes))
         for output in outputs:
@@ -161,7 +172,7 @@ def kill(runs, arguments):
         output = f"{runs.work}/killed"
         shutil.rmtree(output, ignore_errors=True)
         shutil.rmtree(f"{runs.work}/cache", ignore_errors=True)
-        process = subprocess.Popen(runs.command(f"{runs.work}/photos", output))
+        process = runs.start(f"{runs.work}/photos", output)
         time.sleep(rng.uniform(0, duration))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
@@ -239,8 +250,14 @@ def main():
     parser.add_argument("--photos", type=int, default=2000)
     parser.add_argument("--moments", type=int, default=50)
     arguments = parser.parse_args()
+    # An ending with its cleaning up: the folder, a mounted disk and running programs go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="trident-campaign-") as work:
-        globals()[arguments.campaign](Runs(arguments, work), arguments)
+        runs = Runs(arguments, work)
+        try:
+            globals()[arguments.campaign](runs, arguments)
+        finally:
+            runs.stop()
     sys.exit(1 if failures else 0)
 
 

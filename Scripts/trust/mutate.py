@@ -11,9 +11,12 @@ that was interrupted goes on where it stopped, one that is complete starts nothi
 """
 import argparse
 import gzip
+import io
 import json
 import multiprocessing
 import os
+import pickle
+import pickletools
 import random
 import select
 import shutil
@@ -21,6 +24,7 @@ import signal
 import struct
 import sys
 import time
+import zipfile
 import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -126,6 +130,37 @@ def repair_png(data):
     return bytes(data)
 
 
+def deflated(path):
+    """A zip with every entry compressed."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
+        for entry in archive.infolist():
+            out.writestr(zipfile.ZipInfo(entry.filename), archive.read(entry), zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+def legacy(path):
+    """A zip checkpoint as torch.save wrote it before version 1.6."""
+    widths = {"FloatStorage": 4, "HalfStorage": 2, "LongStorage": 8}
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        folder = names[0].partition("/")[0]
+        body = archive.read(folder + "/data.pkl")
+        types = {}
+        kind = None
+        for code, value, _ in pickletools.genops(body):
+            if code.name == "GLOBAL" and value.split()[-1] in widths:
+                kind = widths[value.split()[-1]]
+            elif code.name == "BINUNICODE" and value.isdigit():
+                types.setdefault(value, kind)
+        keys = sorted(types)
+        storages = [archive.read(f"{folder}/data/{key}") for key in keys]
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    heads = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, system)]
+    tail = [struct.pack("<Q", len(data) // types[key]) + data for key, data in zip(keys, storages)]
+    return b"".join(heads) + body + pickle.dumps(keys, 2) + b"".join(tail)
+
+
 class Campaign:
     """The formats, their valid files, and the command that reads each."""
 
@@ -152,6 +187,9 @@ class Campaign:
         def clip(path):
             return [self.quantize, "--clip", path, "--dino", toy["dino.pth"], "--sam", toy["sam.pth"], "--vocab",
                     toy["vocab.txt.gz"], "--quiet", "--output", "out/model.gguf"]
+
+        def hugging_face(path):
+            return clip(path) + ["--activation", "quickgelu"]
 
         def dino(path):
             return [self.quantize, "--clip", toy["clip.pt"], "--dino", path, "--sam", toy["sam.pth"], "--vocab",
@@ -187,12 +225,15 @@ class Campaign:
             "npz": ([read(toy["words.npz"])], repair_zip, vocabulary, {0, 4, 5}),
             "gguf": ([read(toy["toy.gguf"])], repair_model, model, {0, 2, 4, 5}),
             "verify": ([read(toy["toy.gguf"])], keep, verify, {4}),
-            "zip": ([read(toy["clip.pt"])] + files(checkpoints, ["zip.pt", "zip64.pt", "deflated.pt", "zip-protocol4.pt"]),
-                    repair_zip, clip, {0, 4}),
-            "script": (files(checkpoints, ["script.pt"]), repair_zip, clip, {0, 4}),
-            "legacy": (files(checkpoints, ["legacy.pth", "legacy-protocol5.pth", "legacy-view.pth", "tiny-legacy.pth",
-                                           "dino-full-legacy.pth"]), keep, dino, {0, 4}),
-            "safetensors": (files(checkpoints, ["all.safetensors", "tiny.safetensors"]), keep, dino, {0, 4}),
+            "zip": ([read(toy["dino.pth"]), deflated(toy["dino.pth"])]
+                    + files(checkpoints, ["zip.pt", "zip64.pt", "deflated.pt", "zip-protocol4.pt"]),
+                    repair_zip, dino, {0, 4}),
+            "script": ([read(toy["clip.pt"])] + files(checkpoints, ["script.pt"]), repair_zip, clip, {0, 4}),
+            "legacy": ([legacy(toy["dino.pth"])]
+                       + files(checkpoints, ["legacy.pth", "legacy-protocol5.pth", "legacy-view.pth", "tiny-legacy.pth",
+                                             "dino-full-legacy.pth"]), keep, dino, {0, 4}),
+            "safetensors": ([read(toy["clip.safetensors"])] + files(checkpoints, ["all.safetensors", "tiny.safetensors"]),
+                            keep, hugging_face, {0, 4}),
             "merges": ([gzip.decompress(read(toy["vocab.txt.gz"])), read(toy["vocab.txt.gz"]), read(toy["tokenizer.json"])],
                        keep, merges, {0, 4}),
         }
@@ -207,6 +248,8 @@ class Campaign:
         for name in ("clip.pt", "dino.pth", "sam.pth"):
             with open(os.path.join(self.base, name), "wb") as file:
                 file.write(gzip.decompress(read(golden, "toy-b", name + ".gz")))
+        with open(os.path.join(self.base, "clip.safetensors"), "wb") as file:
+            file.write(gzip.decompress(read(golden, "toy-l", "clip-hf.safetensors.gz")))
         shutil.copy(os.path.join(golden, "toy-b", "vocab.txt.gz"), self.base)
         lines = gzip.decompress(read(self.base, "vocab.txt.gz")).decode().split("\n")[1:]
         with open(os.path.join(self.base, "tokenizer.json"), "w") as file:
@@ -283,6 +326,7 @@ def judge(code, seconds, peak, text, left, expected):
 
 def worker(*arguments):
     results = arguments[-1]
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         run_mutants(*arguments)
     finally:
@@ -325,7 +369,8 @@ def campaign_of(campaign, name, count, jobs, work):
         end = min(state["done"] + 200 * jobs, count)
         results = multiprocessing.Queue()
         processes = [
-            multiprocessing.Process(target=worker, args=(campaign, name, state["done"] + job, end, jobs, work, results))
+            multiprocessing.Process(
+                target=worker, args=(campaign, name, state["done"] + job, end, jobs, work, results), daemon=True)
             for job in range(jobs)
         ]
         for process in processes:
@@ -365,6 +410,8 @@ def main():
     parser.add_argument("--work", default="out/mutants", help="folder of results")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
+    # An ending with its cleaning up: workers go with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = os.path.abspath(arguments.work)
     campaign = Campaign(os.path.abspath(arguments.programs), work)
     names = arguments.format or list(campaign.formats)

@@ -46,6 +46,8 @@ package struct ContainerError: Error, Equatable, Sendable, CustomStringConvertib
     /// The file's size or modification time changed while it was in use.
     case changedWhileOpen
     case alreadyExists
+    /// Another process is writing the same file.
+    case beingWritten
     /// Bytes supplied for a tensor do not match its declared size.
     case wrongByteCount(expected: Int, found: Int)
   }
@@ -121,6 +123,7 @@ extension ContainerError.Reason: CustomStringConvertible {
     case .nonzeroPadding: return "padding between tensors is not zero"
     case .changedWhileOpen: return "file changed while it was in use"
     case .alreadyExists: return "file exists already"
+    case .beingWritten: return "another process is writing it"
     case .wrongByteCount(let expected, let found): return "\(expected) bytes declared, \(found) supplied"
     default: return "unknown error"
     }

@@ -7,18 +7,20 @@
   import Musl
 #endif
 
-/// Streams one model file to `path` by way of `path.partial`, which is renamed when everything is on disk.
+/// Streams one model file to `path` by way of `path.partial`, which is renamed when everything is on disk. A `path`
+/// that is a link is followed, so the link stays.
 ///
 /// Adds `general.alignment` in front of the keys given, and behind them `trident.model_id`,
 /// `trident.tensor_crc32` and, as the last one, `trident.header_crc32`. Same values and bytes in, same file
 /// out.
 /// - Memory: the header (a megabyte or two with a merge table); tensor bytes pass straight through.
-/// - Errors: a failed system call, a wrong number of bytes. Without `finish` nothing appears at `path`, and
+/// - Errors: a failed system call, a wrong number of bytes, a target that is no file, a second writer. Without `finish` nothing appears at `path`, and
 ///   the temporary file is removed when the object goes.
 package final class ModelWriter {
   package static let alignment = 64
 
   package let path: String
+  private let target: String
   package let temporaryPath: String
   /// Where each declared tensor goes.
   package let tensors: [TensorRecord]
@@ -46,15 +48,16 @@ package final class ModelWriter {
     header = try GGUFHeader.encode(values: first + values + placeholders, tensors: tensors)
     self.tensors = header.tensors
     self.path = path
-    temporaryPath = path + ".partial"
-    byteCount = header.bytes.count
-    if !overwrite, access(path, F_OK) == 0 { throw ContainerError(.alreadyExists, path: path) }
+    target = try Self.followingLinks(path)
     // A stale file of a killed run is replaced; the name is fixed so that litter never piles up.
-    descriptor = open(
-      temporaryPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o644)
-    guard descriptor >= 0 else {
-      throw ContainerError(.io(operation: "create", code: errno), path: temporaryPath)
+    temporaryPath = target + ".partial"
+    byteCount = header.bytes.count
+    var status = stat()
+    if stat(target, &status) == 0 {
+      guard overwrite else { throw ContainerError(.alreadyExists, path: path) }
+      guard status.st_mode & S_IFMT == S_IFREG else { throw ContainerError(.notRegularFile, path: path) }
     }
+    descriptor = try Self.create(temporaryPath)
     do throws(ContainerError) {
       try header.bytes.withUnsafeBytesTyped { bytes throws(ContainerError) in try write(bytes) }
     } catch {
@@ -67,12 +70,46 @@ package final class ModelWriter {
 
   deinit { discard() }
 
+  private static func followingLinks(_ path: String) throws(ContainerError) -> String {
+    var status = stat()
+    guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFLNK else { return path }
+    guard let resolved = realpath(path, nil) else {
+      throw ContainerError(.io(operation: "follow the link", code: errno), path: path)
+    }
+    defer { free(resolved) }
+    return String(cString: resolved)
+  }
+
+  /// An empty, locked file of that name.
+  private static func create(_ path: String) throws(ContainerError) -> Int32 {
+    while true {
+      let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o644)
+      guard file >= 0 else { throw ContainerError(.io(operation: "create", code: errno), path: path) }
+      // A file system without locks only means that a second writer is not noticed.
+      if flock(file, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+        close(file)
+        throw ContainerError(.beingWritten, path: path)
+      }
+      var (mine, named) = (stat(), stat())
+      let isNamed = fstat(file, &mine) == 0 && lstat(path, &named) == 0
+      if isNamed, mine.st_ino == named.st_ino, mine.st_dev == named.st_dev {
+        if ftruncate(file, 0) == 0 { return file }
+        let code = errno
+        close(file)
+        throw ContainerError(.io(operation: "create", code: code), path: path)
+      }
+      // Its writer ended between the two calls, and the file has its final name or is gone.
+      close(file)
+    }
+  }
+
   /// Removes the temporary file. Does nothing after `finish`.
   package func discard() {
     guard isOpen else { return }
     isOpen = false
-    close(descriptor)
+    // Removed before it is closed: an open file is locked.
     unlink(temporaryPath)
+    close(descriptor)
   }
 
   /// The next bytes of the tensor in turn; a tensor may arrive in pieces, a piece never spans two tensors.
@@ -150,7 +187,7 @@ package final class ModelWriter {
     guard lseek(descriptor, 0, SEEK_SET) == 0 else { throw ioError("rewind") }
     try header.bytes.withUnsafeBytesTyped { bytes throws(ContainerError) in try write(bytes) }
     guard fsync(descriptor) == 0 else { throw ioError("sync") }
-    guard rename(temporaryPath, path) == 0 else { throw ioError("rename") }
+    guard rename(temporaryPath, target) == 0 else { throw ioError("rename") }
     isOpen = false
     close(descriptor)
     syncFolder()
@@ -168,8 +205,8 @@ package final class ModelWriter {
   /// Makes the new name durable; systems that cannot sync a folder lose nothing but that.
   private func syncFolder() {
     let folder: String
-    if let slash = path.lastIndex(of: "/") {
-      folder = slash == path.startIndex ? "/" : String(path[..<slash])
+    if let slash = target.lastIndex(of: "/") {
+      folder = slash == target.startIndex ? "/" : String(target[..<slash])
     } else {
       folder = "."
     }

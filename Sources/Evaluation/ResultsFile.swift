@@ -10,7 +10,8 @@ import Segmentation
 
 /// A results file that is being added to.
 ///
-/// A run that was ended leaves at most half a line, which the next run drops. A file belongs to one process at a time.
+/// A run that was ended, or a board that lost power, leaves at most half a line, which the next run drops: every line is on
+/// disk before the next photo. A file belongs to one process at a time.
 ///
 /// - Memory: a read buffer of 64 KiB and the longest line; nothing that grows with photos.
 /// - Errors: `.usage` where the file was made with something else; `.output` where it is damaged, locked or cannot be
@@ -26,11 +27,15 @@ package final class ResultsFile {
     self.path = path
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw .system("cannot open", path) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      throw SegmentationError(.output("is not a regular file; name another"), path: path)
+    }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       throw SegmentationError(.output("another run is adding to it; give each run its own file and merge them"), path: path)
     }
-    let size = lseek(descriptor, 0, SEEK_END)
-    guard size > 0 else {
+    if !Self.holdsMore(than: header.text, path) {
+      guard ftruncate(descriptor, 0) == 0 else { throw .system("cannot drop its half header", path) }
       try write(header.text)
       return
     }
@@ -47,7 +52,13 @@ package final class ResultsFile {
 
   deinit { if descriptor >= 0 { close(descriptor) } }
 
-  /// Adds a line; it is in the file when this returns.
+  /// Whether the file is something else than the beginning of this header.
+  private static func holdsMore(than header: String, _ path: String) -> Bool {
+    guard let bytes = try? FileBytes.read(path, limit: header.utf8.count - 1) else { return true }
+    return !header.utf8.starts(with: bytes)
+  }
+
+  /// Adds a line; it is on disk when this returns.
   package func append(_ result: PhotoResult) throws(SegmentationError) { try write(result.line + "\n") }
 
   private func write(_ text: String) throws(SegmentationError) {
@@ -59,6 +70,7 @@ package final class ResultsFile {
       guard count > 0 else { throw .system("cannot write", path) }
       done += count
     }
+    guard fdatasync(descriptor) == 0 else { throw .system("cannot sync", path) }
   }
 }
 

@@ -80,12 +80,27 @@ package final class AtomicFile {
   /// Appends the UTF-8 of a text. Memory: a copy of it. Errors: as above.
   package func write(_ text: String) throws(RasterError) { try write(Array(text.utf8)) }
 
-  /// Makes the bytes durable and gives the file its name.
+  /// Makes the bytes durable.
   ///
-  /// - Errors: as `write`; nothing is left behind then, and the old target stands.
-  package func finish() throws(RasterError) {
+  /// - Errors: as `write`.
+  package func sync() throws(RasterError) {
     precondition(descriptor >= 0, "the file is finished")
     try check(fsync(descriptor) == 0 ? 0 : errno, "sync")
+  }
+
+  /// Removes the old target, for good: a file that says that others are whole must not outlive them.
+  package func removeTarget() {
+    // Where this is not allowed, `finish()` will not be either, and says so.
+    if unlink(target) == 0 { cr_sync_directory(Self.directory(of: target)) }
+  }
+
+  /// Makes the bytes durable and gives the file its name.
+  ///
+  /// - Parameter ready: called when only the new name is missing.
+  /// - Errors: as `write`; nothing is left behind then, and the old target stands.
+  package func finish(_ ready: () -> Void = {}) throws(RasterError) {
+    try sync()
+    ready()
     // Named before it is closed: an open file is locked against other processes' sweeps.
     try check(rename(temporary, target) == 0 ? 0 : errno, "rename")
     close(descriptor)

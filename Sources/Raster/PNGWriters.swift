@@ -35,12 +35,12 @@ private final class PNGOutput {
     row += 1
   }
 
-  func finish() throws(RasterError) {
+  func finish(_ ready: () -> Void) throws(RasterError) {
     precondition(row == height, "\(row) of \(height) rows have been written")
     var failure = cr_failure()
     guard let writer else { throw RasterError(.corrupt("writer is spent"), path: file.path) }
     try check(cr_png_writer_finish(writer, &failure), failure)
-    try file.finish()
+    try file.finish(ready)
   }
 
   private func check(_ code: Int32, _ failure: cr_failure) throws(RasterError) {
@@ -88,8 +88,8 @@ package final class IndexedPNGWriter {
   /// Writes the next row. Shapes: `row` [width], each below the palette's count.
   package func writeRow(_ row: UnsafePointer<UInt8>) throws(RasterError) { try output.write(row) }
 
-  /// Ends the file and gives it its name.
-  package func finish() throws(RasterError) { try output.finish() }
+  /// Ends the file and gives it its name; `ready` as in `AtomicFile`.
+  package func finish(_ ready: () -> Void = {}) throws(RasterError) { try output.finish(ready) }
 }
 
 /// Writes a label map as a 16-bit greyscale PNG.
@@ -108,8 +108,8 @@ package final class GreyPNGWriter {
   /// Writes the next row. Shapes: `row` [width].
   package func writeRow(_ row: UnsafePointer<UInt16>) throws(RasterError) { try output.write(row) }
 
-  /// Ends the file and gives it its name.
-  package func finish() throws(RasterError) { try output.finish() }
+  /// Ends the file and gives it its name; `ready` as in `AtomicFile`.
+  package func finish(_ ready: () -> Void = {}) throws(RasterError) { try output.finish(ready) }
 }
 
 /// Writes a picture as an 8-bit RGB PNG.
@@ -128,8 +128,8 @@ package final class RGBPNGWriter {
   /// Writes the next row. Shapes: `row` [width * 3].
   package func writeRow(_ row: UnsafePointer<UInt8>) throws(RasterError) { try output.write(row) }
 
-  /// Ends the file and gives it its name.
-  package func finish() throws(RasterError) { try output.finish() }
+  /// Ends the file and gives it its name; `ready` as in `AtomicFile`.
+  package func finish(_ ready: () -> Void = {}) throws(RasterError) { try output.finish(ready) }
 }
 
 /// Upper bound of what any of the three writers allocates.

@@ -24,6 +24,8 @@ package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible 
     case corrupt(String)
     /// The header promises a picture outside the limits.
     case badSize(width: Int, height: Int)
+    /// The header promises far more pixels than the bytes of a photo can hold.
+    case bomb(width: Int, height: Int, byteCount: Int)
     /// The file can only be decoded with the whole picture in memory, and the caller has not allowed that.
     case wholeImageRefused(byteCount: Int)
     /// A library needed more memory than its limit.
@@ -78,6 +80,9 @@ package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible 
     case .badSize(let width, let height):
       return "has a size of \(width) x \(height); sides must be 1 to \(PhotoDecoder.sideLimit) pixels, "
         + "2^31 pixels in all; scale it down"
+    case .bomb(let width, let height, let byteCount):
+      return "promises \(width) x \(height) pixels in \(byteCount) bytes, more than "
+        + "\(PhotoDecoder.pixelsPerByteLimit) a byte; if that is meant, save it as a baseline jpeg"
     case .wholeImageRefused(let byteCount):
       return "needs \(byteCount) bytes because it is progressive or interlaced; save it as baseline jpeg or "
         + "non-interlaced png, or allow more memory"

@@ -24,7 +24,10 @@ package struct Wording {
 
 /// What the score phase leaves behind.
 struct Scored {
+  /// On SAM's valid grid, or on the canvas where windows were scored one by one.
   let map: ScoreMap
+  /// SAM's valid grid.
+  let grid: (rows: Int, columns: Int)
   /// SAM's embedding of the whole photo, where refinement asked for it. Shapes: [grid * grid, neckWidth].
   let embedding: UnsafeMutablePointer<Float>?
   let geometry: PhotoGeometry
@@ -59,7 +62,8 @@ struct ScorePhases {
       window: options.window, clipPatch: config.clip.patch,
       featurePatch: options.usesDINO ? config.dino.patch : config.clip.patch)
     let canvasSize = (rows: plan.gridRows * ratio, columns: plan.gridColumns * ratio)
-    let valid = mapSize(geometry, canvas: canvasSize)
+    let grid = validGrid(geometry)
+    let valid = options.paradigm == .window ? canvasSize : grid
     var map = try ScoreMap(
       arena, rows: valid.rows, columns: valid.columns, width: config.embedWidth, text: vectors,
       phraseClass: wording.phraseClass)
@@ -82,7 +86,7 @@ struct ScorePhases {
     guard needsSAM else {
       arena.release(to: mark)
       try map.place(arena, engine)
-      return Scored(map: map, embedding: nil, geometry: geometry)
+      return Scored(map: map, grid: grid, embedding: nil, geometry: geometry)
     }
     var embedding: UnsafeMutablePointer<Float>?
     if !sharesPass { arena.release(to: afterCanvas) }
@@ -99,7 +103,7 @@ struct ScorePhases {
       arena.release(to: afterCanvas)
     }
     arena.release(to: mark)
-    return Scored(map: map, embedding: try embedding.map(moveDown), geometry: geometry)
+    return Scored(map: map, grid: grid, embedding: try embedding.map(moveDown), geometry: geometry)
   }
 
   /// The embedding was made above SAM's tokens; it outlives them, so it moves to where the canvas was.
@@ -224,11 +228,10 @@ struct ScorePhases {
       mapColumn: mapColumn)
   }
 
-  /// Size of the score map: SAM's valid grid, or the canvas where SAM does not aggregate.
-  private func mapSize(_ geometry: PhotoGeometry, canvas: (rows: Int, columns: Int)) -> (rows: Int, columns: Int) {
-    if options.paradigm == .window { return canvas }
+  /// SAM's grid without its padding: where scores are wanted.
+  private func validGrid(_ geometry: PhotoGeometry) -> (rows: Int, columns: Int) {
     let patch = config.sam.encoder.patch
-    if options.halves {
+    if options.halves && options.paradigm == .splice {
       let passes = samPasses(geometry).filter(\.aggregates)
       return (max(1, passes[0].height / patch), passes.reduce(0) { $0 + max(1, $1.width / patch) })
     }

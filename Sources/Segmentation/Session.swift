@@ -1,6 +1,7 @@
 // One model, ready to segment photo after photo: plans, fits the plan to a limit, runs it.
 import Compute
 import Container
+import Raster
 
 /// What one photo took and gave.
 package struct RunReport: Sendable {
@@ -183,7 +184,7 @@ package final class Session {
       engine: engine, arena: arena, reader: reader, options: options, tiling: tiling,
       keepsWeights: runtime.keepsWeights, log: log, taps: sinks.taps)
     let scored = try phases.run(photo, wording)
-    if let open = sinks.scores { try log.run("scores") { try write(scored.map, engine, arena, open) } }
+    if let open = sinks.scores { try log.run("scores") { try write(scored.map, engine, arena, grid: scored.grid, open) } }
     if let side = sinks.previewSide { try preview(photo, side: side, arena, sinks, log) }
     let result = try label(photo, scored, options, engine, arena, log, sinks)
     if !runtime.keepsWeights && !arena.isCounting {
@@ -194,8 +195,8 @@ package final class Session {
     report.refinement = result
     report.width = photo.width
     report.height = photo.height
-    report.gridRows = scored.map.rows
-    report.gridColumns = scored.map.columns
+    report.gridRows = scored.grid.rows
+    report.gridColumns = scored.grid.columns
     return report
   }
 
@@ -264,22 +265,33 @@ package final class Session {
     return UnsafePointer(pixels)
   }
 
-  /// Class scores in C order, class by class.
+  /// Class scores on SAM's valid grid in C order, class by class.
   private func write(
-    _ map: ScoreMap, _ engine: Engine, _ arena: Arena,
+    _ map: ScoreMap, _ engine: Engine, _ arena: Arena, grid: (rows: Int, columns: Int),
     _ open: (Int, Int, Int) throws -> ScoreRowConsumer
   ) throws {
     let mark = arena.mark()
     defer { arena.release(to: mark) }
-    let consume = try open(map.classCount, map.rows, map.columns)
-    var line = [Float](repeating: 0, count: map.columns * map.lanes * 8)
+    let consume = try open(map.classCount, grid.rows, grid.columns)
+    // Scores of windows lie on the windows' grid; all others are where they belong, and the taps copy them.
+    let down = ResampleTaps(.bilinear, source: map.rows, target: grid.rows)
+    let across = GridTaps(bilinearFrom: (1, map.columns), to: (1, grid.columns))
+    let stride = map.lanes * 8
     var scratch = [Float](repeating: 0, count: max(1, map.scratchCount))
-    var row = [Float](repeating: 0, count: map.columns)
+    var line = [Float](repeating: 0, count: map.columns * stride)
+    var blended = line
+    var resampled = [Float](repeating: 0, count: grid.columns * stride)
+    var row = [Float](repeating: 0, count: grid.columns)
     for label in 0..<map.classCount {
-      for y in 0..<map.rows {
-        map.gridRow(engine, y, scratch: &scratch, into: &line)
-        map.classScores(label, line: line, into: &row)
-        try consume(row, map.columns)
+      for y in 0..<grid.rows {
+        for index in blended.indices { blended[index] = 0 }
+        for tap in 2 * y..<2 * y + 2 where down.weights[tap] != 0 {
+          map.gridRow(engine, Int(down.indices[tap]), scratch: &scratch, into: &line)
+          for index in line.indices { blended[index] += down.weights[tap] * line[index] }
+        }
+        across.resample(blended, channels: stride, into: &resampled)
+        map.classScores(label, line: resampled, columns: grid.columns, into: &row)
+        try consume(row, grid.columns)
       }
     }
   }

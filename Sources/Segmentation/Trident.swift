@@ -13,6 +13,9 @@ import Compute
 /// - Errors: every throwing function throws `SegmentationError`, whose text names what to change.
 /// - Source: Trident (arXiv 2411.09219).
 public final class Trident {
+  /// The release, of the library and of the programs.
+  public static let version = "0.1.0"
+
   private let session: Session
   private let tokenizer: BytePairTokenizer
 

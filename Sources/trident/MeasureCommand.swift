@@ -40,7 +40,7 @@ struct MeasureCommand: ParsableCommand {
       for index in 0..<`repeat` {
         if cold { job.session.dropWeights() }
         if index == 1 { before = ProcessMemory.now().anonymous }
-        reports.append(try job.produce(path, target: target, measures: true).0)
+        reports.append(try job.produce(path, target: target, measures: true).report)
         if index < `repeat` - 1 { reports[index].samples = [] }
       }
       guard let last = reports.last else { return }

@@ -49,12 +49,13 @@ struct InspectCommand: ParsableCommand {
       guard let name = try? file.string("trident.source.\(source).file") else { continue }
       let digest = (try? file.string("trident.source.\(source).sha256")) ?? "-"
       let count = (try? file.uint("trident.source.\(source).bytes")) ?? 0
-      print("  from \(padded(source, 6)) \(name), \(count) bytes, sha256 \(digest)")
+      let line = "  from \(padded(source, 6)) \(name), \(count) bytes, sha256 \(digest)"
+      print(printable(line, limit: 400))
     }
-    if let identity = try? file.string("trident.model_id") { print("  model id \(identity)") }
+    if let identity = try? file.string("trident.model_id") { print("  model id \(printable(identity, limit: 64))") }
     if tensors {
       for tensor in file.tensors {
-        print("  \(padded(tensor.name, 44)) \(padded("\(tensor.type)", 5)) \(tensor.dimensions) \(tensor.byteCount) bytes")
+        print("  \(padded(printable(tensor.name, limit: 64), 44)) \(padded("\(tensor.type)", 5)) \(tensor.dimensions) \(tensor.byteCount) bytes")
       }
     }
   }

@@ -131,6 +131,8 @@ struct MethodFlags: ParsableArguments {
   var prompts: PromptKinds?
   @Option(name: .customLong("refine"), help: "What mends borders: sam, pamr, crf or none (sam).")
   var refinement: RefinementChoice?
+  @Flag(help: "The same as --refine none.")
+  var noRefine = false
   @Option(help: "What pulls the photo together: trident, attention, cosine or none.")
   var affinity: AffinityChoice?
   @Option(help: "splice: one map from all windows; window: scores per window, averaged.")
@@ -163,6 +165,7 @@ struct MethodFlags: ParsableArguments {
     take(\.affinity, affinity)
     take(\.paradigm, paradigm)
     take(\.precision, precision)
+    if noRefine { options.refinement = .none }
     if noDINO { options.usesDINO = false }
     return options
   }

@@ -39,10 +39,19 @@ final class LabelWriter {
     }
   }
 
-  func finish() throws {
+  /// Gives the map its name, and its legend after it.
+  ///
+  /// A legend says that its map is whole and belongs to it. So the old legend goes before the map is replaced, the new one
+  /// comes last, and nothing is touched before both are on disk: a run that is killed in between leaves a map without a
+  /// legend, which the next run makes again.
+  func finish(legend text: String, at path: String) throws {
     do {
-      try indexed?.finish()
-      try grey?.finish()
+      let legend = try AtomicFile(path: path)
+      try legend.write(text)
+      try legend.sync()
+      try indexed?.finish { legend.removeTarget() }
+      try grey?.finish { legend.removeTarget() }
+      try legend.finish()
     } catch {
       throw SegmentationError(.output("\(error)"))
     }

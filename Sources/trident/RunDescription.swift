@@ -1,5 +1,6 @@
 // One photo's results in words and in JSON.
 import Compute
+import Container
 import Raster
 import Segmentation
 
@@ -94,7 +95,7 @@ struct RunDescription {
     let present = report.refinement.pixels.enumerated().filter { $0.element > 0 }
       .sorted { $0.element > $1.element }
     for (index, count) in present.prefix(12) {
-      text += "\n  \(padded(fixed(Double(count) / pixelCount * 100, 1), 5, right: true)) %  \(job.words.names[index])"
+      text += "\n  \(padded(fixed(Double(count) / pixelCount * 100, 1), 5, right: true)) %  \(printable(job.words.names[index], limit: 200))"
     }
     if present.count > 12 { text += "\n  and \(present.count - 12) more" }
     if let target { text += "\n  -> \(target)" }

@@ -111,7 +111,7 @@ final class SegmentJob {
       } catch let error as SegmentationError where isMany && [3, 5].contains(error.exitCode) {
         // Only a photo's own errors name it.
         failures.append(error.exitCode == 5 ? error.at(path: path) : error)
-        standardError("trident: error: \(failures.last!.description)\n")
+        complain(failures.last!.description)
       }
     }
     guard let last = failures.last else { return }
@@ -120,10 +120,7 @@ final class SegmentJob {
   }
 
   private func segment(_ path: String, target: String?) throws {
-    let (report, megahertz) = try produce(path, target: target)
-    let result = RunDescription(
-      path: path, job: self, report: report, megahertzBefore: megahertz, megahertzAfter: cpuMegahertz())
-    if let target { try writeText(result.legend.text() + "\n", to: legendPath(target)) }
+    let result = try produce(path, target: target)
     if outputs.json {
       print(result.json.text(indent: isMany ? -1 : 0))
     } else if !outputs.quiet {
@@ -131,8 +128,8 @@ final class SegmentJob {
     }
   }
 
-  /// Runs one photo and writes its pictures.
-  func produce(_ path: String, target: String?, measures: Bool = false) throws -> (RunReport, megahertz: Int?) {
+  /// Runs one photo and writes its files.
+  func produce(_ path: String, target: String?, measures: Bool = false) throws -> RunDescription {
     let photo = try PhotoFile(path: path)
     let previewSide = outputs.overlay == nil ? nil : OverlayWriter.sideLimit
     let wording = try prepareWording(photo, previewSide: previewSide, measures: measures || outputs.json)
@@ -179,10 +176,12 @@ final class SegmentJob {
     if let path = outputs.taps, let taps = sinks.taps { try writeBytes(taps.file(), to: path) }
     try scores?.finish()
     try overlay?.finish()
-    try labels?.finish()
     if let text = textReport { report.add(text) }
     textReport = nil
-    return (report, megahertz)
+    let result = RunDescription(
+      path: path, job: self, report: report, megahertzBefore: megahertz, megahertzAfter: cpuMegahertz())
+    if let target { try labels?.finish(legend: result.legend.text() + "\n", at: legendPath(target)) }
+    return result
   }
 
   /// Text vectors, made or found once for all photos, after the first photo's plan says that it can be done.

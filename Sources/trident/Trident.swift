@@ -1,6 +1,7 @@
 // The program `trident`: photo and class names in, label map out.
 import ArgumentParser
 import Compute
+import Container
 import Segmentation
 
 #if canImport(Glibc)
@@ -21,13 +22,11 @@ struct Trident: ParsableCommand {
 
       Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, 6 output.
       """,
-    version: "trident \(Trident.version)",
+    version: "trident \(Segmentation.Trident.version)",
     subcommands: [
       SegmentCommand.self, EvaluateCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, BenchCommand.self,
       InspectCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
-
-  static let version = "0.1.0"
 
   /// Parses, runs, and turns errors into one line and an exit code.
   static func main() {
@@ -46,10 +45,10 @@ struct Trident: ParsableCommand {
   static func report(_ error: any Error) -> Int32 {
     switch error {
     case let error as SegmentationError:
-      standardError("trident: error: \(error.description)\n")
+      complain(error.description)
       return error.exitCode
     case let error as ComputeError:
-      standardError("trident: error: \(error.description)\n")
+      complain(error.description)
       if case .pathUnavailable = error.reason { return 2 }
       return 5
     default:
@@ -67,6 +66,9 @@ struct Trident: ParsableCommand {
 
 /// Ends the process (named so because a command has an `exit` of its own).
 func leave(_ code: Int32) -> Never { exit(code) }
+
+/// Says what went wrong. Names in it may come from a stranger's file.
+func complain(_ text: String) { standardError("trident: error: \(printable(text, limit: 4000))\n") }
 
 /// Writes to standard error.
 func standardError(_ text: String) {
@@ -87,7 +89,7 @@ struct VersionCommand: ParsableCommand {
     commandName: "version", abstract: "Version, and which CPU paths are built, supported and chosen.")
 
   func run() throws {
-    print("trident \(Trident.version)")
+    print("trident \(Segmentation.Trident.version)")
     let chosen = try CPUPath.choose(forced: environment("TRIDENT_CPU"))
     for path in CPUPath.all {
       let state = path == chosen ? "chosen" : path.isSupported ? "supported" : path.isBuilt ? "built" : "not built here"

@@ -79,6 +79,47 @@ import Testing
     }
   }
 
+  @Test func oneWriterAtATime() throws {
+    let folder = TemporaryFolder()
+    let path = folder.file("m")
+    func writer() throws -> ModelWriter {
+      try ModelWriter(path: path, values: [], tensors: Sample.tensors, overwrite: true)
+    }
+    let first = try writer()
+    #expect(throws: ContainerError(.beingWritten, path: path + ".partial")) { try writer() }
+    #expect(folder.names == ["m.partial"])
+    first.discard()
+    #expect(folder.names.isEmpty)
+    // A killed run's.
+    _ = folder.write([1, 2, 3], "m.partial")
+    try Sample.write(to: path)
+    _ = try MappedModel(path: path)
+    #expect(folder.names == ["m"])
+  }
+
+  @Test func linksAreFollowedAndOthersRefused() throws {
+    let folder = TemporaryFolder()
+    _ = folder.write([1], "m")
+    symlink("m", folder.file("link"))
+    try Sample.write(to: folder.file("link"), overwrite: true)
+    _ = try MappedModel(path: folder.file("m"))
+    var status = stat()
+    lstat(folder.file("link"), &status)
+    #expect(status.st_mode & S_IFMT == S_IFLNK)
+    mkfifo(folder.file("pipe"), 0o600)
+    mkdir(folder.file("folder"), 0o700)
+    for name in ["pipe", "folder"] {
+      #expect(throws: ContainerError(.notRegularFile, path: folder.file(name))) {
+        try Sample.write(to: folder.file(name), overwrite: true)
+      }
+    }
+    symlink("nowhere", folder.file("broken"))
+    #expect(throws: ContainerError(.io(operation: "follow the link", code: ENOENT), path: folder.file("broken"))) {
+      try Sample.write(to: folder.file("broken"), overwrite: true)
+    }
+    #expect(folder.names.sorted() == ["broken", "folder", "link", "m", "pipe"])
+  }
+
   @Test func declarationsAreChecked() {
     func encode(_ tensors: [TensorDeclaration], _ values: [(key: String, value: GGUFValue)] = []) throws {
       _ = try GGUFHeader.encode(values: values, tensors: tensors)

@@ -41,6 +41,18 @@ import Testing
     #expect(try names(path, header) == ["a b", "c"])
   }
 
+  @Test func halfAHeaderIsWrittenAgain() throws {
+    let folder = Folder()
+    let path = folder.path + "/results.txt"
+    let header = try header()
+    for count in 0..<header.text.utf8.count {
+      try folder.write("results.txt", String(header.text.prefix(count)))
+      #expect(try names(path, header) == [])
+      #expect(try readText(path) == header.text)
+    }
+    #expect(throws: SegmentationError.self) { try names("/dev/null", header) }
+  }
+
   @Test func refusesOtherFiles() throws {
     let folder = Folder()
     let path = folder.path + "/results.txt"

@@ -36,7 +36,8 @@ final class Panels {
     sum = GuardedBuffer(count: panelCount * 16)
     scale = GuardedBuffer((0..<panelCount * 16).map { _ in random.float(0.001, 0.01) })
     bias = hasBias ? GuardedBuffer((0..<panelCount * 16).map { _ in random.float(-1, 1) }) : nil
-    ck_pack_panels(rows, columns, channels, columns, depth, weight.pointer, sum.pointer)
+    let source = GuardedBuffer(rows)
+    ck_pack_panels(source.pointer, columns, channels, columns, depth, weight.pointer, sum.pointer)
   }
 
   var view: ck_panels {

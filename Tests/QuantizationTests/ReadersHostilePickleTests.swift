@@ -173,6 +173,7 @@ import Testing
       try legacyReason(PickleBytes.single(shape: [5], strides: [1]))
         == .tensorOutsideStorage(lastElement: 4, storageElements: 4))
     #expect(try legacyReason(PickleBytes.single(shape: [2], strides: [-1])) == .negativeStride(-1))
+    #expect(try legacyReason(PickleBytes.single(shape: [2], strides: [1, 1])) == .malformed("1 sizes and 2 strides"))
   }
 
   @Test func duplicateNames() throws {

@@ -56,6 +56,41 @@ import Testing
     }
   }
 
+  /// A grey PNG of which only the header is right.
+  private func header(_ width: Int, _ height: Int) -> [UInt8] {
+    func big(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> (24 - 8 * $0)) } }
+    func chunk(_ body: [UInt8]) -> [UInt8] {
+      var crc = UInt32.max
+      for byte in body {
+        crc ^= UInt32(byte)
+        for _ in 0..<8 { crc = crc & 1 == 0 ? crc >> 1 : crc >> 1 ^ 0xEDB8_8320 }
+      }
+      return big(body.count - 4) + body + big(Int(~crc))
+    }
+    return [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
+      + chunk(Array("IHDR".utf8) + big(width) + big(height) + [8, 0, 0, 0, 0]) + chunk(Array("IDAT".utf8) + [0x78, 1])
+  }
+
+  @Test func hugeSizesAreRefused() throws {
+    let scratch = Scratch()
+    let path = scratch.file("huge.png")
+    func reason(_ width: Int, _ height: Int, byteCount: Int) throws -> RasterError.Reason? {
+      let bytes = header(width, height)
+      writeBytes(bytes + [UInt8](repeating: 0, count: byteCount - bytes.count), to: path)
+      do throws(RasterError) {
+        _ = try PhotoDecoder(path: path)
+        return nil
+      } catch { return error.reason }
+    }
+    for (width, height) in [(100_001, 1), (1, 1_000_000), (0x7FFF_FFFF, 0x7FFF_FFFF)] {
+      #expect(try reason(width, height, byteCount: 100) == .badSize(width: width, height: height))
+    }
+    #expect(try reason(30_000, 30_000, byteCount: 900_000) == .bomb(width: 30_000, height: 30_000, byteCount: 900_000))
+    #expect(try reason(10_000, 10_000, byteCount: 499_999) == .bomb(width: 10_000, height: 10_000, byteCount: 499_999))
+    #expect(try reason(10_000, 10_000, byteCount: 500_000) == nil)
+    #expect(try reason(4096, 4096, byteCount: 100) == nil, "small enough to be decoded whatever it is")
+  }
+
   @Test func extraneousBytesAreTolerated() throws {
     let scratch = Scratch()
     let whole = readBytes(fixture("files/ycc420.jpg"))

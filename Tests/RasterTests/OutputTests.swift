@@ -75,6 +75,24 @@ import Testing
     #expect(status.st_mode & 0o777 == 0o640)
   }
 
+  @Test func nothingIsReplacedBeforeAllIsReady() throws {
+    let scratch = Scratch()
+    for name in ["a.png", "a.json"] { writeBytes([1], to: scratch.file(name)) }
+    let legend = try AtomicFile(path: scratch.file("a.json"))
+    try legend.write("new")
+    let map = try RGBPNGWriter(path: scratch.file("a.png"), width: 1, height: 1)
+    try map.writeRow([1, 2, 3])
+    try map.finish {
+      #expect(readBytes(scratch.file("a.png")) == [1] && readBytes(scratch.file("a.json")) == [1])
+      legend.removeTarget()
+    }
+    #expect(try decode(scratch.file("a.png")) == [1, 2, 3])
+    #expect(!scratch.names.contains("a.json"))
+    try legend.finish()
+    #expect(readBytes(scratch.file("a.json")) == Array("new".utf8))
+    #expect(scratch.names.sorted() == ["a.json", "a.png"])
+  }
+
   @Test func impossibleTargetsAreRefused() throws {
     let scratch = Scratch()
     mkdir(scratch.file("d"), 0o700)

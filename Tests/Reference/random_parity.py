@@ -106,9 +106,6 @@ def run(a, folder, number):
     (folder / "classes.txt").write_text("".join("; ".join(c) + "\n" for c in classes))
     reference, taps = pipeline.segment(weights.from_gguf(str(model)), photo, classes, o)
     taps["refine.iou_threshold"] = o.iou_threshold
-    grid = taps["scores.classes"]
-    if o.paradigm == "window":      # the reference brings these scores to SAM's grid
-        grid = pipeline.best_phrase(torch.from_numpy(taps["splice.scores"]), classes).numpy()
     p = np.sort(taps["scores.probabilities"], 0)
     clear = p[-1] - p[-2] > 1e-3 if len(p) > 1 else np.ones(p.shape[1:], bool)
     found = {}
@@ -117,7 +114,7 @@ def run(a, folder, number):
                         "--precision", precision, "--output", folder / "labels.png", "--scores", folder / "scores.npy", "--overwrite",
                         *flags(o), folder / "photo.png"], check=True)
         labels = np.asarray(Image.open(folder / "labels.png"))
-        difference = float(np.abs(np.load(folder / "scores.npy") - grid).max())
+        difference = float(np.abs(np.load(folder / "scores.npy") - taps["scores.classes"]).max())
         found[precision] = difference, float((labels == reference)[clear].mean()) if clear.any() else 1.0
     cut = on_a_cut(taps)
     good = cut or (found["float32"][0] < 1e-3 and found["float32"][1] >= 0.999)

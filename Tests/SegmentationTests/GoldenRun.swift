@@ -9,7 +9,6 @@ struct GoldenRun {
   var scores: [Float]
   var taps: [String: Taps.Tap]
   var config: ModelConfig
-  var phraseClass: [Int]
 
   init(
     _ golden: GoldenCase, _ precision: PrecisionChoice, refinement: RefinementChoice? = nil, threads: Int = 2
@@ -27,12 +26,10 @@ struct GoldenRun {
   }
 
   private init(
-    _ report: RunReport, _ labels: [UInt16], _ scores: [Float], _ taps: Taps?, _ config: ModelConfig,
-    _ phraseClass: [Int]
+    _ report: RunReport, _ labels: [UInt16], _ scores: [Float], _ taps: Taps?, _ config: ModelConfig
   ) {
     (self.report, self.labels, self.scores, self.config) = (report, labels, scores, config)
     self.taps = taps?.all ?? [:]
-    self.phraseClass = phraseClass
   }
 
   /// The words of a run that encodes them itself.
@@ -59,7 +56,7 @@ struct GoldenRun {
     sinks.taps = taps
     let report = try session.run(
       photo, wording, options, plan: plan, measures: false, sinks, failingReservation: failingReservation)
-    return GoldenRun(report, labels, scores, taps, session.reader.config, wording.phraseClass)
+    return GoldenRun(report, labels, scores, taps, session.reader.config)
   }
 }
 
@@ -76,7 +73,6 @@ extension GoldenRun {
     case "scores.classes":
       return scores.count == array.shape.reduce(1, *)
         ? scores[row * array.width..<(row + 1) * array.width] : nil
-    case "splice.scores": return windowScores(row, array)
     case "refine.regions": return tap("refine.region.\(row)", 0, array.width)
     case "refine.iou": return (0..<array.width).compactMap { taps["refine.iou.\($0)"]?.values.first }[...]
     default: break
@@ -106,15 +102,6 @@ extension GoldenRun {
     let stride = tap.shape.last!
     guard width <= stride, row * stride + width <= tap.values.count else { return nil }
     return tap.values[row * stride..<row * stride + width]
-  }
-
-  /// The baseline's scores on the canvas. The reference keeps them by phrase: of one-phrase classes only.
-  private func windowScores(_ row: Int, _ array: ReferenceTaps.Array) -> ArraySlice<Float>? {
-    let (phrase, y) = (row / array.shape[1], row % array.shape[1])
-    let label = phraseClass[phrase]
-    guard phraseClass.count(where: { $0 == label }) == 1 else { return nil }
-    let first = (label * array.shape[1] + y) * array.width
-    return first + array.width <= scores.count ? scores[first..<first + array.width] : nil
   }
 
   /// Windows go through the blocks in groups that are recorded under their first window.

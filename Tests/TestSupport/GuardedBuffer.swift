@@ -10,6 +10,8 @@
 
 /// Elements whose last byte lies right before an unmapped page, or, if `guardsFront`, whose first lies right behind one.
 ///
+/// `guardsFront` is `TRIDENT_GUARD=front` in the environment unless said otherwise, so that one suite can be run both ways.
+///
 /// - Memory: whole pages plus two guard pages; unmapped with the last reference.
 /// - Errors: traps if the system refuses the mapping.
 package final class GuardedBuffer<Element> {
@@ -18,7 +20,7 @@ package final class GuardedBuffer<Element> {
   private let base: UnsafeMutableRawPointer
   private let mappedByteCount: Int
 
-  package init(count: Int, guardsFront: Bool = false) {
+  package init(count: Int, guardsFront: Bool = frontIsGuarded) {
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))
     let byteCount = count * MemoryLayout<Element>.stride
     let body = (byteCount + page - 1) / page * page
@@ -39,7 +41,7 @@ package final class GuardedBuffer<Element> {
     self.count = count
   }
 
-  package convenience init(_ elements: [Element], guardsFront: Bool = false) {
+  package convenience init(_ elements: [Element], guardsFront: Bool = frontIsGuarded) {
     self.init(count: elements.count, guardsFront: guardsFront)
     for (index, element) in elements.enumerated() { pointer[index] = element }
   }
@@ -48,3 +50,5 @@ package final class GuardedBuffer<Element> {
 
   package var elements: [Element] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
 }
+
+package let frontIsGuarded = getenv("TRIDENT_GUARD").map { String(cString: $0) } == "front"

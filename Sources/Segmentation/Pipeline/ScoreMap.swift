@@ -105,11 +105,11 @@ package struct ScoreMap {
     }
   }
 
-  /// Scores by class on the grid, the best phrase of each: what `--scores` stores.
+  /// Scores of a class, the best phrase of each: what `--scores` stores.
   ///
-  /// - Shapes: `line` [columns, lanes * 8]: a row from `gridRow`; `out` [columns], overwritten.
+  /// - Shapes: `line` [columns, lanes * 8]: a row from `gridRow`, or one resampled; `out` [columns], overwritten.
   package func classScores(
-    _ label: Int, line: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>
+    _ label: Int, line: UnsafePointer<Float>, columns: Int, into out: UnsafeMutablePointer<Float>
   ) {
     for column in 0..<columns {
       var best = -Float.infinity

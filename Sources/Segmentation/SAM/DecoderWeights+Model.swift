@@ -10,11 +10,11 @@ extension DecoderShape {
   }
 
   /// Refuses sizes that do not divide.
-  func check() throws(SegmentationError) {
+  func check(_ path: String) throws(SegmentationError) {
     guard width % 8 == 0, width % heads == 0, attentionWidth % heads == 0 else {
       throw SegmentationError(
         .model(
-          "SAM's decoder: widths \(width) and \(attentionWidth) do not divide by \(heads) heads"
+          "\(path): SAM's decoder: widths \(width) and \(attentionWidth) do not divide by trident.sam.decoder.heads, \(heads)"
         ))
     }
   }
@@ -57,7 +57,7 @@ extension DecoderWeights {
   /// - Errors: a missing tensor or another shape throws, naming the tensor.
   package init(_ reader: ModelReader, _ config: SAMConfig) throws(SegmentationError) {
     let shape = DecoderShape(config)
-    try shape.check()
+    try shape.check(reader.model.path)
     let width = shape.width
     var layers: [DecoderLayerWeights] = []
     for index in 0..<shape.depth {
