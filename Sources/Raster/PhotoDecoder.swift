@@ -19,9 +19,9 @@ package final class PhotoDecoder {
   /// The largest picture that is accepted, in pixels.
   package static let pixelLimit = 1 << 31
   /// Pixels that a byte of the file may stand for in a picture of more than `smallPixelCount`. Photos have below 60; flat
-  /// colour reaches 85 in a baseline JPEG and 1,032 in a grey PNG, where a megabyte could ask for minutes of decoding.
+  /// colour reaches 85 in a baseline JPEG and 1,032 in a grey PNG, where two megabytes could ask for minutes of decoding.
   package static let pixelsPerByteLimit = 200
-  private static let smallPixelCount = 1 << 24
+  private static let smallPixelCount = 1 << 28
 
   /// The file, as named by the caller.
   package let path: String

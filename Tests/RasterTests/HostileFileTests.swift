@@ -86,9 +86,9 @@ import Testing
       #expect(try reason(width, height, byteCount: 100) == .badSize(width: width, height: height))
     }
     #expect(try reason(30_000, 30_000, byteCount: 900_000) == .bomb(width: 30_000, height: 30_000, byteCount: 900_000))
-    #expect(try reason(10_000, 10_000, byteCount: 499_999) == .bomb(width: 10_000, height: 10_000, byteCount: 499_999))
-    #expect(try reason(10_000, 10_000, byteCount: 500_000) == nil)
-    #expect(try reason(4096, 4096, byteCount: 100) == nil, "small enough to be decoded whatever it is")
+    #expect(try reason(20_000, 20_000, byteCount: 1_999_999) == .bomb(width: 20_000, height: 20_000, byteCount: 1_999_999))
+    #expect(try reason(20_000, 20_000, byteCount: 2_000_000) == nil)
+    #expect(try reason(16_384, 16_384, byteCount: 100) == nil, "small enough to be decoded whatever it is")
   }
 
   @Test func extraneousBytesAreTolerated() throws {
