@@ -242,11 +242,7 @@ package final class Session {
   }
 
   private func preview(_ photo: PhotoPixels, side: Int, _ arena: Arena, _ sinks: RunSinks, _ log: StageLog) throws {
-    let long = max(photo.width, photo.height)
-    let size =
-      long <= side
-      ? (height: photo.height, width: photo.width)
-      : PhotoGeometry.fitted(photo.height, photo.width, longSide: side)
+    let size = PhotoGeometry.shrunk(photo.height, photo.width, longSide: side)
     let pixels = try copy(photo, height: size.height, width: size.width, arena, log)
     if arena.isCounting { return }
     try sinks.preview?(Preview(pixels: pixels, width: size.width, height: size.height))

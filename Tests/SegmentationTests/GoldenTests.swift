@@ -39,9 +39,9 @@ struct StageAgreement {
   }
 }
 
-func share(_ a: [UInt16], _ b: [UInt16]) -> Double {
+func share<Label: BinaryInteger>(_ a: [UInt16], _ b: [Label]) -> Double {
   guard a.count == b.count, !a.isEmpty else { return 0 }
-  return Double(zip(a, b).count { $0 == $1 }) / Double(a.count)
+  return Double(zip(a, b).count { Int($0) == Int($1) }) / Double(a.count)
 }
 
 private func percent(_ share: Double) -> String { "\((share * 1_000_000).rounded() / 10_000) %" }

@@ -71,11 +71,6 @@ import Testing
     ColourGuide(pixels: Refine.keep(image), height: height, width: width)
   }
 
-  private func share(_ a: [UInt16], _ b: [UInt8]) -> Double {
-    guard a.count == b.count else { return 0 }
-    return Double(zip(a, b).count { Int($0) == Int($1) }) / Double(max(a.count, 1))
-  }
-
   @Test(arguments: [1, 3]) func adaptationEqualsPyTorch(_ threads: Int) throws {
     let wanted = golden().adapted
     let arena = try Arena(capacity: 1 << 20)
@@ -223,11 +218,7 @@ import Testing
           return true
         }
       }
-      let counting = Arena(counting: nil)
-      _ = try pass(counting)
-      let arena = try Arena(capacity: counting.highWater)
-      let report = try pass(arena)
-      #expect(arena.highWater == counting.highWater)
+      let report = try Refine.planned(pass)
       #expect(report.pixels.reduce(0, +) == labels.count)
       let agreement = share(labels, choice == .pamr ? wanted.pamr : wanted.crf)
       print("\(choice) case \(index), \(precision): \(agreement) of the labels")

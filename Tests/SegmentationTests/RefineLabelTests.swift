@@ -129,11 +129,7 @@ import Testing
         return true
       }
     }
-    let counting = Arena(counting: nil)
-    _ = try pass(counting)
-    let arena = try Arena(capacity: counting.highWater)
-    let report = try pass(arena)
-    #expect(arena.highWater == counting.highWater)
+    let report = try Refine.planned(pass)
     #expect(report.pixels.reduce(0, +) == labels.count)
     return (labels, report)
   }
@@ -151,11 +147,6 @@ import Testing
       (0..<count).map { Float(bitPattern: UInt32(bitPattern: words[$0 * 9 + 8])) },
       bytes[start..<start + pixels].map { UInt16($0) }, bytes[(start + pixels)...].map { UInt16($0) }
     )
-  }
-
-  private func share(_ a: [UInt16], _ b: [UInt16]) -> Double {
-    guard a.count == b.count else { return 0 }
-    return Double(zip(a, b).filter { $0 == $1 }.count) / Double(max(a.count, 1))
   }
 
   @Test(.enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing"), arguments: 0..<3)

@@ -10,6 +10,16 @@ import Testing
 #endif
 
 enum Refine {
+  /// Runs a pass on a counting arena and then in just the memory it counted.
+  static func planned<Result>(_ pass: (Arena) throws -> Result) throws -> Result {
+    let counting = Arena(counting: nil)
+    _ = try pass(counting)
+    let arena = try Arena(capacity: counting.highWater)
+    let result = try pass(arena)
+    #expect(arena.highWater == counting.highWater)
+    return result
+  }
+
   /// Uniform in [-1, 1) from SplitMix64 at counters seed * 2^32 + i; the Python generator draws the same.
   static func uniform(_ seed: Int, _ count: Int) -> [Float] {
     (0..<count).map { index in

@@ -143,6 +143,11 @@ package struct PhotoGeometry: Equatable, Sendable {
     )
   }
 
+  /// Sizes as they are up to a long side, and scaled to it beyond.
+  package static func shrunk(_ height: Int, _ width: Int, longSide: Int) -> (height: Int, width: Int) {
+    max(height, width) <= longSide ? (height, width) : fitted(height, width, longSide: longSide)
+  }
+
   /// Half-size pixels to pixels of SAM's square.
   package var promptScale: (x: Float, y: Float) {
     let size = Self.fitted(halfHeight, halfWidth, longSide: imageSide)

@@ -28,7 +28,7 @@ package struct FieldSettings: Equatable, Sendable {
 ///
 /// - Shapes: planes [height * width] of eight classes each; a row of log p is [width, planes].
 /// - Units: probability. k1 is cut at four deviations (relative error below 4e-4); k2 is the lattice's approximation
-///   (`DenseFieldTests` measures it against all pairs of pixels).
+///   (`GuidedRefinementTests` measures it against all pairs of pixels).
 /// - Memory: `ColourLattice`, 4 bytes a pixel, and per worker a row and eight columns of one plane; reserved at the start.
 /// - Source: Krahenbuhl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials" (2011);
 ///   the defaults are those of the authors' and of most published code (pydensecrf's examples).

@@ -37,7 +37,7 @@ package struct GuidedRefinement {
 
   /// Size of the copy.
   package static func guideSize(height: Int, width: Int) -> (height: Int, width: Int) {
-    max(height, width) <= sideLimit ? (height, width) : PhotoGeometry.fitted(height, width, longSide: sideLimit)
+    PhotoGeometry.shrunk(height, width, longSide: sideLimit)
   }
 
   /// Label rows of the photo, top to bottom.
