@@ -444,6 +444,10 @@ check_version() {
   check "the version of trident-quantize" cmp "$work/version" "$work/version2"
   "$bin/trident" version | head -n 1 >"$work/version2"
   check "the version in trident version" cmp "$work/version" "$work/version2"
+  "$bin/trident" version >"$work/version"
+  "$bin/trident" --version -v >"$work/version2"
+  check "the same from --version -v" cmp "$work/version" "$work/version2"
+  check "which says what was chosen" grep -q "chosen" "$work/version2"
 }
 
 # plain WIDTH HEIGHT BYTE: a photo of one grey, as PPM.
@@ -508,6 +512,23 @@ check_hard_cases() {
   done
 }
 
+# Kernels by shape, attention and the stages of a photo, each with its share of what the processor can do.
+check_bench() {
+  printf '64 96 128 gelu  # a layer\n# a remark\n\n32 16 64\n' >"$work/shapes.txt"
+  expect 0 "bench" "$bin/trident" bench --repeat 2 --threads 2 --shapes "$work/shapes.txt" --model $model --photo $jpeg --json
+  cp "$work/log" "$work/bench.json"
+  ! command -v python3 >/dev/null || check "bench: products, attention, stages, the photo" python3 - "$work/bench.json" <<'EOF'
+import json, sys
+bench = json.load(open(sys.argv[1]))
+names = [r["name"] for r in bench["results"]]
+assert bench["peak_macs_per_second"] > 1e8 and all(r["steady"] for r in bench["results"]), bench
+assert names[:2] == ["64 x 96 x 128, a layer", "32 x 16 x 64"], names
+assert sum("keys" in n for n in names) == 3 and "stage sam" in names and names[-1].startswith("photo "), names
+EOF
+  printf '64 96 128 tanh\n' >"$work/shapes.txt"
+  expect 2 "bench: an activation that does not exist" "$bin/trident" bench --shapes "$work/shapes.txt"
+}
+
 toy=$work/toy.gguf
 check_version
 make_toy
@@ -530,6 +551,7 @@ fi
 check_results
 check_memory
 check_plan
+check_bench
 check_refusals
 check_folder
 check_storage

@@ -77,6 +77,14 @@ package final class Engine: @unchecked Sendable {
 
   package var isInteger: Bool { precision == .int8 }
 
+  /// The path's product instructions on registers alone, on every thread: what no product can exceed in time.
+  ///
+  /// - Returns: multiply-accumulates done, at least `macs` a thread.
+  package func multiplyInRegisters(_ macs: UInt64) -> UInt64 {
+    pool.run(count: pool.threadCount, chunk: 1) { _, _ in _ = table.pointee.peak_s8(macs) }
+    return macs * UInt64(pool.threadCount)
+  }
+
   // MARK: Float kernels, checked
 
   /// out[r][c] = a[r] . b[c] (+ bias[c]); fixed summation order.

@@ -10,8 +10,9 @@ struct BenchCommand: ParsableCommand {
       Example:
         trident bench --shapes Benchmarks/Shapes/trident-b.txt --threads 2 -m demo.gguf --photo photo.jpg
 
-      A shape file has lines 'M N K  # network, layer'. The peak is the best of a large product of this
-      program's own, not the limit of the unit. Every repeat must give the same answer, bit for bit.
+      A shape file has lines 'M N K [gelu|quickgelu|relu]  # network, layer'. Products quantize their rows, scale, add a bias
+      and activate; attention packs keys and values. The peak is what the processor's product instructions reach on
+      registers alone, measured first. Every repeat must give the same answer, bit for bit.
       """)
 
   @Option(help: "Shape file: lines 'M N K  # network, layer' (default: the large layers of Trident-B).", completion: .file())
@@ -38,12 +39,9 @@ struct BenchCommand: ParsableCommand {
     let path = try CPUPath.choose(forced: environment("TRIDENT_CPU"))
     let bench = KernelBench(
       engine: try Engine(path: path, threadCount: count, precision: .int8), repeats: `repeat`)
-    let peak = try bench.product(ProductShape(rows: 2048, outputs: 3072, depth: 768, name: "peak"))
-    let peakRate = peak.macs / max(peak.seconds.min() ?? 1, 1e-9)
+    let peakRate = bench.peakRate()
     if !json {
-      print(
-        "\(path.name), \(count) thread(s); measured peak \(fixed(peakRate / 1e9, 0)) GMAC/s "
-          + "(best of 2048 x 3072 x 768)")
+      print("\(path.name), \(count) thread(s); peak of the product instructions \(fixed(peakRate / 1e9, 0)) GMAC/s")
       print(BenchResult.head)
     }
     var results: [BenchResult] = []
@@ -52,10 +50,10 @@ struct BenchCommand: ParsableCommand {
       if !json { print(result.line(peak: peakRate)) }
     }
     for shape in try shapeList() { note(try bench.product(shape)) }
-    for (keys, side) in [(196, 14), (442, 0), (4096, 64)] {
-      note(try bench.attention(keys: keys, gridSide: side))
-    }
-    if let model, let photo { note(try whole(model, photo, threads: count)) }
+    note(try bench.attention(keys: 196, gridSide: 14, heads: 60, name: "sam, five windows"))
+    note(try bench.attention(keys: 442, gridSide: 0, heads: 12, name: "clip and dino"))
+    note(try bench.attention(keys: 4096, gridSide: 64, heads: 2, name: "sam"))
+    if let model, let photo { for result in try whole(model, photo, threads: count) { note(result) } }
     if json {
       print(
         JSON.object([
@@ -81,8 +79,8 @@ struct BenchCommand: ParsableCommand {
     return try ProductShape.parse(String(decoding: bytes, as: UTF8.self), path: shapes)
   }
 
-  /// One photo, 21 stand-in classes with made-up vectors: everything but text.
-  private func whole(_ model: String, _ photo: String, threads: Int) throws -> BenchResult {
+  /// One photo, 21 stand-in classes with made-up vectors: everything but text. Its stages, then all of it.
+  private func whole(_ model: String, _ photo: String, threads: Int) throws -> [BenchResult] {
     var runtime = RuntimeOptions()
     runtime.threads = threads
     runtime.cpuPath = environment("TRIDENT_CPU")
@@ -102,6 +100,7 @@ struct BenchCommand: ParsableCommand {
     let wording = Wording(source: .vectors(vectors), phraseClass: Array(0..<count))
     let options = SegmentOptions()
     let plan = try session.plan(file, wording, options)
+    var stages: [BenchResult] = []
     var result = BenchResult(name: "photo \(file.width) x \(file.height)", macs: 0)
     for _ in 0..<min(`repeat`, 5) {
       var digest = Digest()
@@ -111,9 +110,11 @@ struct BenchCommand: ParsableCommand {
           digest.add(UnsafeRawBufferPointer(start: row, count: file.width * 2))
           return true
         })
+      if stages.isEmpty { stages = report.stages.map { BenchResult(name: "stage \($0.name)", macs: 0) } }
+      for (index, stage) in report.stages.enumerated() { stages[index].add(stage.seconds, digest.value) }
       result.add(report.seconds, digest.value)
     }
-    return result
+    return stages + [result]
   }
 }
 
@@ -131,14 +132,17 @@ struct ProductShape {
   var outputs: Int
   var depth: Int
   var name: String
+  var activation = Activation.none
 
   static let standard = [
     ProductShape(rows: 442, outputs: 2304, depth: 768, name: "window qkv"),
     ProductShape(rows: 4096, outputs: 2304, depth: 768, name: "sam qkv"),
     ProductShape(rows: 4096, outputs: 768, depth: 768, name: "sam out"),
-    ProductShape(rows: 4096, outputs: 3072, depth: 768, name: "sam mlp in"),
+    ProductShape(rows: 4096, outputs: 3072, depth: 768, name: "sam mlp in, GELU", activation: .gelu),
     ProductShape(rows: 4096, outputs: 768, depth: 3072, name: "sam mlp out"),
   ]
+
+  private static let activations: [String: Activation] = ["gelu": .gelu, "quickgelu": .quickGELU, "relu": .relu]
 
   static func parse(_ text: String, path: String) throws -> [ProductShape] {
     var shapes: [ProductShape] = []
@@ -147,11 +151,13 @@ struct ProductShape {
       let words = (parts.first ?? "").split(whereSeparator: { $0 == " " || $0 == "\t" || $0 == "\r" })
       if words.isEmpty { continue }
       let sizes = words.compactMap { Int($0) }
-      guard words.count == 3, sizes.count == 3, sizes.allSatisfy({ (1...65_536).contains($0) }) else {
-        throw SegmentationError(.usage("not 'M N K', each 1 to 65536"), path: path, line: index + 1)
+      let activation = words.count == 4 ? activations[String(words[3])] : Activation.none
+      guard sizes.count == 3, words.count <= 4, let activation, sizes.allSatisfy({ (1...65_536).contains($0) }) else {
+        let wanted = "not 'M N K', each 1 to 65536, with gelu, quickgelu, relu or nothing behind"
+        throw SegmentationError(.usage(wanted), path: path, line: index + 1)
       }
       let name = parts.count > 1 ? parts[1].drop { $0 == " " } : ""
-      shapes.append(ProductShape(rows: sizes[0], outputs: sizes[1], depth: sizes[2], name: String(name)))
+      shapes.append(ProductShape(rows: sizes[0], outputs: sizes[1], depth: sizes[2], name: String(name), activation: activation))
     }
     return shapes
   }

@@ -8,7 +8,18 @@ struct KernelBench {
   let repeats: Int
   private static let tile = 128
 
-  /// Quantizes rows, multiplies, scales and adds a bias.
+  /// Multiply-accumulates a second that the product instructions reach on registers: the best of some turns of 20 ms.
+  func peakRate() -> Double {
+    var best = 0.0
+    for _ in 0..<repeats + 3 {
+      let start = monotonicSeconds()
+      let macs = engine.multiplyInRegisters(UInt64(max(1e6, best * 0.02 / Double(engine.pool.threadCount))))
+      best = max(best, Double(macs) / max(monotonicSeconds() - start, 1e-9))
+    }
+    return best
+  }
+
+  /// Quantizes rows, multiplies, scales, adds a bias and activates.
   ///
   /// - Memory: rows and results as floats, weights as bytes, a tile a thread; given back.
   func product(_ shape: ProductShape) throws -> BenchResult {
@@ -43,7 +54,7 @@ struct KernelBench {
         let prepared = engine.prepare(
           x + range.lowerBound * shape.depth, shape.depth, rows: range.count, columns: shape.depth,
           rooms[worker])
-        engine.linear(layer, prepared, out: out + range.lowerBound * outputs, outputs)
+        engine.linear(layer, prepared, activation: shape.activation, out: out + range.lowerBound * outputs, outputs)
       }
       let elapsed = monotonicSeconds() - start
       // The first turn touches the pages.
@@ -52,40 +63,25 @@ struct KernelBench {
     return result
   }
 
-  /// One head of attention, all queries in strips of 32; with relative positions where keys form a grid.
-  func attention(keys count: Int, gridSide: Int) throws -> BenchResult {
-    let (width, strip) = (64, 32)
-    let threads = engine.pool.threadCount
-    let perThread = strip * (roundUp(count, to: 64) * 5 + 4 * width + 8 * max(gridSide, 1) + 4096) + 65_536
-    let arena = try Arena(capacity: count * width * 4 * 6 + threads * perThread + (1 << 20))
-    let q = try arena.floats(count * width)
-    let out = try arena.floats(count * width)
-    fill(q, count * width)
-    let keys = try KeyMatrix(arena, engine: engine, count: count, width: width)
-    let values = try ValueMatrix(arena, engine: engine, count: count, width: width)
-    var rooms: [(strip: AttentionScratch, bias: UnsafeMutablePointer<Float>)] = []
-    for _ in 0..<threads {
-      let room = try AttentionScratch(arena, engine: engine, rows: strip, keys: count, width: width, keepsLogits: false)
-      let bias = try arena.floats(strip * max(gridSide, 1))
-      fill(bias, strip * max(gridSide, 1))
-      rooms.append((room, bias))
-    }
-    let name = "attention, one head, \(count) keys" + (gridSide > 0 ? ", positions" : "")
-    var result = BenchResult(name: name, macs: 2 * Double(count) * Double(count) * Double(width))
+  /// Attention of `heads` heads as the encoders run it, keys and values packed, with relative positions where keys form a grid:
+  /// short sequences a head a worker, long ones head after head, all workers together.
+  func attention(keys count: Int, gridSide: Int, heads: Int, name: String) throws -> BenchResult {
+    let isShort = count < 1024
+    let room = try AttentionRoom(engine, keys: count, gridSide: gridSide, strip: isShort ? min(count, 64) : 64)
+    fill(room.x, count * AttentionRoom.width)
+    for worker in room.workers { fill(worker.bias, worker.strip.rowCapacity * max(gridSide, 1)) }
+    var result = BenchResult(
+      name: "\(count) keys, \(heads) heads of \(AttentionRoom.width), \(name)",
+      macs: 2 * Double(heads) * Double(count) * Double(count) * Double(AttentionRoom.width))
     for turn in 0...repeats {
       let start = monotonicSeconds()
-      engine.packKeys(q, width, range: 0..<count, into: keys)
-      engine.packValues(q, width, into: values)
-      engine.pool.run(count: count, chunk: strip) { range, worker in
-        let room = rooms[worker]
-        let bias = gridSide > 0
-          ? RelativeBias(vertical: room.bias, horizontal: room.bias, gridWidth: gridSide) : nil
-        engine.attend(
-          q + range.lowerBound * width, width, rows: range.count, keys: keys, values: values, factor: 0.125,
-          bias: bias, room.strip, out: out + range.lowerBound * width, width)
+      if isShort {
+        engine.pool.run(count: heads, chunk: 1) { _, worker in room.head(of: worker) }
+      } else {
+        for _ in 0..<heads { room.headTogether() }
       }
       let elapsed = monotonicSeconds() - start
-      if turn > 0 { result.add(elapsed, digest(out, count * width)) }
+      if turn > 0 { result.add(elapsed, digest(room.workers[0].out, count * AttentionRoom.width)) }
     }
     return result
   }
@@ -102,5 +98,73 @@ struct KernelBench {
     var digest = Digest()
     digest.add(UnsafeRawBufferPointer(start: x, count: count * 4))
     return digest.value
+  }
+}
+
+/// Keys, values and workers of one attention.
+private struct AttentionRoom {
+  static let width = 64
+
+  struct Worker {
+    let keys: KeyMatrix
+    let values: ValueMatrix
+    let strip: AttentionScratch
+    let bias: UnsafeMutablePointer<Float>
+    let out: UnsafeMutablePointer<Float>
+  }
+
+  let engine: Engine
+  let arena: Arena
+  let count: Int
+  let gridSide: Int
+  let x: UnsafeMutablePointer<Float>
+  private(set) var workers: [Worker] = []
+
+  init(_ engine: Engine, keys count: Int, gridSide: Int, strip rows: Int) throws(ComputeError) {
+    let width = Self.width
+    let perThread = rows * (roundUp(count, to: 64) + 4 * width + 8 * max(gridSide, 1) + 4096) + count * width * 8 + 65_536
+    (self.engine, self.count, self.gridSide) = (engine, count, gridSide)
+    arena = try Arena(capacity: count * width * 4 + engine.pool.threadCount * perThread + (1 << 20))
+    x = try arena.floats(count * width)
+    for _ in 0..<engine.pool.threadCount {
+      workers.append(
+        Worker(
+          keys: try KeyMatrix(arena, engine: engine, count: count, width: width),
+          values: try ValueMatrix(arena, engine: engine, count: count, width: width),
+          strip: try AttentionScratch(arena, engine: engine, rows: rows, keys: count, width: width, keepsLogits: false),
+          bias: try arena.floats(rows * max(gridSide, 1)), out: try arena.floats(count * width)))
+    }
+  }
+
+  /// One head by one worker.
+  func head(of worker: Int) {
+    let room = workers[worker]
+    engine.packKeys(x, Self.width, range: 0..<count, into: room.keys)
+    engine.packValues(x, Self.width, into: room.values)
+    for row in stride(from: 0, to: count, by: room.strip.rowCapacity) { attend(row, room, room, into: room.out) }
+  }
+
+  /// One head by all workers.
+  func headTogether() {
+    let shared = workers[0]
+    engine.pool.run(count: 2, chunk: 1) { range, _ in
+      if range.lowerBound == 0 {
+        engine.packKeys(x, Self.width, range: 0..<count, into: shared.keys)
+      } else {
+        engine.packValues(x, Self.width, into: shared.values)
+      }
+    }
+    engine.pool.run(count: count, chunk: shared.strip.rowCapacity) { range, worker in
+      attend(range.lowerBound, shared, workers[worker], into: shared.out)
+    }
+  }
+
+  private func attend(_ row: Int, _ head: Worker, _ room: Worker, into out: UnsafeMutablePointer<Float>) {
+    let width = Self.width
+    let bias =
+      gridSide > 0 ? RelativeBias(vertical: room.bias, horizontal: room.bias, gridWidth: gridSide) : nil
+    engine.attend(
+      x + row * width, width, rows: min(room.strip.rowCapacity, count - row), keys: head.keys, values: head.values,
+      factor: 0.125, bias: bias, room.strip, out: out + row * width, width)
   }
 }

@@ -32,7 +32,10 @@ struct Trident: ParsableCommand {
   static func main() {
     prepareProcess()
     do {
-      var command = try parseAsRoot()
+      // `--version -v` is `version`: which CPU paths are built, supported, chosen.
+      let asked = Set(CommandLine.arguments.dropFirst())
+      let wantsPaths = asked.contains("--version") && asked.isSubset(of: ["--version", "-v", "--verbose"]) && asked.count > 1
+      var command = try parseAsRoot(wantsPaths ? ["version"] : nil)
       try command.run()
       // A closed pipe or a full disk behind standard output shows when the last of it is written.
       if fflush(nil) != 0 { throw SegmentationError(.output("standard output: \(String(cString: strerror(errno)))")) }

@@ -80,6 +80,14 @@ import Testing
     }
   }
 
+  @Test(arguments: Path.all) func peaksDoWhatTheyAreAsked(path: Path) {
+    PathCoverage.record(path.description)
+    for macs: UInt64 in [1, 1_000, 1_000_000] {
+      let done = path.table.peak_s8(macs)
+      #expect(done >= macs && done < macs + 100_000, "\(path)")
+    }
+  }
+
   @Test(arguments: Path.fast) func blocksMatchScalar(path: Path) {
     var random = SeededRandom(seed: 14)
     for (rows, channels, keys, block) in [(1, 1, 1, 64), (5, 64, 196, 64), (33, 64, 1000, 256), (17, 80, 441, 128)] {

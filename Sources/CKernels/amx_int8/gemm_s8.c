@@ -404,6 +404,27 @@ static void softmax_weights_tiles(const ck_table *self, const int8_t *q, size_t 
   _tile_release();
 }
 
+static uint64_t peak_s8(uint64_t macs) {
+  set_shapes(16, 16);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  uint64_t done = 0;
+  for (; done < macs; done += 4 * 16 * 16 * 64) {
+    _tile_dpbssd(0, 4, 6);
+    _tile_dpbssd(1, 4, 7);
+    _tile_dpbssd(2, 5, 6);
+    _tile_dpbssd(3, 5, 7);
+  }
+  _tile_release();
+  return done;
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -414,5 +435,6 @@ void ck_fill__amx_int8(ck_table *table) {
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
   table->softmax_weights = softmax_weights_tiles;
+  table->peak_s8 = peak_s8;
 }
 #endif

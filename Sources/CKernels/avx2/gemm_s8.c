@@ -76,6 +76,21 @@ static void ck_gemm_s8_1x16k4__avx2(const int8_t *a, size_t a_stride, const int8
 
 const tile_kind CK_KINDS[] = {{4, ck_gemm_s8_4x16k4__avx2}, {1, ck_gemm_s8_1x16k4__avx2}};
 
+static uint64_t peak_s8(uint64_t macs) {
+  __m256i acc[8], x = _mm256_set1_epi16(3), w = _mm256_set1_epi16(5);
+  for (int i = 0; i < 8; i++) {
+    acc[i] = _mm256_setzero_si256();
+    __asm__ volatile("" : "+x"(acc[i]));
+  }
+  uint64_t done = 0;
+  for (; done < macs; done += 8 * 16) {
+    for (int i = 0; i < 8; i++) acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(x, w));
+    __asm__ volatile("" : "+x"(x), "+x"(w));
+  }
+  for (int i = 0; i < 8; i++) __asm__ volatile("" : : "x"(acc[i]));
+  return done;
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -85,6 +100,7 @@ const tile_kind CK_KINDS[] = {{4, ck_gemm_s8_4x16k4__avx2}, {1, ck_gemm_s8_1x16k
 void ck_fill__avx2(ck_table *table) {
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
+  table->peak_s8 = peak_s8;
   ck_fill_rows__avx2(table);
 }
 #endif

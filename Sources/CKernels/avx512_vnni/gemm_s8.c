@@ -248,6 +248,21 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
   if (row_factor) v_scale_rows(out, out_stride, rows, channel_end, row_factor);
 }
 
+static uint64_t peak_s8(uint64_t macs) {
+  __m512i acc[16], x = _mm512_set1_epi8(3), w = _mm512_set1_epi8(5);
+  for (int i = 0; i < 16; i++) {
+    acc[i] = _mm512_setzero_si512();
+    __asm__ volatile("" : "+v"(acc[i]));
+  }
+  uint64_t done = 0;
+  for (; done < macs; done += 16 * 64) {
+    for (int i = 0; i < 16; i++) acc[i] = _mm512_dpbusd_epi32(acc[i], x, w);
+    __asm__ volatile("" : "+v"(x), "+v"(w));
+  }
+  for (int i = 0; i < 16; i++) __asm__ volatile("" : : "v"(acc[i]));
+  return done;
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -257,6 +272,7 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
 void ck_fill__avx512_vnni(ck_table *table) {
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
+  table->peak_s8 = peak_s8;
   ck_fill_rows__avx512_vnni(table);
 }
 #endif

@@ -148,6 +148,10 @@ typedef struct ck_table {
   void (*to_half)(const float *x, size_t count, uint16_t *out);
   void (*from_half)(const uint16_t *x, size_t count, float *out);
 
+  // The path's product instructions on registers alone, as in the inner loop of gemm_s8 but without its loads: what no
+  // product can exceed. Runs at least `macs` multiply-accumulates and returns how many.
+  uint64_t (*peak_s8)(uint64_t macs);
+
   // Expands channels channel_begin ..< channel_end (any) of a panel set to float rows [channel - channel_begin][depth ..< cols].
   void (*unpack_rows)(const ck_panels *rhs, size_t channel_begin, size_t channel_end, size_t cols, float *out,
                       size_t out_stride);

@@ -72,6 +72,22 @@ const tile_kind CK_KINDS[] = {{4, ck_gemm_s8_4x16k4__neon_dotprod},
                               {2, ck_gemm_s8_2x16k4__neon_dotprod},
                               {1, ck_gemm_s8_1x16k4__neon_dotprod}};
 
+static uint64_t peak_s8(uint64_t macs) {
+  int8x16_t x = vdupq_n_s8(3), w = vdupq_n_s8(5);
+  int32x4_t acc[16];
+  for (int i = 0; i < 16; i++) {
+    acc[i] = vdupq_n_s32(0);
+    __asm__ volatile("" : "+w"(acc[i]));
+  }
+  uint64_t done = 0;
+  for (; done < macs; done += 16 * 16) {
+    for (int i = 0; i < 16; i++) acc[i] = vdotq_s32(acc[i], x, w);
+    __asm__ volatile("" : "+w"(x), "+w"(w));
+  }
+  for (int i = 0; i < 16; i++) __asm__ volatile("" : : "w"(acc[i]));
+  return done;
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -81,5 +97,6 @@ const tile_kind CK_KINDS[] = {{4, ck_gemm_s8_4x16k4__neon_dotprod},
 void ck_fill__neon_dotprod(ck_table *table) {
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
+  table->peak_s8 = peak_s8;
 }
 #endif

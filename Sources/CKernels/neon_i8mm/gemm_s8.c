@@ -95,6 +95,22 @@ const tile_kind CK_KINDS[] = {{8, ck_gemm_s8_8x16k8__neon_i8mm},
                               {2, ck_gemm_s8_2x16k8__neon_i8mm},
                               {1, ck_gemm_s8_1x16k8__neon_i8mm}};
 
+static uint64_t peak_s8(uint64_t macs) {
+  int8x16_t x = vdupq_n_s8(3), w = vdupq_n_s8(5);
+  int32x4_t acc[16];
+  for (int i = 0; i < 16; i++) {
+    acc[i] = vdupq_n_s32(0);
+    __asm__ volatile("" : "+w"(acc[i]));
+  }
+  uint64_t done = 0;
+  for (; done < macs; done += 16 * 32) {
+    for (int i = 0; i < 16; i++) acc[i] = vmmlaq_s32(acc[i], x, w);
+    __asm__ volatile("" : "+w"(x), "+w"(w));
+  }
+  for (int i = 0; i < 16; i++) __asm__ volatile("" : : "w"(acc[i]));
+  return done;
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -104,5 +120,6 @@ const tile_kind CK_KINDS[] = {{8, ck_gemm_s8_8x16k8__neon_i8mm},
 void ck_fill__neon_i8mm(ck_table *table) {
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
+  table->peak_s8 = peak_s8;
 }
 #endif

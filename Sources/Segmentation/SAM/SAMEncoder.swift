@@ -174,14 +174,18 @@ struct SAMEncoder {
     let grid = sam.grid
     let validColumns = min(side, grid - column)
     let validRows = min(side, grid - y)
-    engine.prepareZeros(at: 0, rows: side * side, columns: width, room.rows)
+    engine.prepareZeros(at: 0, rows: validRows * side, columns: width, room.rows)
     for row in 0..<validRows {
       engine.prepareNormalized(
         tokens + ((y + row) * grid + column) * width, width, rows: validColumns, weights.norm1, at: row * side,
         room.rows)
     }
     engine.linear(
-      weights.qkv, engine.prepared(rows: side * side, columns: width, room.rows), out: room.qkv, 3 * inner)
+      weights.qkv, engine.prepared(rows: validRows * side, columns: width, room.rows), out: room.qkv, 3 * inner)
+    // Padding below the grid: a row of zeros becomes the bias.
+    for row in validRows * side..<side * side {
+      for channel in 0..<3 * inner { room.qkv[row * 3 * inner + channel] = weights.qkv.panels.bias?[channel] ?? 0 }
+    }
     let factor = 1 / Float(config.headWidth).squareRoot()
     for index in 0..<config.heads {
       let q = room.qkv + index * head
