@@ -19,20 +19,18 @@ typedef struct softmax_source {
   float factor;       // times log2 e
 } softmax_source;
 
-V_INLINE vf softmax_logit(const softmax_source *s, size_t j, int integer, int biased) {
+V_INLINE vf softmax_logit(const softmax_source *s, size_t j, int integer, vf bias) {
   vf t = integer ? v_mul(v_float(v_load_ints(s->sums + j * s->sum_step)), v_load(s->key_scale + 16 * j))
                  : v_load(s->products + 16 * j);
-  return v_fma(t, v_set(s->factor), biased ? v_load(s->bias + 16 * j) : v_set(0));
+  return v_fma(t, v_set(s->factor), bias);
 }
 
 V_INLINE vi softmax_byte(vf y, vf top) {
-  vf d = v_max(v_sub(y, top), v_set(CK_POWER_LOWEST));
-  vf shifted = v_add(d, v_set(CK_ROUND_MAGIC));
-  vf r = v_sub(d, v_sub(shifted, v_set(CK_ROUND_MAGIC)));
+  vf power, r = v_fraction(v_sub(y, top), &power);
   vf p = v_fma(v_set(ck_power_coefficients[3]), r, v_set(ck_power_coefficients[2]));
   p = v_fma(p, r, v_set(ck_power_coefficients[1]));
   p = v_fma(p, r, v_set(ck_power_coefficients[0]));
-  return v_int(v_scale_shifted(p, shifted));
+  return v_int(v_times_power(p, power));
 }
 
 // Logits of `count` keys, up to a multiple of 64 filled with the lowest; returns their maximum.
@@ -40,19 +38,37 @@ V_INLINE float softmax_logits(const softmax_source *s, size_t count, int integer
   vf even = v_set(SOFTMAX_LOWEST), odd = even;
   size_t k = 0;
   for (; k + 32 <= count; k += 32) {
-    vf a = softmax_logit(s, k / 16, integer, biased), b = softmax_logit(s, k / 16 + 1, integer, biased);
+    vf a = softmax_logit(s, k / 16, integer, biased ? v_load(s->bias + k) : v_set(0));
+    vf b = softmax_logit(s, k / 16 + 1, integer, biased ? v_load(s->bias + k + 16) : v_set(0));
     v_store(y + k, a);
     v_store(y + k + 16, b);
     even = v_max(a, even);
     odd = v_max(b, odd);
   }
   for (; k < count; k += 16) {
-    vf a = v_first_or(softmax_logit(s, k / 16, integer, biased), v_set(SOFTMAX_LOWEST), count - k);
+    vf a = v_first_or(softmax_logit(s, k / 16, integer, biased ? v_load(s->bias + k) : v_set(0)), v_set(SOFTMAX_LOWEST),
+                      count - k);
     v_store(y + k, a);
     even = v_max(a, even);
   }
   for (; k % 64 != 0; k += 16) v_store(y + k, v_set(SOFTMAX_LOWEST));
   return v_maximum(v_max(even, odd));
+}
+
+// The same where vectors never cross the end of a grid row: biases are added as they are read, and not stored before.
+V_INLINE float softmax_grid_logits(const softmax_source *s, size_t count, int integer, const float *bias_h,
+                                   const float *wide, size_t grid_w, size_t w, float *y) {
+  vf highest = v_set(SOFTMAX_LOWEST);
+  for (size_t k = 0; k < count; bias_h++, w = 0) {
+    vf vertical = v_set(*bias_h * CK_LOG2E);
+    for (size_t end = k + ck_min_size(grid_w - w, count - k); k < end; k += 16, w += 16) {
+      vf a = softmax_logit(s, k / 16, integer, v_add(v_load(wide + w), vertical));
+      v_store(y + k, a);
+      highest = v_max(a, highest);
+    }
+  }
+  for (size_t k = count; k % 64 != 0; k += 16) v_store(y + k, v_set(SOFTMAX_LOWEST));
+  return v_maximum(highest);
 }
 
 // Logits to bytes; returns the sum of the bytes.
@@ -137,7 +153,7 @@ V_INLINE void softmax_enter(const softmax_call *c, size_t b, softmax_keys *keys)
 
 // Row r's biases, well before they are read: loads that span several fresh stores have to wait for them.
 V_INLINE void softmax_prepare(const softmax_call *c, size_t r, softmax_keys *keys) {
-  if (!c->bias_h) return;
+  if (!c->bias_h || c->grid_w % 16 == 0) return;
   softmax_bias(c->bias_h + r * c->grid_h + keys->h, c->wide[r], c->grid_w, keys->w, keys->count, keys->bias[r % 2]);
 }
 
@@ -146,6 +162,11 @@ V_INLINE void softmax_first(const softmax_call *c, size_t r, softmax_keys *keys,
   float *y = keys->y[r % 2], *top = c->scale + r * c->block_count + keys->block;
   s.bias = keys->bias[r % 2];
   s.factor = c->q_scale[r] * (c->factor * CK_LOG2E);
+  if (c->bias_h && c->grid_w % 16 == 0) {
+    const float *bias_h = c->bias_h + r * c->grid_h + keys->h;
+    *top = softmax_grid_logits(&s, keys->count, integer, bias_h, c->wide[r], c->grid_w, keys->w, y);
+    return;
+  }
   *top = c->bias_h ? softmax_logits(&s, keys->count, integer, 1, y) : softmax_logits(&s, keys->count, integer, 0, y);
 }
 

@@ -78,7 +78,7 @@ package struct ValueMatrix {
 
 /// One worker's room for a strip of queries.
 ///
-/// - Memory: int8: rows * keys bytes of weights, and rows * keys * 4 bytes of logits where they are asked for; float32: the logits.
+/// - Memory: int8: rows * (keys + 64) bytes of weights, and rows * keys * 4 bytes of logits where they are asked for; float32: the logits.
 package struct AttentionScratch {
   package static let block = CK_SOFTMAX_BLOCK
   /// The widest grid of keys that relative positions may name.
@@ -86,6 +86,8 @@ package struct AttentionScratch {
 
   package let rowCapacity: Int
   package let keyStride: Int
+  /// Of weights: rows of 4096 bytes would share a few lines of the first cache.
+  private(set) var weightStride = 0
   private let storedLogits: UnsafeMutablePointer<Float>?
   package let rowSum: UnsafeMutablePointer<Float>
   package let query: RowScratch
@@ -109,7 +111,8 @@ package struct AttentionScratch {
     rowSum = try arena.floats(rows)
     query = try RowScratch(arena, engine: engine, rows: rows, depth: width)
     if engine.isInteger {
-      weights = try arena.reserve(Int8.self, rows * keyStride)
+      weightStride = keyStride + 64
+      weights = try arena.reserve(Int8.self, rows * weightStride)
       blockScale = try arena.floats(rows * ceilDivide(keyStride, by: Self.block))
       blockPart = try arena.floats(rows * ceilDivide(keyStride, by: Self.block))
     } else {
@@ -176,9 +179,9 @@ extension Engine {
     if let weights = scratch.weights, let blockScale = scratch.blockScale {
       let depth = values.depth
       table.pointee.quantize_blocks(
-        scratch.logits, scratch.keyStride, rows, values.count, AttentionScratch.block, weights, depth, blockScale,
-        ceilDivide(depth, by: AttentionScratch.block), sums)
-      mix(rows: rows, values: values, weights, blockScale, sums, out: out, outStride)
+        scratch.logits, scratch.keyStride, rows, values.count, AttentionScratch.block, weights,
+        scratch.weightStride, blockScale, ceilDivide(depth, by: AttentionScratch.block), sums)
+      mix(rows: rows, values: values, weights, scratch.weightStride, blockScale, sums, out: out, outStride)
     } else if let float = values.float {
       productFloat(
         scratch.logits, scratch.keyStride, float, values.width, transposed: false, rows: rows,
@@ -192,13 +195,13 @@ extension Engine {
 
   /// out = weights v / sums, weights being bytes with a scale for each block.
   private func mix(
-    rows: Int, values: ValueMatrix, _ weights: UnsafePointer<Int8>, _ blockScale: UnsafePointer<Float>,
+    rows: Int, values: ValueMatrix, _ weights: UnsafePointer<Int8>, _ stride: Int, _ blockScale: UnsafePointer<Float>,
     _ sums: UnsafeMutablePointer<Float>, out: UnsafeMutablePointer<Float>, _ outStride: Int
   ) {
     for row in 0..<rows { sums[row] = 1 / sums[row] }
     var panels = values.panels
     table.pointee.gemm_s8_blocks(
-      weights, values.depth, blockScale, AttentionScratch.block,
+      weights, stride, blockScale, AttentionScratch.block,
       ceilDivide(values.depth, by: AttentionScratch.block), rows, &panels, values.width, sums, out, outStride)
   }
 
@@ -217,9 +220,10 @@ extension Engine {
       var panels = keys.panels
       table.pointee.softmax_weights(
         table, prepared.quantized, prepared.stride, prepared.scale, rows, &panels, keys.count, factor, bias?.vertical,
-        bias?.horizontal, bias?.gridWidth ?? 1, weights, values.depth, blockScale, blockPart,
+        bias?.horizontal, bias?.gridWidth ?? 1, weights, scratch.weightStride, blockScale, blockPart,
         ceilDivide(values.depth, by: AttentionScratch.block), scratch.rowSum)
-      mix(rows: rows, values: values, weights, blockScale, scratch.rowSum, out: out, outStride)
+      mix(
+        rows: rows, values: values, weights, scratch.weightStride, blockScale, scratch.rowSum, out: out, outStride)
       return
     }
     similarities(q, qStride, rows: rows, keys: keys, scratch.query, out: scratch.logits, scratch.keyStride)

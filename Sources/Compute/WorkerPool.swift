@@ -1,5 +1,6 @@
 // A fixed set of threads that share out ranges of rows. Chunks are taken as workers become free, so unequal
 // cores finish together; what a chunk computes never depends on who computes it.
+import CKernels
 import Synchronization
 
 #if canImport(Glibc)
@@ -16,9 +17,12 @@ package final class WorkerPool: @unchecked Sendable {
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let done = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-  private var generation = 0
-  private var running = 0
+  private let generation = Atomic<Int>(0)
+  private let running = Atomic<Int>(0)
   private var stopping = false
+  /// Looks at a counter before a thread sleeps: sleeping and waking takes 50 us or more, about as long as the work between two
+  /// runs. None where threads have to share cores.
+  private let patience: Int
   fileprivate var job: ((Int) -> Void)?
   private var threads: [pthread_t] = []
   private let next = Atomic<Int>(0)
@@ -26,6 +30,7 @@ package final class WorkerPool: @unchecked Sendable {
   package init(threadCount: Int) throws(ComputeError) {
     precondition(threadCount >= 1, "a pool needs a thread")
     self.threadCount = threadCount
+    patience = threadCount <= sysconf(Int32(_SC_NPROCESSORS_ONLN)) ? 2000 : 0
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(wake, nil)
     pthread_cond_init(done, nil)
@@ -87,15 +92,18 @@ package final class WorkerPool: @unchecked Sendable {
       }
       pthread_mutex_lock(mutex)
       job = work
-      running = threads.count
-      generation += 1
+      running.store(threads.count, ordering: .relaxed)
+      generation.wrappingAdd(1, ordering: .releasing)
       pthread_cond_broadcast(wake)
       pthread_mutex_unlock(mutex)
       work(0)
-      pthread_mutex_lock(mutex)
-      while running > 0 { pthread_cond_wait(done, mutex) }
+      linger { running.load(ordering: .acquiring) > 0 }
+      if running.load(ordering: .acquiring) > 0 {
+        pthread_mutex_lock(mutex)
+        while running.load(ordering: .acquiring) > 0 { pthread_cond_wait(done, mutex) }
+        pthread_mutex_unlock(mutex)
+      }
       job = nil
-      pthread_mutex_unlock(mutex)
     }
   }
 
@@ -109,19 +117,30 @@ package final class WorkerPool: @unchecked Sendable {
   private func loop(_ worker: Int) {
     var seen = 0
     while true {
-      pthread_mutex_lock(mutex)
-      while generation == seen && !stopping { pthread_cond_wait(wake, mutex) }
-      if stopping {
+      linger { generation.load(ordering: .acquiring) == seen }
+      if generation.load(ordering: .acquiring) == seen {
+        pthread_mutex_lock(mutex)
+        while generation.load(ordering: .acquiring) == seen && !stopping { pthread_cond_wait(wake, mutex) }
+        let ends = stopping
         pthread_mutex_unlock(mutex)
-        return
+        if ends { return }
       }
-      seen = generation
-      pthread_mutex_unlock(mutex)
+      seen = generation.load(ordering: .acquiring)
       perform(worker)
-      pthread_mutex_lock(mutex)
-      running -= 1
-      if running == 0 { pthread_cond_signal(done) }
-      pthread_mutex_unlock(mutex)
+      if running.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+        pthread_mutex_lock(mutex)
+        pthread_cond_signal(done)
+        pthread_mutex_unlock(mutex)
+      }
+    }
+  }
+
+  /// Waits a little, without sleeping, for something to change.
+  private func linger(while unchanged: () -> Bool) {
+    var left = patience
+    while left > 0 && unchanged() {
+      ck_relax()
+      left -= 1
     }
   }
 }

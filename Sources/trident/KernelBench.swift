@@ -35,10 +35,13 @@ struct KernelBench {
     let sum = try arena.reserve(Int32.self, padded)
     let x = try arena.floats(rows * shape.depth)
     let out = try arena.floats(rows * outputs)
-    for index in 0..<padded * depth { weight[index] = Int8(truncatingIfNeeded: index &* 7 % 251 - 125) }
+    sum.update(repeating: 0, count: padded)
+    for index in 0..<padded * depth {
+      weight[index] = Int8(truncatingIfNeeded: index &* 7 % 251 - 125)
+      sum[index / (16 * depth) * 16 + index % 64 / 4] += Int32(weight[index])
+    }
     scale.update(repeating: 1e-3, count: padded)
     bias.update(repeating: 0.5, count: padded)
-    sum.update(repeating: 0, count: padded)
     fill(x, rows * shape.depth)
     let layer = PackedLinear(
       inputs: shape.depth, outputs: outputs, weight: weight, scale: scale, sum: sum, bias: bias)

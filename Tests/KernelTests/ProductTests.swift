@@ -94,6 +94,7 @@ import Testing
       let panels = Panels(channels: channels, columns: keys, bias: false, random: &random)
       let count = (panels.depth + block - 1) / block
       let a = bytes(rows * panels.depth, &random)
+      for index in 0..<rows * panels.depth { a.pointer[index] = abs(a.pointer[index]) }
       let scale = floats(rows * count, 0.001, 0.02, &random)
       let factor = floats(rows, 0.5, 2, &random)
       let outs = [Path.scalar, path].map { path -> [Float] in

@@ -81,11 +81,16 @@ V_FUNCTION vf v_scale(vf x, vf n) {
   }
   return x;
 }
-// x 2^n for an n given as n + CK_ROUND_MAGIC.
-V_FUNCTION vf v_scale_shifted(vf x, vf shifted) {
+// d less the nearest integer, which v_times_power takes (as integer + CK_ROUND_MAGIC); d from CK_POWER_LOWEST.
+V_FUNCTION vf v_fraction(vf d, vf *power) {
+  d = v_max(d, v_set(CK_POWER_LOWEST));
+  *power = v_add(d, v_set(CK_ROUND_MAGIC));
+  return v_sub(d, v_sub(*power, v_set(CK_ROUND_MAGIC)));
+}
+V_FUNCTION vf v_times_power(vf x, vf power) {
   V_PARTS {
-    __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted.q[i]), 23);
-    x.q[i] = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x.q[i]), power));
+    __m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(power.q[i]), 23);
+    x.q[i] = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x.q[i]), shifted));
   }
   return x;
 }

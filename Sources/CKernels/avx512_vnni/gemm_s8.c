@@ -121,34 +121,56 @@ typedef void tile_function(const uint8_t *a, size_t stride, const int8_t *weight
                            size_t panel_stride, const int32_t *sum, const v_target *target);
 
 // ck_gemm_s8_<rows>x<channels>k4__avx512_vnni; the twelve-row ones know their stride.
-#define CK_TILE(ROWS, PANELS, CHANNELS, STRIDE)                                                                  \
-  static __attribute__((noinline)) void ck_gemm_s8_##ROWS##x##CHANNELS##k4__avx512_vnni(                         \
+#define CK_TILE(ROWS, PANELS, CHANNELS, KIND, STRIDE)                                                            \
+  static __attribute__((noinline)) void ck_gemm_##KIND##_##ROWS##x##CHANNELS##k4__avx512_vnni(                   \
       const uint8_t *a, size_t stride, const int8_t *weight, size_t depth, size_t panel_stride,                  \
       const int32_t *sum, const v_target *target) {                                                              \
     (void)stride;                                                                                                \
     tile(ROWS, PANELS, a, STRIDE, weight, depth, panel_stride, sum, target);                                     \
   }
-CK_TILE(12, 2, 32, SHALLOW_STRIDE)
-CK_TILE(8, 2, 32, SHALLOW_STRIDE)
-CK_TILE(4, 2, 32, stride)
-CK_TILE(2, 2, 32, stride)
-CK_TILE(1, 2, 32, stride)
-CK_TILE(12, 1, 16, SHALLOW_STRIDE)
-CK_TILE(8, 1, 16, SHALLOW_STRIDE)
-CK_TILE(4, 1, 16, stride)
-CK_TILE(2, 1, 16, stride)
-CK_TILE(1, 1, 16, stride)
+CK_TILE(12, 2, 32, s8, SHALLOW_STRIDE)
+CK_TILE(8, 2, 32, s8, SHALLOW_STRIDE)
+CK_TILE(4, 2, 32, s8, stride)
+CK_TILE(2, 2, 32, s8, stride)
+CK_TILE(1, 2, 32, s8, stride)
+CK_TILE(12, 1, 16, s8, SHALLOW_STRIDE)
+CK_TILE(8, 1, 16, s8, SHALLOW_STRIDE)
+CK_TILE(4, 1, 16, s8, stride)
+CK_TILE(2, 1, 16, s8, stride)
+CK_TILE(1, 1, 16, s8, stride)
+CK_TILE(12, 2, 32, u8s8, stride)
+CK_TILE(8, 2, 32, u8s8, stride)
+CK_TILE(12, 1, 16, u8s8, stride)
+CK_TILE(8, 1, 16, u8s8, stride)
 
-static const struct {
+typedef struct tile_kind {
   size_t rows;
   tile_function *tile[2];
-} tiles[5] = {
+} tile_kind;
+
+static const tile_kind tiles[5] = {
     {12, {ck_gemm_s8_12x16k4__avx512_vnni, ck_gemm_s8_12x32k4__avx512_vnni}},
     {8, {ck_gemm_s8_8x16k4__avx512_vnni, ck_gemm_s8_8x32k4__avx512_vnni}},
     {4, {ck_gemm_s8_4x16k4__avx512_vnni, ck_gemm_s8_4x32k4__avx512_vnni}},
     {2, {ck_gemm_s8_2x16k4__avx512_vnni, ck_gemm_s8_2x32k4__avx512_vnni}},
     {1, {ck_gemm_s8_1x16k4__avx512_vnni, ck_gemm_s8_1x32k4__avx512_vnni}},
 };
+
+// For rows that are unsigned as they are, at any stride.
+static const tile_kind unsigned_tiles[5] = {
+    {12, {ck_gemm_u8s8_12x16k4__avx512_vnni, ck_gemm_u8s8_12x32k4__avx512_vnni}},
+    {8, {ck_gemm_u8s8_8x16k4__avx512_vnni, ck_gemm_u8s8_8x32k4__avx512_vnni}},
+    {4, {ck_gemm_s8_4x16k4__avx512_vnni, ck_gemm_s8_4x32k4__avx512_vnni}},
+    {2, {ck_gemm_s8_2x16k4__avx512_vnni, ck_gemm_s8_2x32k4__avx512_vnni}},
+    {1, {ck_gemm_s8_1x16k4__avx512_vnni, ck_gemm_s8_1x32k4__avx512_vnni}},
+};
+
+// The next rows at a time: 16 are two eights, which leave less of the registers idle than twelve and four.
+static int next_kind(size_t left) {
+  int kind = left == 16;
+  while (tiles[kind].rows > left) kind++;
+  return kind;
+}
 
 static void copy_unsigned(const int8_t *a, size_t a_stride, size_t rows, size_t depth, uint8_t *copy,
                           size_t stride) {
@@ -179,8 +201,8 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
   for (size_t begin = panel_begin; begin < panel_end; begin += chunk) {
     size_t end = ck_min_size(begin + chunk, panel_end);
     for (size_t row = 0; row < rows;) {
-      int kind = 0;
-      while (tiles[kind].rows > rows - row || tiles[kind].rows > most_rows || (depth > SHALLOW && kind < 2)) kind++;
+      int kind = next_kind(rows - row);
+      while (tiles[kind].rows > most_rows || (depth > SHALLOW && kind < 2)) kind++;
       copy_unsigned(a + row * a_stride, a_stride, tiles[kind].rows, depth, copy, stride);
       for (size_t panel = begin; panel < end; panel += 2) {
         v_target target = {a_scale + row,
@@ -199,39 +221,17 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
   }
 }
 
-// Sums of one block of depth for two panels (or one: the second half is then unused).
-static void block_sums(const int8_t *weight, size_t panel_stride, int panels, size_t length, int32_t sum[32]) {
-  __m512i ones = _mm512_set1_epi8(1);
-  for (int j = 0; j < panels; j++) {
-    __m512i total = _mm512_setzero_si512();
-    for (size_t k = 0; k < length; k += 4) {
-      total = _mm512_dpbusd_epi32(total, ones, _mm512_loadu_si512(weight + (size_t)j * panel_stride + k * 16));
-    }
-    _mm512_storeu_si512(sum + 16 * j, total);
-  }
-}
-
+// Weights of attention are unsigned as they lie: no copy, no offset.
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
                            size_t block_count, size_t rows, const ck_panels *rhs, size_t channel_end,
                            const float *row_factor, float *out, size_t out_stride) {
-  _Alignas(64) uint8_t copy[COPY_BYTES];
+  static const int32_t no_offset[32];
   size_t depth = rhs->depth, panel_end = (channel_end + 15) / 16;
-  if (block > SHALLOW) {
-    ck_table_for(CK_PATH_AVX2)->gemm_s8_blocks(a, a_stride, a_scale, block, block_count, rows, rhs, channel_end,
-                                               row_factor, out, out_stride);
-    return;
-  }
   for (size_t b = 0; b < block_count && b * block < depth; b++) {
     size_t begin = b * block, length = ck_min_size(block, depth - begin);
     for (size_t panel = 0; panel < panel_end; panel += 2) {
-      int panels = panel + 1 < panel_end ? 2 : 1;
-      const int8_t *weight = rhs->weight + panel * 16 * depth + begin * 16;
-      int32_t sum[32];
-      block_sums(weight, 16 * depth, panels, length, sum);
       for (size_t row = 0; row < rows;) {
-        int kind = 0;
-        while (tiles[kind].rows > rows - row) kind++;
-        copy_unsigned(a + row * a_stride + begin, a_stride, tiles[kind].rows, length, copy, SHALLOW_STRIDE);
+        const tile_kind *kind = &unsigned_tiles[next_kind(rows - row)];
         v_target target = {a_scale + row * block_count + b,
                            block_count,
                            rhs->scale + 16 * panel,
@@ -240,8 +240,10 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
                            out_stride,
                            ck_min_size(channel_end - 16 * panel, 32),
                            {CK_ACTIVATION_NONE, b > 0}};
-        tiles[kind].tile[panels - 1](copy, SHALLOW_STRIDE, weight, length, 16 * depth, sum, &target);
-        row += tiles[kind].rows;
+        kind->tile[panel + 1 < panel_end]((const uint8_t *)a + row * a_stride + begin, a_stride,
+                                          rhs->weight + panel * 16 * depth + begin * 16, length, 16 * depth, no_offset,
+                                          &target);
+        row += kind->rows;
       }
     }
   }
@@ -271,8 +273,8 @@ static uint64_t peak_s8(uint64_t macs) {
 
 void ck_fill__avx512_vnni(ck_table *table) {
   table->gemm_s8 = gemm_s8;
+  ck_fill_rows__avx512_vnni(table);
   table->gemm_s8_blocks = gemm_s8_blocks;
   table->peak_s8 = peak_s8;
-  ck_fill_rows__avx512_vnni(table);
 }
 #endif

@@ -51,11 +51,12 @@ static inline vf v_scale(vf x, vf n) {
   vi shifted = _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23);
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), shifted));
 }
-// x 2^n for an n given as n + CK_ROUND_MAGIC.
-static inline vf v_scale_shifted(vf x, vf shifted) {
-  vi power = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
-  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), power));
+// d less the nearest integer, which v_times_power takes; below CK_POWER_LOWEST a byte is 0 in any case.
+static inline vf v_fraction(vf d, vf *power) {
+  *power = v_round(d);
+  return _mm512_sub_ps(d, *power);
 }
+static inline vf v_times_power(vf x, vf power) { return _mm512_scalef_ps(x, power); }
 // value where x >= limit, else 0 (also where x is not a number).
 static inline vf v_keep_from(vf x, vf limit, vf value) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), value);

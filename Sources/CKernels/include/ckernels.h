@@ -123,7 +123,8 @@ typedef struct ck_table {
                           float *part, size_t block_count, float *row_sum);
 
   // Block-scaled INT8 product: out[r][c] = (overwritten) sum over blocks b of a_scale[r*block_count+b] * w_scale[c] * (integer product over
-  // block b), added in block order, then times row_factor[r] (NULL: 1). a as quantize_blocks; rhs packs columns, depth = padded keys.
+  // block b), added in block order, then times row_factor[r] (NULL: 1). a in [0, 127], as softmax_weights and quantize_blocks
+  // write it; a stride that is no multiple of 4096 keeps its rows out of each other's way. rhs packs columns, depth = padded keys.
   // Writes channels 0 ..< channel_end.
   void (*gemm_s8_blocks)(const int8_t *a, size_t a_stride, const float *a_scale, size_t block, size_t block_count,
                          size_t rows, const ck_panels *rhs, size_t channel_end, const float *row_factor, float *out,
@@ -163,6 +164,15 @@ int ck_path_built(ck_path path);
 int ck_path_supported(ck_path path);
 ck_path ck_path_best(void);
 const char *ck_path_name(ck_path path);
+
+// Tells the processor that this thread waits for another one: some tens of cycles.
+static inline void ck_relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" ::: "memory");
+#endif
+}
 
 // Offline packing: rows [channels, row_stride] of int8 -> the panel layout above (padding written as zero) and channel sums.
 void ck_pack_panels(const int8_t *rows, size_t row_stride, size_t channels, size_t cols, size_t depth, int8_t *weight,

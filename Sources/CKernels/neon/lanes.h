@@ -96,10 +96,15 @@ V_FUNCTION vf v_scale(vf x, vf n) {
       vaddq_s32(vreinterpretq_s32_f32(x.q[i]), vshlq_n_s32(vcvtnq_s32_f32(n.q[i]), 23)));
   return x;
 }
-// x 2^n for an n given as n + CK_ROUND_MAGIC.
-V_FUNCTION vf v_scale_shifted(vf x, vf shifted) {
+// d less the nearest integer, which v_times_power takes (as integer + CK_ROUND_MAGIC); d from CK_POWER_LOWEST.
+V_FUNCTION vf v_fraction(vf d, vf *power) {
+  d = v_max(d, v_set(CK_POWER_LOWEST));
+  *power = v_add(d, v_set(CK_ROUND_MAGIC));
+  return v_sub(d, v_sub(*power, v_set(CK_ROUND_MAGIC)));
+}
+V_FUNCTION vf v_times_power(vf x, vf power) {
   V_PARTS x.q[i] = vreinterpretq_f32_s32(
-      vaddq_s32(vreinterpretq_s32_f32(x.q[i]), vshlq_n_s32(vreinterpretq_s32_f32(shifted.q[i]), 23)));
+      vaddq_s32(vreinterpretq_s32_f32(x.q[i]), vshlq_n_s32(vreinterpretq_s32_f32(power.q[i]), 23)));
   return x;
 }
 // value where x >= limit, else 0 (also where x is not a number).
