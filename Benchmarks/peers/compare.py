@@ -43,8 +43,8 @@ def jemalloc():
 
 
 def amx_leaves(cache):
-    """The library that gives AMX to peers on machines that hide its cpuid leaves; None where it cannot be built."""
-    if platform.machine() != "x86_64":
+    """The library that gives AMX to peers on machines that hide its cpuid leaves; None where there is no AMX or no compiler."""
+    if "amx_int8" not in pathlib.Path("/proc/cpuinfo").read_text():
         return None
     library = cache / "amx_leaves.so"
     made = subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, HERE / "amx_leaves.c"])
@@ -179,6 +179,8 @@ def main():
         if not a.model.exists():
             make_model(a)
     inputs(a)
+    if "torch-bf16" in a.peers.split(",") and not jemalloc():
+        raise SystemExit("torch-bf16 is measured with jemalloc, as its tuned form: apt install libjemalloc2")
     if a.no_amx:
         os.environ.update(ONEDNN_MAX_CPU_ISA="AVX512_CORE_FP16", TRIDENT_CPU="avx512_vnni")
     a.leaves = None if a.no_amx else amx_leaves(a.cache)
