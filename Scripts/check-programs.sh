@@ -81,6 +81,8 @@ make_toy() {
   expect 4 "truncated checkpoint" "$bin/trident-quantize" --clip "$work/short.pt" --dino "$work/dino.pth" \
     --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/none.gguf" --quiet
   check "no model from a truncated checkpoint" absent "$work/none.gguf"
+  expect 2 "a model in the place of a checkpoint" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dino.pth" \
+    --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/./sam.pth" --overwrite --quiet
 }
 
 # $sizes and $words are flags and file names without spaces of their own.

@@ -78,12 +78,20 @@ struct QuantizeCommand: ParsableCommand {
       throw ValidationError("--clip-head-width must lie between 1 and 1024.")
     }
     if output.isEmpty { throw ValidationError("--output needs a file name.") }
-    for path in [clip, dino, sam] + [vocab].compactMap({ $0 }) where path == output {
+    let inputs = [clip, dino, sam] + [vocab].compactMap { $0 }
+    if inputs.contains(where: { Self.isSame($0, output) }) {
       throw ValidationError("--output names one of the inputs.")
     }
-    if let report, [clip, dino, sam, output].contains(report) {
+    if let report, (inputs + [output]).contains(where: { Self.isSame($0, report) }) {
       throw ValidationError("--report names one of the other files.")
     }
+  }
+
+  /// Two names of one file.
+  private static func isSame(_ a: String, _ b: String) -> Bool {
+    var (first, second) = (stat(), stat())
+    guard stat(a, &first) == 0, stat(b, &second) == 0 else { return a == b }
+    return first.st_dev == second.st_dev && first.st_ino == second.st_ino
   }
 
   func run() throws {

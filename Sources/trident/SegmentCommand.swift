@@ -90,10 +90,13 @@ final class SegmentJob {
       standardError("trident: warning: with one class every pixel belongs to it; name what else the photos show, too\n")
     }
     try paths.makeFolders()
-    let rest = try photosToDo()
+    let origin = Origin(self)
+    let rest = try photosToDo(origin)
     var failures: [SegmentationError] = []
     for (index, path) in rest.enumerated() {
       position = (index, rest.count)
+      // Another process may work on the same folder.
+      if earlier(path, origin) == .done { continue }
       do {
         try segment(path)
       } catch let error as SegmentationError where paths.isMany && [3, 5].contains(error.exitCode) {
@@ -107,36 +110,33 @@ final class SegmentJob {
     throw last.exitCode == 5 ? last : SegmentationError(.photo(text))
   }
 
-  /// Photos whose label maps are not there yet.
-  private func photosToDo() throws -> [String] {
-    guard paths.mapsAreInFolder, !outputs.overwrite else { return paths.photos }
-    let origin = Origin(self)
-    var rest: [String] = []
-    var others: [String] = []
-    for photo in paths.photos {
-      let files = paths.files(of: photo)
-      guard let map = files.map, let legend = files.legend, fileExists(map), let size = fileSize(photo),
-        let text = try? FileBytes.read(legend, limit: 1 << 28)
-      else {
-        rest.append(photo)
-        continue
-      }
-      if !text.starts(with: origin.firstLines(photoByteCount: size).utf8) {
-        others.append(map)
-      } else if !files.all.allSatisfy(fileExists) {
-        rest.append(photo)
-      }
-    }
-    if let first = others.first {
+  /// What an earlier run left of a photo.
+  private enum Earlier { case nothing, done, other }
+
+  private func earlier(_ photo: String, _ origin: Origin) -> Earlier {
+    let files = paths.files(of: photo)
+    guard paths.mapsAreInFolder, !outputs.overwrite, let map = files.map, let legend = files.legend, fileExists(map),
+      let size = fileSize(photo), let text = try? FileBytes.read(legend, limit: 1 << 28)
+    else { return .nothing }
+    if !text.starts(with: origin.firstLines(photoByteCount: size).utf8) { return .other }
+    return files.all.allSatisfy(fileExists) ? .done : .nothing
+  }
+
+  /// Photos that are not done yet.
+  private func photosToDo(_ origin: Origin) throws -> [String] {
+    let found = paths.photos.map { (photo: $0, earlier: earlier($0, origin)) }
+    let others = found.filter { $0.earlier == .other }
+    if let map = others.first.flatMap({ paths.files(of: $0.photo).map }) {
       let more = others.count > 1 ? " and \(others.count - 1) more were" : " was"
       throw SegmentationError(
         .usage(
-          "'\(first)'\(more) made with another photo, model, classes or options; "
+          "'\(map)'\(more) made with another photo, model, classes or options; "
             + "--overwrite replaces what is there, another --output keeps it"))
     }
-    let done = paths.photos.count - rest.count
-    if done > 0 && !outputs.quiet {
-      standardError("trident: \(done) of \(paths.photos.count) photos are done already; --overwrite does them again\n")
+    let rest = found.filter { $0.earlier == .nothing }.map(\.photo)
+    if rest.count < found.count && !outputs.quiet {
+      let done = "\(found.count - rest.count) of \(found.count)"
+      standardError("trident: \(done) photos are done already; --overwrite does them again\n")
     }
     return rest
   }
