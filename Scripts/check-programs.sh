@@ -246,6 +246,11 @@ check_names() {
   said "half a photo in a pipe is named" "^trident: error: standard input: "
   check "nothing comes out of half a photo" test ! -s "$out/cut.png"
   expect 2 "two files on standard output" segment $words --output - --overlay - "$photo"
+  expect 2 "several photos on standard output" segment $words --output - "$photo" "$photo"
+  cp "$model" "$out/model.gguf"
+  expect 2 "a label map in the place of the model" "$bin/trident" segment --model "$out/model.gguf" $words \
+    --output "$out/./model.gguf" "$photo"
+  check "the model is still there" cmp "$model" "$out/model.gguf"
   expect 2 "a file and JSON on standard output" segment $words --output - --json "$photo"
   cp "$photo" "$out/photo"
   expect 2 "a label map in the place of its photo" segment $words --output "$out/../names/photo" "$out/photo"

@@ -29,7 +29,7 @@ public final class Trident {
   /// - Memory: about 1 MiB for the tokenizer of published models.
   /// - Errors: `.model` for a file that is missing, damaged or of another kind; `.usage` for a CPU path that cannot run.
   public init(model path: String, runtime: RuntimeOptions = RuntimeOptions()) throws {
-    session = try Session(modelPath: path, runtime: runtime)
+    session = try Self.named { try Session(modelPath: path, runtime: runtime) }
     tokenizer = try session.makeTokenizer()
   }
 
@@ -102,7 +102,7 @@ public final class Trident {
     let words = Wording(
       source: .prompts(PromptSource(phrases: list.phrases, tokenizer: tokenizer)),
       phraseClass: list.classIndex.map { Int($0) })
-    return try session.plan(PhotoSize(width: width, height: height), words, options).peak
+    return try Self.named { try session.plan(PhotoSize(width: width, height: height), words, options).peak }
   }
 
   private func segment(
@@ -120,9 +120,8 @@ public final class Trident {
     sinks.scores = { _, _, _ in
       { row, count in result.scores.append(contentsOf: UnsafeBufferPointer(start: row, count: count)) }
     }
-    do {
-      let vectors = try vectors(list.phrases, options)
-      let words = Wording(source: .vectors(vectors), phraseClass: list.classIndex.map { Int($0) })
+    try Self.named {
+      let words = Wording(source: .vectors(try vectors(list.phrases, options)), phraseClass: list.classIndex.map { Int($0) })
       let plan = try session.plan(photo, words, options)
       let report = try session.run(photo, words, options, plan: plan, measures: false, sinks)
       result.pixelCounts = report.refinement.pixels
@@ -131,10 +130,16 @@ public final class Trident {
       result.refinedRegions = report.refinement.refined
       result.failedRegions = report.refinement.failed
       result.seconds = report.seconds
-    } catch let error as ComputeError {
-      throw SegmentationError(.model(error.description))
     }
     return result
+  }
+
+  /// Runs what may throw errors of the layer below, and gives them the public name.
+  private static func named<Value>(_ body: () throws -> Value) throws -> Value {
+    do { return try body() } catch let error as ComputeError {
+      if case .pathUnavailable = error.reason { throw SegmentationError(.usage(error.description)) }
+      throw SegmentationError(.model(error.description))
+    }
   }
 
   /// Text vectors of phrases. Shapes: [phrases, embedWidth].

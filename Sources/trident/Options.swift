@@ -119,7 +119,7 @@ struct MethodFlags: ParsableArguments {
   @Option(help: "A published configuration, with its classes unless others are named.")
   var preset: SegmentOptions.Preset?
   @Option(
-    help: "How much runs (full): fast leaves SAM out, balanced only refinement.")
+    help: "How much runs (full): fast leaves out SAM, balanced its refinement only.")
   var profile: SegmentOptions.Profile?
   @Option(help: "Short side of CLIP's copy, pixels (448).")
   var shortSide: Int?

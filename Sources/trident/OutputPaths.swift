@@ -28,8 +28,10 @@ struct OutputPaths {
   let writesStandardOutput: Bool
   private let flags: OutputFlags
 
+  /// `others`: files that the command reads beside photos.
+  ///
   /// - Errors: `.usage` for no photo, a file where a folder is needed, outputs that would replace an input or each other.
-  init(photos arguments: [String], classes: ClassFlags, outputs: OutputFlags) throws {
+  init(photos arguments: [String], others: [String], outputs: OutputFlags) throws {
     let (photos, hasFolder) = photoPaths(arguments)
     guard !photos.isEmpty else {
       throw SegmentationError(.usage("no photos found in \(arguments.joined(separator: ", "))"))
@@ -39,15 +41,17 @@ struct OutputPaths {
     flags = outputs
     let named = [outputs.output, outputs.overlay, outputs.scores].compactMap { $0 }
     writesStandardOutput = named.contains("-")
-    if writesStandardOutput, isatty(STDOUT_FILENO) == 1 || outputs.json {
-      throw SegmentationError(
-        .usage("'-' sends a file to standard output, which is " + (outputs.json ? "taken by --json" : "a terminal; redirect it")))
+    if writesStandardOutput {
+      let problem = isMany ? "takes one photo" : outputs.json ? "is taken by --json" : "is a terminal; redirect it"
+      guard !isMany, !outputs.json, isatty(STDOUT_FILENO) == 0 else {
+        throw SegmentationError(.usage("'-' as an output is standard output, which \(problem)"))
+      }
     }
     if isMany, let file = named.first(where: { fileExists($0) && !isFolder($0) }) {
       throw SegmentationError(.usage("'\(file)' is a file; several photos need a folder"))
     }
     try checkNames()
-    try check(inputs: photos + [classes.file, classes.vocabulary].compactMap { $0 })
+    try check(inputs: photos + others)
   }
 
   /// The files of a photo.

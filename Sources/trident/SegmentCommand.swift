@@ -62,7 +62,8 @@ final class SegmentJob {
   let words: Words
   let outputs: OutputFlags
   let paths: OutputPaths
-  private let meter: ProgressMeter
+  /// Of all photos, from the first one's start: words come before and have their own.
+  private lazy var meter = ProgressMeter(quiet: outputs.quiet)
   /// Photos of `run()` before this one, and all of them.
   private var position = (index: 0, count: 1)
   private var vectors: [Float]?
@@ -73,12 +74,12 @@ final class SegmentJob {
     needsOutput: Bool = true
   ) throws {
     self.outputs = outputs
-    meter = ProgressMeter(quiet: outputs.quiet)
     options = method.options()
     if needsOutput && outputs.output == nil && outputs.overlay == nil && outputs.scores == nil && !outputs.json {
       throw SegmentationError(.usage("nothing to write: give --output labels.png (or --overlay, --scores, --json)"))
     }
-    paths = try OutputPaths(photos: photos, classes: classes, outputs: outputs)
+    let inputs = [try runtime.model.path(), classes.file, classes.vocabulary].compactMap { $0 }
+    paths = try OutputPaths(photos: photos, others: inputs, outputs: outputs)
     session = try runtime.open()
     words = try Words(classes, preset: method.preset, session: session)
   }
@@ -216,6 +217,7 @@ final class SegmentJob {
     if outputs.taps != nil { return try words.encodedInRun(session) }
     if vectors == nil {
       _ = try session.plan(photo, words.planned, options, previewSide: previewSide)
+      let meter = ProgressMeter(quiet: outputs.quiet)
       (vectors, textReport) = try words.vectors(session, options.precision, measures: measures, meter)
     }
     return Wording(source: .vectors(vectors ?? []), phraseClass: words.phraseClass)

@@ -71,6 +71,10 @@ import Testing
     options.window = 17
     #expect(code { _ = try trident.segment(file: golden.photoPath, classes: ["a", "b"], options: options) } == 2)
     var runtime = RuntimeOptions()
+    runtime.cpuPath = "abacus"
+    let other = runtime
+    #expect(code { _ = try Trident(model: try golden.model(), runtime: other) } == 2)
+    runtime.cpuPath = nil
     runtime.memoryLimit = 1 << 20
     let small = try Trident(model: try golden.model(), runtime: runtime)
     #expect(code { _ = try small.segment(file: golden.photoPath, classes: ["a", "b"], options: try golden.options(.int8)) } == 5)
