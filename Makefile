@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build setup demo test test-arm test-arm-quick fuzz sanitize trust bench peers accuracy models deb tarball check-packages clean
+.PHONY: all build install setup demo test test-arm test-arm-quick fuzz sanitize trust bench peers accuracy models deb tarball check-packages clean
 
 all: build
 
@@ -12,6 +12,12 @@ setup:
 
 build: setup
 	$(SWIFT) build -c release --scratch-path $(BUILD)
+
+# Programs only; they use this machine's Swift runtime. Packages that stand alone: make deb, make tarball.
+PREFIX ?= /usr/local
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install $(BIN)/trident $(BIN)/trident-quantize $(DESTDIR)$(PREFIX)/bin
 
 demo: build
 	@sh Scripts/demo.sh $(BIN)

@@ -10,7 +10,7 @@ work=$(mktemp -d) || exit 2
 trap 'chmod -R u+rwX "$work"; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 export XDG_CACHE_HOME="$work/cache"
-unset TRIDENT_MEMORY_LIMIT TRIDENT_CPU
+unset TRIDENT_MEMORY_LIMIT TRIDENT_CPU TRIDENT_MODEL
 passed=0
 failed=0
 skipped=0
@@ -49,6 +49,9 @@ check() {
   if "$@" >"$work/log" 2>&1; then pass; else fail "$name"; fi
 }
 
+# said NAME PATTERN: the command before said so.
+said() { if grep -q "$2" "$work/log"; then pass; else fail "$1"; fi; }
+
 # Only the named files are in a folder.
 only() {
   folder=$1
@@ -78,6 +81,8 @@ make_toy() {
   expect 4 "truncated checkpoint" "$bin/trident-quantize" --clip "$work/short.pt" --dino "$work/dino.pth" \
     --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/none.gguf" --quiet
   check "no model from a truncated checkpoint" absent "$work/none.gguf"
+  expect 2 "a model in the place of a checkpoint" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dino.pth" \
+    --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/./sam.pth" --overwrite --quiet
 }
 
 # $sizes and $words are flags and file names without spaces of their own.
@@ -199,6 +204,7 @@ check_folder() {
   cp "$work/truncated.jpg" "$work/photos/b.jpg"
   cp "$photo" "$work/photos/c.${photo##*.}"
   expect 3 "folder with a bad photo" segment $words --quiet --output "$work/labels" "$work/photos"
+  expect 2 "a folder of photos to one file" segment $words --quiet --output "$work/first.png" "$work/photos"
   check "the good photos of the folder" only "$work/labels" a.png a.json c.png c.json
   check "a folder's labels" cmp "$work/first.png" "$work/labels/c.png"
   rm "$work/photos/b.jpg"
@@ -212,9 +218,71 @@ check_folder() {
   expect 0 "folder with --overwrite" segment $words --quiet --overwrite --output "$work/labels" "$work/photos"
   check "photos are done again" cmp "$work/first.png" "$work/labels/a.png"
   check "a killed run's temporary file is gone" only "$work/labels" a.png a.json c.png c.json
+  cp "$work/labels/a.png" "$work/kept.png"
+  expect 2 "folder with another option" segment $words --quiet --refine none --output "$work/labels" "$work/photos"
+  expect 2 "folder with other words" segment --class dog --class grass --quiet --output "$work/labels" "$work/photos"
+  mkdir "$work/others"
+  plain 40 30 100 >"$work/others/a.ppm"
+  expect 2 "another photo of the same name" segment $words --quiet --output "$work/labels" "$work/others"
+  check "nothing of another run was replaced" cmp "$work/kept.png" "$work/labels/a.png"
+  expect 0 "other words with --overwrite" segment --class dog --class grass --quiet --overwrite --output "$work/labels" \
+    "$work/photos"
+  expect 0 "other words again" segment --class dog --class grass --output "$work/labels" "$work/photos"
+  said "done with other words" "2 of 2 photos are done already"
   cp "$photo" "$work/photos/a.ppm"
   expect 2 "two photos of one name" segment $words --quiet --output "$work/labels" "$work/photos"
   rm "$work/photos/a.ppm"
+}
+
+# Standard input and output, models and classes that need not be named, outputs in the place of inputs.
+check_names() {
+  out=$work/names
+  mkdir "$out"
+  cat "$photo" | segment $words --output - - >"$out/piped.png" 2>"$work/log"
+  check "the same labels through pipes" cmp "$work/first.png" "$out/piped.png"
+  segment $words --quiet --output "$out/read.png" - <"$photo" >"$work/log" 2>&1
+  check "the same labels from standard input" cmp "$work/first.png" "$out/read.png"
+  head -c 2000 "$jpeg" | segment $words --output - - >"$out/cut.png" 2>"$work/log"
+  said "half a photo in a pipe is named" "^trident: error: standard input: "
+  check "nothing comes out of half a photo" test ! -s "$out/cut.png"
+  expect 2 "two files on standard output" segment $words --output - --overlay - "$photo"
+  expect 2 "several photos on standard output" segment $words --output - "$photo" "$photo"
+  cp "$model" "$out/model.gguf"
+  expect 2 "a label map in the place of the model" "$bin/trident" segment --model "$out/model.gguf" $words \
+    --output "$out/./model.gguf" "$photo"
+  check "the model is still there" cmp "$model" "$out/model.gguf"
+  expect 2 "a file and JSON on standard output" segment $words --output - --json "$photo"
+  cp "$photo" "$out/photo"
+  expect 2 "a label map in the place of its photo" segment $words --output "$out/../names/photo" "$out/photo"
+  check "the photo is still there" cmp "$photo" "$out/photo"
+  expect 2 "a label map called .jpg" segment $words --output "$out/a.jpg" "$photo"
+  mkdir "$out/folder"
+  expect 0 "one photo into a folder" segment $words --quiet --output "$out/folder" --overlay "$out/overlays/" --scores "$out/a.npy" \
+    "$photo"
+  stem=$(basename "$photo")
+  stem=${stem%.*}
+  check "a folder's map and legend" only "$out/folder" "$stem.png" "$stem.json"
+  check "a folder's overlay" only "$out/overlays" "$stem.png"
+  check "the same labels in a folder" cmp "$work/first.png" "$out/folder/$stem.png"
+  rm "$out/overlays/$stem.png"
+  expect 0 "an overlay is missing" segment $words --quiet --output "$out/folder" --overlay "$out/overlays/" "$photo"
+  check "the photo is done again for its overlay" starts "$out/overlays/$stem.png" PNG
+  expect 2 "two outputs of one name" segment $words --output "$out/a.png" --overlay "$out/a.png" "$photo"
+  check "nothing was written" absent "$out/a.png"
+  expect 2 "no model" "$bin/trident" segment $words --output "$out/a.png" "$photo"
+  said "where to get a model" "trident-quantize"
+  (export TRIDENT_MODEL="$model" && "$bin/trident" segment $sizes $words --quiet --output "$out/a.png" "$photo" >"$work/log" 2>&1)
+  check "the model of TRIDENT_MODEL" cmp "$work/first.png" "$out/a.png"
+  expect 0 "a preset brings its classes" segment --preset voc21 --no-cache --output "$out/voc.png" "$photo"
+  check "class 0 of a preset is the background" grep -q '"name": "background"' "$out/voc.json"
+  expect 0 "a preset's vocabulary" "$bin/trident" text --model "$model" --preset voc21 --no-cache --output "$out/voc.tvoc"
+  cp "$out/voc.png" "$out/first.png"
+  expect 0 "a preset with its vocabulary" segment --preset voc21 --vocabulary "$out/voc.tvoc" --quiet --output "$out/voc.png" "$photo"
+  check "the same labels with a preset's vocabulary" cmp "$out/first.png" "$out/voc.png"
+  expect 2 "a flag misspelt" segment $words --overlai "$out/o.png" "$photo"
+  said "the flag that was meant" "^trident: error: .*--overlay"
+  expect 2 "a command misspelt" "$bin/trident" segmet "$photo"
+  said "the commands there are" "^trident: error: .*segment"
 }
 
 # Short and failing reads, a full card, a model that shrinks in use, no home for the cache.
@@ -229,7 +297,7 @@ check_storage() {
     for reads in 0 2; do
       expect 3 "a photo that fails after $reads reads" with_card "BAD_CARD_FAILS=${photo##*/} BAD_CARD_AFTER=$reads" \
         $words --quiet --output "$out/a.png" "$photo"
-      if grep -qi "input/output error" "$work/log"; then pass; else fail "failing reads: not the reason"; fi
+      said "failing reads: the reason" "input/output error"
     done
     printf 'dog\ngrass\n' >"$work/two.txt"
     expect 2 "a class list that cannot be read" with_card BAD_CARD_FAILS=two.txt --classes "$work/two.txt" --quiet \
@@ -554,6 +622,7 @@ check_plan
 check_bench
 check_refusals
 check_folder
+check_names
 check_storage
 check_signal
 check_listing

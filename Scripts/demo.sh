@@ -14,3 +14,5 @@ for photo in models/demo/scenes/images/*.jpg; do
 done
 echo
 echo "Pictures: $(pwd)/$out (NAME.png = labels, NAME.json = legend, NAME-overlay.png = labels over the photo)"
+echo "Words of your own: $bin/trident segment -m $model --class horse --class grass --class sky \\"
+echo "    models/demo/scenes/images/farm.jpg -o labels.png --overlay overlay.png"

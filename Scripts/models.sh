@@ -65,6 +65,10 @@ for name in "$@"; do
     exit 2
   fi
 done
+if ! command -v curl >/dev/null 2>&1; then
+  echo "curl is missing; install it (apt-get install curl)" >&2
+  exit 1
+fi
 failed=0
 for name in "$@"; do
   read -r address file kind sum <<LINE

@@ -1,19 +1,50 @@
 #!/bin/sh
-# Installs the packaged libraries that the build needs, only where they are missing.
+# Installs the packages that building and testing need, where they are missing; on systems without apt it only looks.
 set -eu
 missing=""
-have() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
-for package in libjpeg-dev libpng-dev zlib1g-dev libopenblas0-pthread pkg-config; do
-  have "$package" || missing="$missing $package"
-done
+if command -v dpkg-query >/dev/null 2>&1; then
+  have() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+  for package in libjpeg-dev libpng-dev zlib1g-dev pkg-config; do have "$package" || missing="$missing $package"; done
+elif ! pkg-config --exists libjpeg libpng zlib 2>/dev/null; then
+  missing=" pkg-config and the headers of libjpeg, libpng and zlib"
+fi
+command -v git >/dev/null 2>&1 || missing="$missing git ca-certificates"
 command -v swift >/dev/null 2>&1 || missing="$missing swiftlang"
-[ -z "$missing" ] && exit 0
-if ! command -v apt-get >/dev/null 2>&1; then
-  echo "missing:$missing; install them with your package manager" >&2
+# Only --precision float32 and tests of it load OpenBLAS.
+extra=""
+PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q 'libopenblas\.so\.0' || extra=" libopenblas0-pthread"
+[ -n "$missing$extra" ] || exit 0
+
+root=""
+if [ "$(id -u)" != 0 ]; then
+  root=sudo
+  # Without a terminal sudo cannot ask for a password.
+  if ! command -v sudo >/dev/null 2>&1 || { [ ! -t 0 ] && ! sudo -n true 2>/dev/null; }; then root=none; fi
+fi
+if [ "$root" = none ] || ! command -v apt-get >/dev/null 2>&1; then
+  if [ -z "$missing" ]; then
+    echo "note: without$extra there is no --precision float32, and its tests are skipped"
+    exit 0
+  fi
+  echo "missing:$missing" >&2
+  if command -v apt-get >/dev/null 2>&1; then echo "as root: apt-get install$missing$extra" >&2; fi
   exit 1
 fi
-echo "installing:$missing"
-sudo=""
-[ "$(id -u)" = 0 ] || sudo=sudo
-$sudo apt-get update -qq || true
-$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+
+install() { $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
+echo "installing:$missing$extra"
+$root apt-get update -qq || true
+case $missing in
+  *swiftlang*)
+    if ! apt-cache show swiftlang >/dev/null 2>&1; then
+      missing=${missing%swiftlang}
+      # shellcheck disable=SC2086
+      [ -z "$missing$extra" ] || install $missing $extra
+      echo "This system has no package of Swift; Debian 13 has (swiftlang). Install Swift 6 from" \
+        "https://www.swift.org/install/linux, so that 'swift' is found, and run make again." >&2
+      exit 1
+    fi
+    echo "(Swift is a large download: some minutes)" ;;
+esac
+# shellcheck disable=SC2086
+install $missing $extra

@@ -20,7 +20,7 @@ final class ProgressMeter {
     if stage != progress.stage {
       stage = progress.stage
       stageStart = now
-      lastShown = 0
+      lastShown = isTerminal ? 0 : now
     }
     guard now - lastShown >= (isTerminal ? 0.1 : 10) else { return }
     lastShown = now

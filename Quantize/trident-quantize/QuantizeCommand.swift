@@ -14,29 +14,34 @@ struct QuantizeCommand: ParsableCommand {
     commandName: "trident-quantize",
     abstract: "Turns published CLIP, DINO and SAM checkpoints into one INT8 model file.",
     discussion: """
-      Checkpoints are read as downloaded: PyTorch (.pt, .pth, .bin) or .safetensors. Nothing in them is
-      executed, and Python is not needed. Every size is taken from the tensors.
+      Checkpoints are read as downloaded: PyTorch (.pt, .pth, .bin) or .safetensors. \
+      Nothing in them is executed, and Python is not needed. Every size is taken from the \
+      tensors.
 
       EXAMPLE
-        trident-quantize --clip ViT-B-16.pt --dino dino_vitbase16_pretrain.pth --sam sam_vit_b_01ec64.pth \\
-                         --vocab bpe_simple_vocab_16e6.txt.gz --output models/trident-b.gguf
+        trident-quantize --clip ViT-B-16.pt \\
+          --dino dino_vitbase16_pretrain.pth --sam sam_vit_b_01ec64.pth \\
+          --vocab bpe_simple_vocab_16e6.txt.gz --output models/trident-b.gguf
 
       WHICH ACTIVATION?
-        OpenAI's own archives and Hugging Face folders say so themselves. For other files name it:
+      OpenAI's own archives and Hugging Face folders say so themselves. For other files \
+      name it:
         --activation quickgelu   OpenAI weights saved again, MetaCLIP, DFN
         --activation gelu        LAION and most others trained with open_clip
 
-      The vocabulary may be bpe_simple_vocab_16e6.txt.gz, tokenizer.json or merges.txt. Addresses and
-      checksums of all published checkpoints are in models/README.md; `make models` downloads them.
+      The vocabulary may be bpe_simple_vocab_16e6.txt.gz, tokenizer.json or merges.txt. \
+      Addresses and checksums of all published checkpoints are in models/README.md; \
+      `make models` downloads them.
 
       CALIBRATION
-        --calibrate photos/ runs the finished networks on up to 16 photos of the folder (by name; JPEG, PNG
-        or PPM) and then quantizes again, outlier channels shared between norms and the weights behind them.
-        It takes the time and memory of segmenting them, and the disk space of a second model file.
+      --calibrate photos/ runs the finished networks on up to 16 photos of the folder (by \
+      name; JPEG, PNG or PPM) and then quantizes again, outlier channels shared between \
+      norms and the weights behind them. It takes the time and memory of segmenting them, \
+      and the disk space of a second model file.
 
       EXIT CODES
-        0 done   2 wrong usage   3 a photo is unusable   4 a checkpoint or vocabulary is unusable
-        6 the output cannot be written
+        0 done   2 wrong usage   3 a photo is unusable
+        4 a checkpoint or vocabulary is unusable   6 the output cannot be written
       """,
     version: "trident \(Trident.version)")
 
@@ -73,18 +78,26 @@ struct QuantizeCommand: ParsableCommand {
       throw ValidationError("--clip-head-width must lie between 1 and 1024.")
     }
     if output.isEmpty { throw ValidationError("--output needs a file name.") }
-    for path in [clip, dino, sam] + [vocab].compactMap({ $0 }) where path == output {
+    let inputs = [clip, dino, sam] + [vocab].compactMap { $0 }
+    if inputs.contains(where: { Self.isSame($0, output) }) {
       throw ValidationError("--output names one of the inputs.")
     }
-    if let report, [clip, dino, sam, output].contains(report) {
+    if let report, (inputs + [output]).contains(where: { Self.isSame($0, report) }) {
       throw ValidationError("--report names one of the other files.")
     }
+  }
+
+  /// Two names of one file.
+  private static func isSame(_ a: String, _ b: String) -> Bool {
+    var (first, second) = (stat(), stat())
+    guard stat(a, &first) == 0, stat(b, &second) == 0 else { return a == b }
+    return first.st_dev == second.st_dev && first.st_ino == second.st_ino
   }
 
   func run() throws {
     if !overwrite {
       for path in [output] + [report].compactMap({ $0 }) where access(path, F_OK) == 0 {
-        Self.say("error: \(path): file exists already; --overwrite replaces it\n")
+        Self.say("trident-quantize: error: \(path): file exists already; --overwrite replaces it\n")
         throw ExitCode(6)
       }
     }
@@ -106,7 +119,7 @@ struct QuantizeCommand: ParsableCommand {
       meter.end()
     } catch {
       meter.end()
-      Self.say("error: \(error)\n")
+      Self.say("trident-quantize: error: \(error)\n")
       switch error {
       case .output: throw ExitCode(6)
       case .photo: throw ExitCode(3)
@@ -128,7 +141,7 @@ struct QuantizeCommand: ParsableCommand {
   /// - Errors: exit code 6, after the reason was said.
   private func written<Result>(_ body: () throws(RasterError) -> Result) throws(ExitCode) -> Result {
     do throws(RasterError) { return try body() } catch {
-      Self.say("error: \(error)\n")
+      Self.say("trident-quantize: error: \(error)\n")
       throw ExitCode(6)
     }
   }
@@ -149,7 +162,9 @@ extension QuantizeCommand {
     } catch {
       let code = exitCode(for: error)
       guard code == .validationFailure else { exit(withError: error) }
-      say(fullMessage(for: error) + "\n")
+      let text = fullMessage(for: error)
+      let named = text.hasPrefix("Error: ") ? "trident-quantize: error: " + String(text.dropFirst(7)) : text
+      say(named + "\n")
       Glibc.exit(2)
     }
   }

@@ -13,6 +13,9 @@ ENVIRONMENT = """.SH ENVIRONMENT
 .B TRIDENT_MEMORY_LIMIT
 Largest private memory, where \\fB\\-\\-memory\\-limit\\fR is not given.
 .TP
+.B TRIDENT_MODEL
+The model file, where \\fB\\-\\-model\\fR is not given.
+.TP
 .B TRIDENT_CPU
 The kernel path to use; \\fBtrident version\\fR lists them.
 .TP

@@ -12,9 +12,9 @@ import CRaster
 ///
 /// The temporary name is `.trident-<process>-<number>.part` in the target's directory. A target that is a
 /// link is followed, so the link stays. The mode of a replaced file is kept. Temporary files that a killed
-/// process left in the directory are removed.
+/// process left in the directory are removed. The target `-` is standard output, which gets everything at the end.
 ///
-/// - Memory: the object and one copy of the temporary path.
+/// - Memory: the object and one copy of the temporary path; for standard output the whole file.
 /// - Errors: everything the system refuses, as `RasterError.system`; short writes are continued. After an
 ///   error, or if the object goes away before `finish()`, the temporary file is removed and the old target
 ///   stands.
@@ -35,6 +35,14 @@ package final class AtomicFile {
   ///   outputs are open already.
   package init(path: String) throws(RasterError) {
     self.path = path
+    if path == "-" {
+      (target, temporary) = (path, "")
+      descriptor = cr_create_in_memory()
+      guard descriptor >= 0 else {
+        throw RasterError(.system(action: "make a file in memory", code: -descriptor), path: "standard output")
+      }
+      return
+    }
     var mode: UInt32 = 0
     var isLink: Int32 = 0
     let code = cr_status(path, &mode, &isLink)
@@ -90,6 +98,7 @@ package final class AtomicFile {
 
   /// Removes the old target, for good: a file that says that others are whole must not outlive them.
   package func removeTarget() {
+    if target == "-" { return }
     // Where this is not allowed, `finish()` will not be either, and says so.
     if unlink(target) == 0 { cr_sync_directory(Self.directory(of: target)) }
   }
@@ -99,6 +108,10 @@ package final class AtomicFile {
   /// - Parameter ready: called when only the new name is missing.
   /// - Errors: as `write`; nothing is left behind then, and the old target stands.
   package func finish(_ ready: () -> Void = {}) throws(RasterError) {
+    if target == "-" {
+      ready()
+      return try printAll()
+    }
     try sync()
     ready()
     // Named before it is closed: an open file is locked against other processes' sweeps.
@@ -108,6 +121,20 @@ package final class AtomicFile {
     cr_temporary_remove(ticket)
     ticket = -1
     cr_sync_directory(Self.directory(of: target))
+  }
+
+  /// Sends the finished file to standard output.
+  private func printAll() throws(RasterError) {
+    defer { abort() }
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    var offset: Int64 = 0
+    while true {
+      let count = cr_read_at(descriptor, &bytes, bytes.count, offset)
+      if count == 0 { return }
+      let code = count < 0 ? Int32(-count) : cr_write_all(STDOUT_FILENO, bytes, Int(count))
+      guard code == 0 else { throw RasterError(.system(action: "write", code: code), path: "standard output") }
+      offset += count
+    }
   }
 
   /// Drops the bytes written so far; harmless after `finish()` and when repeated.

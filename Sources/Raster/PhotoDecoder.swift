@@ -70,6 +70,7 @@ package final class PhotoDecoder {
   /// only.
   package init(path: String, ignoringChecksums: Bool) throws(RasterError) {
     let file = try InputFile(path: path)
+    let path = file.path
     // First, because nobody would close the decoder if this failed.
     orientation = try ExifScanner(file: file).orientation()
     let opened = try Self.open(file, ignoringChecksums: ignoringChecksums)

@@ -32,13 +32,15 @@ final class InputFile {
   let descriptor: Int32
   let byteCount: Int
 
-  /// Opens a regular, non-empty file.
+  /// Opens a regular, non-empty file; `-` is standard input, which may be a pipe.
   ///
   /// - Errors: missing, unreadable, not a regular file, empty.
   init(path: String) throws(RasterError) {
+    let isStandard = path == "-"
+    let path = isStandard ? "standard input" : path
     var mode: UInt32 = 0
     var size: Int64 = 0
-    let descriptor = cr_open_for_reading(path, &mode, &size)
+    let descriptor = cr_open_for_reading(isStandard ? StandardInput.path : path, &mode, &size)
     guard descriptor >= 0 else {
       throw RasterError(.system(action: "open", code: -descriptor), path: path)
     }
@@ -64,6 +66,24 @@ final class InputFile {
     bytes.removeLast(count - Int(got))
     return bytes
   }
+}
+
+/// Standard input as a file that can be opened again and again.
+private enum StandardInput {
+  /// A pipe is read to its end, once, into a file in memory.
+  static let path: String = {
+    var status = stat()
+    if fstat(STDIN_FILENO, &status) == 0, status.st_mode & S_IFMT == S_IFREG { return "/proc/self/fd/0" }
+    let copy = cr_create_in_memory()
+    guard copy >= 0 else { return "/proc/self/fd/0" }
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let count = read(STDIN_FILENO, &bytes, bytes.count)
+      if count < 0 && errno == EINTR { continue }
+      if count <= 0 || cr_write_all(copy, bytes, count) != 0 { break }
+    }
+    return "/proc/self/fd/\(copy)"
+  }()
 }
 
 extension RasterError {

@@ -18,6 +18,7 @@ public struct RuntimeOptions: Equatable, Sendable {
   /// A CPU path by name; nil: the fastest supported.
   public var cpuPath: String?
 
+  /// All cores that this process may use, no limit.
   public init() { threads = Self.availableCores }
 
   /// Cores that the scheduler lets this process use.

@@ -11,7 +11,10 @@ public enum Paradigm: String, Sendable, CaseIterable {
 
 /// Arithmetic of activations.
 public enum PrecisionChoice: String, Sendable, CaseIterable {
-  case int8, float32
+  /// Rows of bytes with a scale each: what boards run.
+  case int8
+  /// The reference: the same stored weights, activations in float; needs OpenBLAS and more memory.
+  case float32
 }
 
 /// What a region of the coarse labels tells SAM.
@@ -51,29 +54,42 @@ public struct SegmentOptions: Equatable, Sendable {
   public var window = 336
   /// Window step, pixels; a multiple of CLIP's patch.
   public var stride = 224
+  /// Cosines are multiplied by this before the softmax over classes.
   public var logitScale: Float = 40
+  /// Proxy attention: similarities less than this multiple of their mean count nothing.
   public var beta: Float = 1.2
+  /// Proxy attention: sharpness.
   public var gamma: Float = 3
+  /// Affinity: a token takes part whose cosine reaches this multiple of the row's mean.
   public var cosFactor: Float = 1.2
   /// Negative affinity thresholds stay; otherwise they become 0.6.
   public var keepsNegativeThresholds = true
   /// Pixels whose best probability is below this get label 0.
   public var probabilityThreshold: Float = 0
+  /// Pixels whose best probability is below this belong to no region that is refined.
   public var coarseThreshold: Float = 0.2
-  /// Smallest region to refine, half-size pixels.
+  /// Smallest region to refine, pixels of the photo at half its size.
   public var minimalArea = 225
+  /// SAM's masks replace a region where their predicted IoU is above this.
   public var iouThreshold: Float = 0.8
+  /// Weight of the mask among a region's prompts.
   public var maskAlpha: Float = 0.005
   /// What SAM's refinement tells it; the method uses all three together.
   public var prompts = PromptKinds.all
+  /// What mends the borders of the coarse labels.
   public var refinement = RefinementChoice.sam
+  /// What relates parts of the whole photo to each other.
   public var affinity = AffinityChoice.trident
+  /// How windows become one map.
   public var paradigm = Paradigm.splice
+  /// DINO's features decide which patches share CLIP's values; otherwise CLIP's own do.
   public var usesDINO = true
   /// Left and right halves go through SAM on their own (Cityscapes).
   public var halves = false
+  /// Arithmetic of activations.
   public var precision = PrecisionChoice.int8
 
+  /// The published defaults.
   public init() {}
 
   /// Name of a published configuration.
@@ -118,6 +134,7 @@ extension SegmentOptions {
 
 /// What mends the borders of the coarse labels.
 public enum RefinementChoice: String, Sendable, CaseIterable {
+  /// Coarse labels stay.
   case none
   /// SAM's masks, asked for region by region: the method.
   case sam
@@ -127,9 +144,16 @@ public enum RefinementChoice: String, Sendable, CaseIterable {
   case crf
 }
 
-/// What relates tokens of the whole photo to each other; see `AffinityMode`.
+/// What relates tokens of the whole photo to each other.
 public enum AffinityChoice: String, Sendable, CaseIterable {
-  case trident, attention, cosine, none
+  /// SAM's attention where its values are similar: the method.
+  case trident
+  /// SAM's attention, averaged over heads.
+  case attention
+  /// Similarity of SAM's values only.
+  case cosine
+  /// Nothing: the spliced map as it is.
+  case none
 }
 
 extension SegmentOptions {

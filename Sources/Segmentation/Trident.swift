@@ -9,7 +9,10 @@ import Compute
 /// print(result.labels[0], result.pixelCounts)
 /// ```
 ///
-/// - Memory: the model stays mapped, not loaded; a call reserves what `plannedByteCount` says and gives it back.
+/// One call at a time; a call uses all threads of `RuntimeOptions`. Words are encoded once for calls with the same classes.
+///
+/// - Memory: the model stays mapped, not loaded; a call reserves what `plannedByteCount` says and gives it back. Text
+///   vectors of the last classes stay: 2 KiB a phrase with B/16.
 /// - Errors: every throwing function throws `SegmentationError`, whose text names what to change.
 /// - Source: Trident (arXiv 2411.09219).
 public final class Trident {
@@ -18,35 +21,52 @@ public final class Trident {
 
   private let session: Session
   private let tokenizer: BytePairTokenizer
+  /// Phrases that were encoded last, in which arithmetic, and their vectors.
+  private var encoded: (phrases: [String], precision: PrecisionChoice, vectors: [Float])?
 
   /// Opens a model file made by `trident-quantize`.
+  ///
+  /// - Memory: about 1 MiB for the tokenizer of published models.
+  /// - Errors: `.model` for a file that is missing, damaged or of another kind; `.usage` for a CPU path that cannot run.
   public init(model path: String, runtime: RuntimeOptions = RuntimeOptions()) throws {
-    session = try Session(modelPath: path, runtime: runtime)
+    session = try Self.named { try Session(modelPath: path, runtime: runtime) }
     tokenizer = try session.makeTokenizer()
   }
 
   /// Everything one photo gave.
   public struct Result: Sendable {
-    /// Shapes: [height * width], row-major; a class index each.
+    /// A class index for each pixel of the upright photo, row by row. Shapes: [height, width].
     public var labels: [UInt16]
+    /// Of the upright photo, pixels.
     public let width: Int
+    /// Of the upright photo, pixels.
     public let height: Int
-    /// Pixels of each class.
+    /// Pixels of each class. Shapes: [classes].
     public var pixelCounts: [Int]
     /// Cosine scores before upsampling, the best phrase of each class. Shapes: [classes, scoreRows, scoreColumns].
     public var scores: [Float]
     public var scoreRows: Int
     public var scoreColumns: Int
-    /// Regions that SAM's masks replaced, and regions that kept their coarse labels.
+    /// Regions that SAM's masks replaced.
     public var refinedRegions: Int
+    /// Regions that kept their coarse labels.
     public var failedRegions: Int
+    /// Of the photo; words that had to be encoded are not counted.
     public var seconds: Double
+
+    /// The class index of one pixel; traps outside the photo.
+    public subscript(x: Int, y: Int) -> Int {
+      precondition((0..<width).contains(x) && (0..<height).contains(y), "pixel \(x), \(y) is outside the photo")
+      return Int(labels[y * width + x])
+    }
   }
 
   /// Segments one photo that is already in memory.
   ///
-  /// - Shapes: `rgb` [height * width * 3] bytes; `classes`: a phrase each, or synonyms separated by "; ".
+  /// - Shapes: `rgb` [height, width, 3]; `classes`: a phrase each, or synonyms separated by "; ".
+  /// - Units: sRGB bytes, 0 to 255. `background`: class 0 is what nothing else is.
   /// - Memory: the result holds 2 bytes a pixel; the rest is planned and given back.
+  /// - Errors: `.photo` where sizes disagree, `.classes`, `.usage` for options, `.memory` where the limit is too small.
   public func segment(
     rgb: [UInt8], width: Int, height: Int, classes: [String], background: Bool = false,
     options: SegmentOptions = SegmentOptions()
@@ -62,13 +82,19 @@ public final class Trident {
   }
 
   /// Segments a JPEG, PNG or PPM file; EXIF orientation is applied.
+  ///
+  /// - Shapes, memory: as above; the photo itself is read row by row.
+  /// - Errors: as above; `.photo` for a file that is missing, damaged or of another kind.
   public func segment(
     file path: String, classes: [String], background: Bool = false, options: SegmentOptions = SegmentOptions()
   ) throws -> Result {
     try segment(try PhotoFile(path: path), classes, background, options)
   }
 
-  /// Private memory that a photo of this size will take, bytes.
+  /// Private memory that a photo of this size will take, with everything that the process holds already.
+  ///
+  /// - Units: bytes; `width` and `height` in pixels.
+  /// - Errors: those of `segment`; nothing is computed.
   public func plannedByteCount(
     width: Int, height: Int, classes: [String], options: SegmentOptions = SegmentOptions()
   ) throws -> Int {
@@ -76,16 +102,13 @@ public final class Trident {
     let words = Wording(
       source: .prompts(PromptSource(phrases: list.phrases, tokenizer: tokenizer)),
       phraseClass: list.classIndex.map { Int($0) })
-    return try session.plan(PhotoSize(width: width, height: height), words, options).peak
+    return try Self.named { try session.plan(PhotoSize(width: width, height: height), words, options).peak }
   }
 
   private func segment(
     _ photo: PhotoPixels, _ classes: [String], _ background: Bool, _ options: SegmentOptions
   ) throws -> Result {
     let list = try ClassList(arguments: classes, background: background)
-    let words = Wording(
-      source: .prompts(PromptSource(phrases: list.phrases, tokenizer: tokenizer)),
-      phraseClass: list.classIndex.map { Int($0) })
     var result = Result(
       labels: [], width: photo.width, height: photo.height, pixelCounts: [], scores: [], scoreRows: 0,
       scoreColumns: 0, refinedRegions: 0, failedRegions: 0, seconds: 0)
@@ -97,7 +120,8 @@ public final class Trident {
     sinks.scores = { _, _, _ in
       { row, count in result.scores.append(contentsOf: UnsafeBufferPointer(start: row, count: count)) }
     }
-    do {
+    try Self.named {
+      let words = Wording(source: .vectors(try vectors(list.phrases, options)), phraseClass: list.classIndex.map { Int($0) })
       let plan = try session.plan(photo, words, options)
       let report = try session.run(photo, words, options, plan: plan, measures: false, sinks)
       result.pixelCounts = report.refinement.pixels
@@ -106,9 +130,25 @@ public final class Trident {
       result.refinedRegions = report.refinement.refined
       result.failedRegions = report.refinement.failed
       result.seconds = report.seconds
-    } catch let error as ComputeError {
-      throw SegmentationError(.model(error.description))
     }
     return result
+  }
+
+  /// Runs what may throw errors of the layer below, and gives them the public name.
+  private static func named<Value>(_ body: () throws -> Value) throws -> Value {
+    do { return try body() } catch let error as ComputeError {
+      if case .pathUnavailable = error.reason { throw SegmentationError(.usage(error.description)) }
+      throw SegmentationError(.model(error.description))
+    }
+  }
+
+  /// Text vectors of phrases. Shapes: [phrases, embedWidth].
+  private func vectors(_ phrases: [String], _ options: SegmentOptions) throws -> [Float] {
+    if let encoded, encoded.phrases == phrases, encoded.precision == options.precision { return encoded.vectors }
+    let source = PromptSource(phrases: phrases, tokenizer: tokenizer)
+    let plan = try session.planText(source, options.precision)
+    let vectors = try session.encodeText(source, options.precision, plan: plan, measures: false).vectors
+    encoded = (phrases, options.precision, vectors)
+    return vectors
   }
 }

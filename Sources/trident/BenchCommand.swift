@@ -8,11 +8,13 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench", abstract: "Measures kernels by shape, attention and, with a model, a whole photo.",
     discussion: """
       Example:
-        trident bench --shapes Benchmarks/Shapes/trident-b.txt --threads 2 -m demo.gguf --photo photo.jpg
+        trident bench --shapes Benchmarks/Shapes/trident-b.txt --threads 2 \\
+          -m demo.gguf --photo photo.jpg
 
-      A shape file has lines 'M N K [gelu|quickgelu|relu]  # network, layer'. Products quantize their rows, scale, add a bias
-      and activate; attention packs keys and values. The peak is what the processor's product instructions reach on
-      registers alone, measured first. Every repeat must give the same answer, bit for bit.
+      A shape file has lines 'M N K [gelu|quickgelu|relu]  # network, layer'. Products \
+      quantize their rows, scale, add a bias and activate; attention packs keys and \
+      values. The peak is what the processor's product instructions reach on registers \
+      alone, measured first. Every repeat must give the same answer, bit for bit.
       """)
 
   @Option(help: "Shape file: lines 'M N K  # network, layer' (default: the large layers of Trident-B).", completion: .file())

@@ -10,21 +10,23 @@ struct EvaluateCommand: ParsableCommand {
     commandName: "evaluate", abstract: "Segments labelled photos and measures mIoU.",
     discussion: """
       Examples:
-        trident evaluate -m demo.gguf --images scenes/images --labels scenes/labels --classes words.txt
-        trident evaluate -m b16.gguf --preset voc21 --root VOCdevkit/VOC2012 --results voc21.txt --report voc21.html
+        trident evaluate -m demo.gguf --images scenes/images \\
+          --labels scenes/labels --classes words.txt
+        trident evaluate -m b16.gguf --preset voc21 --root VOCdevkit/VOC2012 \\
+          --results voc21.txt --report voc21.html
         trident evaluate --merge part1.txt part2.txt --results voc21.txt
 
-      Label maps are PNGs of class numbers (grey or indexed, 8 or 16 bits); 255 is ignored. --root is the folder that
-      mmsegmentation prepares: VOC2012 (voc21, voc20), VOC2010 (context60, context59), or the folder of COCO, ADE or
-      Cityscapes. Numbers are those of mmsegmentation: areas summed over all photos, means over classes that occur.
-      With --results a run that was ended goes on where it stopped; --shard 2/4 does every fourth photo, from the second.
+      Label maps are PNGs of class numbers (grey or indexed, 8 or 16 bits); 255 is \
+      ignored. --root is the folder that mmsegmentation prepares: VOC2012 (voc21, voc20), \
+      VOC2010 (context60, context59), or the folder of COCO, ADE or Cityscapes. Numbers \
+      are those of mmsegmentation: areas summed over all photos, means over classes that \
+      occur. With --results a run that was ended goes on where it stopped; --shard 2/4 \
+      does every fourth photo, from the second.
       """)
 
   @OptionGroup(title: "Data") var dataFlags: DataFlags
   @OptionGroup(title: "Results") var resultFlags: ResultFlags
-  @Option(name: .shortAndLong, help: "Model file made by trident-quantize.", completion: .file())
-  var model: String?
-  @OptionGroup(title: "Machine") var machineFlags: MachineFlags
+  @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
   @OptionGroup(title: "Classes") var classFlags: ClassFlags
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
 
@@ -37,10 +39,8 @@ struct EvaluateCommand: ParsableCommand {
   }
 
   private func evaluate() throws {
-    guard let model else { throw SegmentationError(.usage("--model is missing")) }
     let evaluator = try Evaluator(
-      session: Session(modelPath: model, runtime: machineFlags.runtime()), data: dataFlags, results: resultFlags,
-      classes: classFlags, method: methodFlags)
+      session: runtimeFlags.open(), data: dataFlags, results: resultFlags, classes: classFlags, method: methodFlags)
     try evaluator.run()
     let text = EvaluationText(header: evaluator.header, summary: evaluator.summary)
     print(resultFlags.json ? text.json.text() : text.table)

@@ -28,13 +28,7 @@ final class Evaluator {
     options = method.options()
     let chosen = try data.set(method.preset)
     set = chosen.set
-    if let preset = method.preset, data.root != nil, classes.isEmpty {
-      let benchmark = Benchmark(preset)
-      let list = try ClassList(arguments: benchmark.classes, background: benchmark.background)
-      words = Words(list, usesCache: !classes.noCache)
-    } else {
-      words = try Words(classes, session: session)
-    }
+    words = try Words(classes, preset: method.preset, session: session)
     if let preset = method.preset, data.root != nil, words.names.count != Benchmark(preset).classes.count {
       throw SegmentationError(
         .usage("\(preset.rawValue) has \(Benchmark(preset).classes.count) classes, the list \(words.names.count)"))
@@ -151,9 +145,4 @@ final class Evaluator {
     }
     meter.finish()
   }
-}
-
-extension ClassFlags {
-  /// No class was named.
-  var isEmpty: Bool { phrases.isEmpty && file == nil && vocabulary == nil }
 }

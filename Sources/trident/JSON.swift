@@ -20,6 +20,14 @@ enum JSON {
     return out
   }
 
+  /// Neither a list nor an object; a list of such is one line.
+  private var isPlain: Bool {
+    switch self {
+    case .object, .array: return false
+    case .string, .int, .number, .bool, .null: return true
+    }
+  }
+
   private func write(to out: inout String, indent: Int) {
     switch self {
     case .null: out += "null"
@@ -27,6 +35,8 @@ enum JSON {
     case .int(let value): out += String(value)
     case .number(let value): out += value.isFinite ? Self.decimal(value) : "null"
     case .string(let value): Self.quote(value, to: &out)
+    case .array(let values) where values.allSatisfy(\.isPlain):
+      out += "[" + values.map { $0.text(indent: -1) }.joined(separator: indent < 0 ? "," : ", ") + "]"
     case .array(let values):
       Self.list(values.map { value in { value.write(to: &$0, indent: $1) } }, "[", "]", to: &out, indent: indent)
     case .object(let members):

@@ -7,7 +7,8 @@ struct MeasureCommand: ParsableCommand {
     commandName: "measure", abstract: "Segments, and compares what it took with the plan, stage by stage.",
     discussion: """
       Example:
-        trident measure -m demo.gguf --class dog --class grass photo.jpg --cold --chart memory.svg
+        trident measure -m demo.gguf --class dog --class grass photo.jpg \\
+          --cold --chart memory.svg
 
       Takes the arguments of 'segment'; --output is optional.
       """)
@@ -32,22 +33,21 @@ struct MeasureCommand: ParsableCommand {
     let job = try SegmentJob(
       runtime: runtimeFlags, classes: classFlags, outputs: outputFlags, method: methodFlags, photos: photos,
       needsOutput: false)
-    if job.paths.count > 1, let output = outputFlags.output { try makeFolder(output) }
-    for path in job.paths {
-      let target = job.paths.count > 1 ? outputFlags.output.map { "\($0)/\(baseName(path)).png" } : outputFlags.output
+    try job.paths.makeFolders()
+    for path in job.paths.photos {
       var reports: [RunReport] = []
       var before = ProcessMemory.now().anonymous
       for index in 0..<`repeat` {
         if cold { job.session.dropWeights() }
         if index == 1 { before = ProcessMemory.now().anonymous }
-        reports.append(try job.produce(path, target: target, measures: true).report)
+        reports.append(try job.produce(path, measures: true).report)
         if index < `repeat` - 1 { reports[index].samples = [] }
       }
       guard let last = reports.last else { return }
       let growth = ProcessMemory.now().anonymous - before
       if let chart { try writeText(MemoryChart(report: last, limit: job.session.runtime.memoryLimit).svg, to: chart) }
       let table = Measurement(path: path, report: last, seconds: reports.map(\.seconds), growth: growth)
-      print(outputFlags.json ? table.json.text(indent: job.paths.count > 1 ? -1 : 0) : table.text)
+      print(outputFlags.json ? table.json.text(indent: job.paths.isMany ? -1 : 0) : table.text)
     }
   }
 }

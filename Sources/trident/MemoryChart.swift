@@ -16,6 +16,8 @@ struct MemoryChart {
   private let bottom = 84.0
   private static let tints = ["#eef3fb", "#fdf3e7", "#eef8ee", "#f8eef6", "#f3f3f3", "#fbf8e6"]
 
+  /// Top of the drawing, MiB: with room for the names of stages.
+  private var ceiling: Double { peak * 1.15 }
   private var seconds: Double { max(report.seconds, report.samples.last?.seconds ?? 0, 1e-3) }
   private var peak: Double {
     let total = report.samples.map { $0.anonymous + $0.file }.max() ?? 0
@@ -32,7 +34,7 @@ struct MemoryChart {
 
   private func x(_ time: Double) -> String { fixed(left + time / seconds * (width - left - right), 1) }
   private func y(_ value: Double) -> String {
-    fixed(height - bottom - value / (peak * 1.08) * (height - top - bottom), 1)
+    fixed(height - bottom - value / ceiling * (height - top - bottom), 1)
   }
   private func y(bytes: Int) -> String { y(Double(bytes) / 1_048_576) }
 
@@ -82,9 +84,9 @@ struct MemoryChart {
 
   private var axes: String {
     var out = ""
-    let rise = Self.step(peak * 1.08, 8)
+    let rise = Self.step(ceiling, 8)
     var value = 0.0
-    while value <= peak * 1.08 {
+    while value <= peak {
       out += line(value, "stroke=\"#ccc\"")
       out += label(
         fixed(left - 8, 0), y(value), fixed(value, rise < 1 ? 1 : 0), "text-anchor=\"end\" dy=\"4\"")

@@ -31,13 +31,28 @@ struct ByteCount: ExpressibleByArgument, Equatable {
   }
 }
 
+/// Where the model is.
+struct ModelFlags: ParsableArguments {
+  @Option(name: .shortAndLong, help: "Model file made by trident-quantize (also TRIDENT_MODEL).", completion: .file())
+  var model: String?
+
+  /// - Errors: `.usage` where no model is named, with where to get one.
+  func path() throws -> String {
+    if let path = model ?? environment("TRIDENT_MODEL"), !path.isEmpty { return path }
+    throw SegmentationError(
+      .usage(
+        "no model: give --model FILE or set TRIDENT_MODEL. For a first try on drawings take models/demo/demo.gguf "
+          + "(in packages /usr/share/trident/demo.gguf); for photos make one of published checkpoints with "
+          + "trident-quantize (models/README.md)"))
+  }
+}
+
 /// Where the model is and how to run it.
 struct RuntimeFlags: ParsableArguments {
-  @Option(name: .shortAndLong, help: "Model file made by trident-quantize.", completion: .file())
-  var model: String
+  @OptionGroup var model: ModelFlags
   @OptionGroup var machine: MachineFlags
 
-  func runtime() throws -> RuntimeOptions { try machine.runtime() }
+  func open() throws -> Session { try Session(modelPath: model.path(), runtime: machine.runtime()) }
 }
 
 /// How to run a model.
@@ -89,19 +104,22 @@ struct ClassFlags: ParsableArguments {
   @Option(help: "Text vectors made by 'trident text' (.tvoc or .npz), instead of classes.", completion: .file())
   var vocabulary: String?
 
-  @Flag(help: "Class 0 is the background (drawn dark).")
+  @Flag(help: "Class 0 is the background: without tint in the overlay.")
   var background = false
 
   @Flag(help: "Neither read nor write the cache of text vectors.")
   var noCache = false
+
+  /// No class was named.
+  var isEmpty: Bool { phrases.isEmpty && file == nil && vocabulary == nil }
 }
 
 /// The method's numbers. A preset is applied first, then a profile, single flags after them.
 struct MethodFlags: ParsableArguments {
-  @Option(help: "A published configuration.")
+  @Option(help: "A published configuration, with its classes unless others are named.")
   var preset: SegmentOptions.Preset?
   @Option(
-    help: "How much runs: fast leaves SAM out, balanced every refinement, full is everything (full).")
+    help: "How much runs (full): fast leaves out SAM, balanced its refinement only.")
   var profile: SegmentOptions.Profile?
   @Option(help: "Short side of CLIP's copy, pixels (448).")
   var shortSide: Int?
@@ -129,17 +147,17 @@ struct MethodFlags: ParsableArguments {
   var maskAlpha: Float?
   @Option(help: "What a region tells SAM: some of point,box,mask (all three).")
   var prompts: PromptKinds?
-  @Option(name: .customLong("refine"), help: "What mends borders: sam, pamr, crf or none (sam).")
+  @Option(name: .customLong("refine"), help: "What mends borders (sam).")
   var refinement: RefinementChoice?
   @Flag(help: "The same as --refine none.")
   var noRefine = false
-  @Option(help: "What pulls the photo together: trident, attention, cosine or none.")
+  @Option(help: "What relates parts of the whole photo (trident).")
   var affinity: AffinityChoice?
-  @Option(help: "splice: one map from all windows; window: scores per window, averaged.")
+  @Option(help: "splice: one map from all windows; window: scores per window, averaged (splice).")
   var paradigm: Paradigm?
   @Flag(name: .customLong("no-dino"), help: "Use CLIP's own values instead of DINO's features.")
   var noDINO = false
-  @Option(help: "int8, or float32 (reference; needs OpenBLAS).")
+  @Option(help: "Arithmetic (int8); float32 is the reference and needs OpenBLAS.")
   var precision: PrecisionChoice?
 
   func options() -> SegmentOptions {

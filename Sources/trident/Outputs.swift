@@ -39,13 +39,18 @@ final class LabelWriter {
     }
   }
 
-  /// Gives the map its name, and its legend after it.
+  /// Gives the map its name, and its legend after it; without `path` there is none.
   ///
   /// A legend says that its map is whole and belongs to it. So the old legend goes before the map is replaced, the new one
   /// comes last, and nothing is touched before both are on disk: a run that is killed in between leaves a map without a
   /// legend, which the next run makes again.
-  func finish(legend text: String, at path: String) throws {
+  func finish(legend text: String, at path: String?) throws {
     do {
+      guard let path else {
+        try indexed?.finish()
+        try grey?.finish()
+        return
+      }
       let legend = try AtomicFile(path: path)
       try legend.write(text)
       try legend.sync()

@@ -9,10 +9,11 @@ struct PlanCommand: ParsableCommand {
     discussion: """
       Examples:
         trident plan -m demo.gguf --size 4000x3000 --classes 21
-        trident plan -m demo.gguf --photo photo.jpg --class cat --class dog --memory-limit 40M
+        trident plan -m demo.gguf --photo photo.jpg --class cat --memory-limit 40M
         trident plan -m demo.gguf --smallest
 
-      --classes takes a file, or a number of classes. The plan is made by the code that reserves the memory.
+      --classes takes a file, or a number of classes. The plan is made by the code that \
+      reserves the memory.
       """)
 
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
@@ -30,7 +31,7 @@ struct PlanCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let session = try Session(modelPath: runtimeFlags.model, runtime: try runtimeFlags.runtime())
+    let session = try runtimeFlags.open()
     let pixels = try photoPixels()
     let words = try planWords(session)
     let options = methodFlags.options()
@@ -73,10 +74,8 @@ struct PlanCommand: ParsableCommand {
       }
       return try Words(count: count)
     }
-    if classFlags.file == nil && classFlags.phrases.isEmpty && classFlags.vocabulary == nil {
-      return try Words(count: 21)
-    }
-    return try Words(classFlags, session: session)
+    if classFlags.isEmpty && methodFlags.preset == nil { return try Words(count: 21) }
+    return try Words(classFlags, preset: methodFlags.preset, session: session)
   }
 }
 

@@ -53,6 +53,12 @@ func isFolder(_ path: String) -> Bool {
 
 func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+/// Bytes of a regular file; nil for anything else.
+func fileSize(_ path: String) -> Int? {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG ? Int(status.st_size) : nil
+}
+
 /// The last component without its extension.
 func baseName(_ path: String) -> String {
   let name = path.split(separator: "/").last.map(String.init) ?? path
@@ -73,6 +79,6 @@ func cpuMegahertz() -> Int? {
 func makeFolder(_ path: String) throws {
   if isFolder(path) { return }
   guard mkdir(path, 0o777) == 0 else {
-    throw SegmentationError(.output("cannot make the folder '\(path)': \(String(cString: strerror(errno)))"))
+    throw SegmentationError(.output("cannot make the folder '\(path)': \(String(cString: strerror(errno)).lowercased())"))
   }
 }

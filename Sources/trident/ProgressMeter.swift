@@ -7,28 +7,38 @@ import Segmentation
   import Musl
 #endif
 
-/// Progress on standard error: rewritten in place on a terminal, one line a stage elsewhere.
+/// Progress on standard error: rewritten in place on a terminal, elsewhere a line every ten seconds.
 final class ProgressMeter {
   private let start = monotonicSeconds()
   private let quiet: Bool
   private let isTerminal = isatty(STDERR_FILENO) == 1
-  private var last = 0.0
+  private var last: Double
   private var lastStage = ""
   private var wrote = false
 
-  init(quiet: Bool) { self.quiet = quiet }
+  init(quiet: Bool) {
+    self.quiet = quiet
+    last = start
+  }
 
   /// `fraction` of the whole job, 0 to 1; `detail` may change without being a new stage.
   func show(_ stage: String, _ fraction: Double, detail: String = "") {
     let now = monotonicSeconds()
-    guard !quiet, now - start > 1, now - last > (isTerminal ? 0.2 : 5) || stage != lastStage else { return }
+    let isDue = isTerminal ? now - last > 0.2 || stage != lastStage : now - last > 10
+    guard !quiet, now - start > 1, isDue else { return }
     last = now
     lastStage = stage
     let elapsed = now - start
     var line = "\(stage)\(detail) \(fixed(min(fraction, 1) * 100, 0)) %"
-    if fraction > 0.05 && fraction < 1 { line += ", \(fixed(elapsed / fraction - elapsed, 0)) s left" }
+    if fraction > 0.05 && fraction < 1 { line += ", \(Self.duration(elapsed / fraction - elapsed)) left" }
     standardError(isTerminal ? "\r\u{1B}[K" + line : line + "\n")
     wrote = true
+  }
+
+  private static func duration(_ seconds: Double) -> String {
+    if seconds < 100 { return fixed(seconds, 0) + " s" }
+    let minutes = Int((seconds / 60).rounded())
+    return minutes < 100 ? "\(minutes) min" : "\(minutes / 60) h \(minutes % 60) min"
   }
 
   /// Clears the line.

@@ -21,7 +21,7 @@ struct RunDescription {
         let colour = Palette.standard[index % 256]
         let count = index < report.refinement.pixels.count ? report.refinement.pixels[index] : 0
         return .object([
-          ("id", .int(index)), ("name", .string(job.words.names[index])),
+          ("id", .int(index)), ("name", .string(job.words.classes.titles[index])),
           (
             "phrases",
             .array(
@@ -34,10 +34,15 @@ struct RunDescription {
       })
   }
 
-  var legend: JSON {
-    .object([
-      ("photo", .string(path)), ("width", .int(report.width)), ("height", .int(report.height)), ("classes", classes),
-    ])
+  /// The text of the legend: what made the map, and what its numbers mean.
+  var legend: String {
+    let origin = Origin(job)
+    return JSON.object(
+      origin.members(photoByteCount: fileSize(path) ?? 0) + [
+        ("photo", .string(path)), ("width", .int(report.width)), ("height", .int(report.height)), ("classes", classes),
+        ("background", .bool(job.words.background)), ("version", .string(Segmentation.Trident.version)),
+        ("model_id", .string(job.session.modelIdentity)), ("options", .object(job.options.members)),
+      ]).text() + "\n"
   }
 
   var json: JSON {
@@ -95,11 +100,39 @@ struct RunDescription {
     let present = report.refinement.pixels.enumerated().filter { $0.element > 0 }
       .sorted { $0.element > $1.element }
     for (index, count) in present.prefix(12) {
-      text += "\n  \(padded(fixed(Double(count) / pixelCount * 100, 1), 5, right: true)) %  \(printable(job.words.names[index], limit: 200))"
+      text += "\n  \(padded(fixed(Double(count) / pixelCount * 100, 1), 5, right: true)) %  \(printable(job.words.classes.titles[index], limit: 200))"
     }
     if present.count > 12 { text += "\n  and \(present.count - 12) more" }
     if let target { text += "\n  -> \(target)" }
     return text
+  }
+}
+
+/// What a label map was made of: the first members of its legend.
+struct Origin {
+  /// SHA-256 over everything but the photo that decides labels.
+  private let settings: String
+
+  init(_ job: SegmentJob) {
+    let words = job.words
+    let phrases = words.classes.phrases.map { JSON.string($0) }
+    let parts = JSON.object([
+      ("model", .string(job.session.modelIdentity)), ("options", .object(job.options.members)),
+      ("phrases", .array(phrases)), ("phrase_class", .array(words.phraseClass.map { .int($0) })),
+      ("background", .bool(words.background)), ("vocabulary", .string(words.vocabularyDigest ?? "")),
+    ])
+    var digest = SHA256Digest()
+    Array(parts.text(indent: -1).utf8).withUnsafeBytes { digest.update($0) }
+    settings = digest.finishHex()
+  }
+
+  func members(photoByteCount: Int) -> [(String, JSON)] {
+    [("settings", .string(settings)), ("photo_bytes", .int(photoByteCount))]
+  }
+
+  /// How the legend of a map with this origin begins.
+  func firstLines(photoByteCount: Int) -> String {
+    String(JSON.object(members(photoByteCount: photoByteCount)).text().dropLast(2)) + ","
   }
 }
 

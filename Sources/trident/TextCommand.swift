@@ -2,7 +2,6 @@
 import ArgumentParser
 import Segmentation
 
-
 struct TextCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "text", abstract: "Encodes classes once, for 'segment --vocabulary'.",
@@ -15,9 +14,11 @@ struct TextCommand: ParsableCommand {
 
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
   @OptionGroup(title: "Classes") var classFlags: ClassFlags
+  @Option(help: "The classes of a published configuration.")
+  var preset: SegmentOptions.Preset?
   @Option(name: .shortAndLong, help: "Vocabulary to write: .tvoc or .npz.", completion: .file())
   var output: String
-  @Option(help: "int8, or float32 (reference; needs OpenBLAS).")
+  @Option(help: "Arithmetic (int8); float32 is the reference and needs OpenBLAS.")
   var precision: PrecisionChoice = .int8
   @Flag(help: "One JSON object on standard output.")
   var json = false
@@ -32,8 +33,8 @@ struct TextCommand: ParsableCommand {
       throw SegmentationError(.usage("--vocabulary is what this command makes; give --class or --classes"))
     }
     let start = monotonicSeconds()
-    let session = try Session(modelPath: runtimeFlags.model, runtime: try runtimeFlags.runtime())
-    let words = try Words(classFlags, session: session)
+    let session = try runtimeFlags.open()
+    let words = try Words(classFlags, preset: preset, session: session)
     let meter = ProgressMeter(quiet: quiet)
     let (vectors, report) = try words.vectors(session, precision, measures: json, meter)
     let vocabulary = Vocabulary(

@@ -18,9 +18,11 @@ struct Trident: ParsableCommand {
     discussion: """
       Needs a model file made by trident-quantize. A first run:
 
-        trident segment --model models/demo/demo.gguf --class "dog; puppy" --class grass photo.jpg --output labels.png
+        trident segment --model models/demo/demo.gguf --class "dog; puppy" \\
+          --class grass photo.jpg --output labels.png --overlay overlay.png
 
-      Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, 6 output.
+      Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, \
+      6 output.
       """,
     version: "trident \(Segmentation.Trident.version)",
     subcommands: [
@@ -32,6 +34,7 @@ struct Trident: ParsableCommand {
   static func main() {
     prepareProcess()
     do {
+      try checkCommand(CommandLine.arguments.dropFirst().first)
       // `--version -v` is `version`: which CPU paths are built, supported, chosen.
       let asked = Set(CommandLine.arguments.dropFirst())
       let wantsPaths = asked.contains("--version") && asked.isSubset(of: ["--version", "-v", "--verbose"]) && asked.count > 1
@@ -42,6 +45,14 @@ struct Trident: ParsableCommand {
     } catch {
       leave(report(error))
     }
+  }
+
+  /// - Errors: `.usage` for a first word that is no subcommand; the parser would only call it unexpected.
+  private static func checkCommand(_ word: String?) throws {
+    guard let word, !word.hasPrefix("-") else { return }
+    let known = configuration.subcommands.compactMap { $0.configuration.commandName }
+    if known.contains(word) || word == "help" { return }
+    throw SegmentationError(.usage("there is no command '\(word)'; commands: \(known.joined(separator: ", "))"))
   }
 
   /// Prints what went wrong; returns the exit code.
@@ -61,7 +72,8 @@ struct Trident: ParsableCommand {
         print(text)
         return 0
       }
-      standardError(text + "\n")
+      let named = text.hasPrefix("Error: ") ? "trident: error: " + String(text.dropFirst(7)) : text
+      standardError(named + "\n")
       return code == ExitCode.validationFailure.rawValue || code == 64 ? 2 : code
     }
   }

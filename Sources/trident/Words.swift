@@ -1,5 +1,6 @@
 // The classes of a run and their text vectors: from a vocabulary file, from the cache, or encoded now.
 import Container
+import Evaluation
 import Segmentation
 
 /// Class names and phrases, before anything is known about their vectors.
@@ -15,7 +16,9 @@ struct Words {
   var background: Bool { classes.background }
 
   /// - Errors: `.usage` for missing or contradicting flags, `.classes`; `.otherModel` for a vocabulary of another model.
-  init(_ flags: ClassFlags, session: Session) throws {
+  ///
+  /// `preset`: brings its own classes where the flags name none.
+  init(_ flags: ClassFlags, preset: SegmentOptions.Preset? = nil, session: Session) throws {
     guard flags.vocabulary == nil || (flags.phrases.isEmpty && flags.file == nil) else {
       throw SegmentationError(.usage("--vocabulary brings its own classes; leave out --class and --classes"))
     }
@@ -33,18 +36,10 @@ struct Words {
       classes = vocabulary.classes
       stored = vocabulary.vectors
     } else {
-      classes = try Self.list(flags)
+      classes = try Self.list(flags, preset)
       stored = nil
     }
     phraseClass = classes.classIndex.map { Int($0) }
-  }
-
-  /// Classes that are known already.
-  init(_ classes: ClassList, usesCache: Bool) {
-    self.classes = classes
-    phraseClass = classes.classIndex.map { Int($0) }
-    stored = nil
-    self.usesCache = usesCache
   }
 
   /// Stand-ins for `count` classes, of which nothing is cached: for plans.
@@ -55,13 +50,15 @@ struct Words {
     usesCache = false
   }
 
-  private static func list(_ flags: ClassFlags) throws -> ClassList {
+  private static func list(_ flags: ClassFlags, _ preset: SegmentOptions.Preset?) throws -> ClassList {
     if let file = flags.file { return try ClassList(path: file, background: flags.background) }
-    guard !flags.phrases.isEmpty else {
-      throw SegmentationError(
-        .usage("no classes: give --class PHRASE (repeatable), --classes FILE or --vocabulary FILE"))
+    if !flags.phrases.isEmpty { return try ClassList(arguments: flags.phrases, background: flags.background) }
+    if let preset {
+      let benchmark = Benchmark(preset)
+      return try ClassList(arguments: benchmark.classes, background: benchmark.background || flags.background)
     }
-    return try ClassList(arguments: flags.phrases, background: flags.background)
+    throw SegmentationError(
+      .usage("no classes: give --class PHRASE (repeatable), --classes FILE, --vocabulary FILE, or --preset with its own"))
   }
 
   /// SHA-256 of the vectors of a vocabulary file; nil for words that are encoded here.

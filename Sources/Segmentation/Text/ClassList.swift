@@ -27,6 +27,9 @@ package struct ClassList: Equatable, Sendable {
 
   package var count: Int { names.count }
 
+  /// What results call each class: its name, but `background` for class 0 where it is that.
+  package var titles: [String] { background ? ["background"] + names.dropFirst() : names }
+
   /// The phrases of one class.
   package func phrases(ofClass index: Int) -> ArraySlice<String> {
     let low = classIndex.firstIndex(of: Int32(index)) ?? 0

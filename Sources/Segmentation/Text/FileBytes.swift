@@ -12,7 +12,7 @@ package struct FileProblem: Error, Equatable, Sendable {
   package let message: String
 
   static func system(_ action: String) -> FileProblem {
-    FileProblem(message: action + ": " + String(cString: strerror(errno)))
+    FileProblem(message: action + ": " + String(cString: strerror(errno)).lowercased())
   }
 }
 
