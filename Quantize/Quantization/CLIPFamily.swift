@@ -26,19 +26,20 @@ struct CLIPFamily {
 
   /// - Errors: a configuration that cannot be read, or names an activation this package does not know.
   static func find(
-    _ directory: TensorDirectory, naming: CLIPNaming, vision: (width: Int, depth: Int),
+    _ directory: TensorDirectory, _ names: CLIPNames, vision: (width: Int, depth: Int),
     text: (width: Int, depth: Int)
   ) throws(QuantizationError) -> CLIPFamily {
     var family = CLIPFamily()
-    if directory.format == .torchScript {
+    let sizes = CLIPNames.openAISizes.filter { directory.record(names.prefix + $0) != nil }
+    if directory.format == .torchScript || sizes.count == CLIPNames.openAISizes.count {
       family.activation = .quickgelu
       family.source = "OpenAI's archives"
       return family
     }
-    let name = naming == .huggingFace ? "config.json" : "open_clip_config.json"
+    let name = names.naming == .huggingFace ? "config.json" : "open_clip_config.json"
     guard let (file, json) = try load(folder(of: directory.path) + name) else { return family }
     family.source = name
-    if naming == .huggingFace {
+    if names.naming == .huggingFace {
       try family.readHuggingFace(json, file, vision: vision, text: text)
     } else {
       family.readOpenCLIP(json, vision: vision, text: text)
@@ -63,10 +64,12 @@ struct CLIPFamily {
     _ json: JSONValue, _ file: InputFile, vision: (width: Int, depth: Int), text: (width: Int, depth: Int)
   ) throws(QuantizationError) {
     var found: [CLIPActivation] = []
+    var sections = 0
     for (section, size) in [("vision_config", vision), ("text_config", text)] {
       guard let config = json.member(section) else { continue }
       if let width = config.member("hidden_size")?.count, width != size.width { continue }
       if let depth = config.member("num_hidden_layers")?.count, depth != size.depth { continue }
+      sections += 1
       if case .text(let name)? = config.member("hidden_act") {
         switch name {
         case "quick_gelu": found.append(.quickgelu)
@@ -90,6 +93,9 @@ struct CLIPFamily {
         throw file.error(.unsupportedModel("the towers use different activations"), name: "hidden_act")
       }
       activation = first
+    } else if sections == 2, case .text("clip")? = json.member("model_type") {
+      // What transformers' CLIPConfig takes where nothing is said.
+      activation = .quickgelu
     }
   }
 

@@ -3,94 +3,92 @@
 
 import Container
 
-/// Where each part of CLIP lies below a checkpoint's prefix.
+/// Where CLIP lies in a checkpoint, and how it is spelled.
 struct CLIPNames {
   let naming: CLIPNaming
   /// Everything below this prefix belongs to the model.
   let prefix: String
-  /// The text tower's own prefix: open_clip's CustomTextCLIP puts it below `text.`.
-  let text: String
 
-  var isHuggingFace: Bool { naming == .huggingFace }
-  var patch: String {
-    isHuggingFace ? "vision_model.embeddings.patch_embedding.weight" : "visual.conv1.weight"
-  }
-  var classEmbedding: String {
-    isHuggingFace ? "vision_model.embeddings.class_embedding" : "visual.class_embedding"
-  }
-  var position: String {
-    isHuggingFace ? "vision_model.embeddings.position_embedding.weight" : "visual.positional_embedding"
-  }
-  var normPre: String { isHuggingFace ? "vision_model.pre_layrnorm" : "visual.ln_pre" }
-  var normPost: String { isHuggingFace ? "vision_model.post_layernorm" : "visual.ln_post" }
-  var projection: String { isHuggingFace ? "visual_projection.weight" : "visual.proj" }
-  var visionBlocks: String {
-    isHuggingFace ? "vision_model.encoder.layers." : "visual.transformer.resblocks."
-  }
-  var tokens: String {
-    isHuggingFace ? "text_model.embeddings.token_embedding.weight" : text + "token_embedding.weight"
-  }
-  var textPosition: String {
-    isHuggingFace ? "text_model.embeddings.position_embedding.weight" : text + "positional_embedding"
-  }
-  var textNorm: String { isHuggingFace ? "text_model.final_layer_norm" : text + "ln_final" }
-  var textBlocks: String { isHuggingFace ? "text_model.encoder.layers." : text + "transformer.resblocks." }
+  static let patch = "visual.conv1.weight"
+  static let position = "visual.positional_embedding"
+  static let projection = "visual.proj"
+  static let tokens = "token_embedding.weight"
+  static let textPosition = "positional_embedding"
+  static let textProjection = "text_projection"
+  static let visionBlocks = "visual.transformer.resblocks."
+  static let textBlocks = "transformer.resblocks."
 
-  func mlpIn(_ block: String) -> String { block + (isHuggingFace ? "mlp.fc1" : "mlp.c_fc") }
-
-  func block(_ stem: String) -> BlockNames {
-    if isHuggingFace {
-      let attention = stem + "self_attn."
-      return BlockNames(
-        norm1: stem + "layer_norm1", norm2: stem + "layer_norm2",
-        qkvWeights: ["q", "k", "v"].map { attention + $0 + "_proj.weight" },
-        qkvBiases: ["q", "k", "v"].map { attention + $0 + "_proj.bias" }, out: attention + "out_proj",
-        mlpIn: mlpIn(stem), mlpOut: stem + "mlp.fc2")
+  static func block(_ stem: String, in view: CheckpointView) -> BlockNames {
+    let attention = stem + "attn."
+    let isFused = !view.has(attention + "q_proj.weight")
+    func names(_ leaf: String) -> [String] {
+      isFused ? [attention + "in_proj_" + leaf] : ["q", "k", "v"].map { attention + $0 + "_proj." + leaf }
     }
     return BlockNames(
-      norm1: stem + "ln_1", norm2: stem + "ln_2", qkvWeights: [stem + "attn.in_proj_weight"],
-      qkvBiases: [stem + "attn.in_proj_bias"], out: stem + "attn.out_proj", mlpIn: mlpIn(stem),
-      mlpOut: stem + "mlp.c_proj")
+      norm1: stem + "ln_1", norm2: stem + "ln_2", qkvWeights: names("weight"), qkvBiases: names("bias"),
+      out: attention + "out_proj", mlpIn: stem + "mlp.c_fc", mlpOut: stem + "mlp.c_proj")
   }
 
   /// Known tensors that carry nothing we need.
-  func isNeedless(_ name: Substring) -> Bool {
-    let last = name.split(separator: ".").last ?? name
-    let needless = [
-      "logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask",
-      "position_ids",
-    ]
-    return needless.contains(String(last))
+  static func isNeedless(_ name: String) -> Bool {
+    let last = name.split(separator: ".").last.map(String.init) ?? name
+    return (openAISizes + ["logit_scale", "logit_bias", "attn_mask", "position_ids"]).contains(last)
   }
 
-  /// - Errors: convolutional and timm towers by name; anything else that is not CLIP.
+  /// Sizes that OpenAI's checkpoints hold as numbers and no other publisher's do.
+  static let openAISizes = ["input_resolution", "context_length", "vocab_size"]
+
+  /// - Errors: other kinds of CLIP by name; anything else that is not CLIP.
   static func find(_ directory: TensorDirectory) throws(QuantizationError) -> CLIPNames {
     func prefix(before anchor: String) -> String? {
       directory.names.first { $0 == anchor || $0.hasSuffix("." + anchor) }.map {
         String($0.dropLast(anchor.count))
       }
     }
-    func refuse(_ what: String) -> QuantizationError {
-      QuantizationError(.unsupportedModel(what), path: directory.path)
+    if let prefix = prefix(before: patch), directory.record(prefix + "visual.class_embedding") != nil {
+      return CLIPNames(naming: .openCLIP, prefix: prefix)
     }
-    if let prefix = prefix(before: "visual.conv1.weight"),
-      directory.record(prefix + "visual.class_embedding") != nil
+    if let prefix = prefix(before: "vision_model.embeddings.patch_embedding.weight"),
+      directory.record(prefix + "vision_model.embeddings.class_embedding") != nil
     {
-      let isCustom = directory.record(prefix + "text.token_embedding.weight") != nil
-      return CLIPNames(naming: .openCLIP, prefix: prefix, text: isCustom ? "text." : "")
+      return CLIPNames(naming: .huggingFace, prefix: prefix)
     }
-    if let prefix = prefix(before: "vision_model.embeddings.patch_embedding.weight") {
-      return CLIPNames(naming: .huggingFace, prefix: prefix, text: "")
+    let what =
+      otherKind(directory) ?? "no CLIP image tower found (neither \(patch) nor vision_model.embeddings)"
+    throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
+  }
+
+  /// What else the checkpoint is, from a telling part of a name.
+  private static func otherKind(_ directory: TensorDirectory) -> String? {
+    let kinds = [
+      ("visual.layer1.0.conv1.weight", "this CLIP has a ResNet image tower"),
+      ("visual.trunk.", "this CLIP has a timm image tower (SigLIP, ConvNeXt, EVA02 and others)"),
+      ("visual.blocks.0.", "this is EVA-CLIP"),
+      ("vision_model.head.probe", "this is SigLIP, whose image tower has no class token"),
+      ("image_encoder.model.", "this is MobileCLIP"),
+    ]
+    let kind = kinds.first { sign in directory.names.contains { $0.contains(sign.0) } }
+    return kind.map { $0.1 + ", which is not supported; use a plain ViT such as ViT-B-16.pt" }
+  }
+
+  /// The checkpoint in OpenAI's spelling.
+  ///
+  /// - Errors: a text tower that is not CLIP's, or none.
+  func view(_ directory: TensorDirectory) throws(QuantizationError) -> CheckpointView {
+    var spelling = naming == .huggingFace ? NameSpelling.huggingFaceCLIP : NameSpelling()
+    // open_clip's CustomTextCLIP keeps the text tower below `text.`.
+    if directory.record(prefix + "text." + Self.tokens) != nil {
+      spelling.rules.append(NameSpelling.Rule("text.", ""))
     }
-    if prefix(before: "visual.layer1.0.conv1.weight") != nil {
-      throw refuse(
-        "this CLIP has a ResNet image tower; a vision transformer is expected, for example ViT-B-16.pt")
+    let view = try CheckpointView(directory, prefix: prefix, spelling: spelling)
+    if let name = view.names.first(where: { $0.contains("word_embeddings.") }) {
+      throw view.refuse("the text tower is not CLIP's own; use a plain CLIP such as ViT-B-16.pt", name)
     }
-    if directory.names.contains(where: { $0.contains("visual.trunk.") }) {
-      throw refuse(
-        "this CLIP has a timm image tower, which is not supported; use a plain ViT such as ViT-B-16")
+    if !view.names.contains(where: { $0.hasPrefix(Self.textBlocks) }) {
+      let what = "there is an image tower but no text tower; name the file that holds both"
+      throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
     }
-    throw refuse("no CLIP image tower found (neither visual.conv1.weight nor vision_model.embeddings)")
+    return view
   }
 }
 
@@ -109,29 +107,32 @@ package enum CLIPNameMap {
 
   static func plan(_ directory: TensorDirectory, _ options: Options) throws(QuantizationError) -> Plans {
     let names = try CLIPNames.find(directory)
-    var view = CheckpointView(directory, prefix: names.prefix)
-    let patchShape = try view.shape(names.patch, axes: 4)
-    let textWidth = try view.shape(names.tokens, axes: 2)[1]
-    let vision = (width: patchShape[0], depth: try view.depth(names.visionBlocks))
-    let text = (width: textWidth, depth: try view.depth(names.textBlocks))
-    let family = try CLIPFamily.find(directory, naming: names.naming, vision: vision, text: text)
+    var view = try names.view(directory)
+    let patchShape = try view.shape(CLIPNames.patch, axes: 4)
+    let textWidth = try view.shape(CLIPNames.tokens, axes: 2)[1]
+    let vision = (width: patchShape[0], depth: try view.depth(CLIPNames.visionBlocks))
+    let text = (width: textWidth, depth: try view.depth(CLIPNames.textBlocks))
+    let family = try CLIPFamily.find(directory, names, vision: vision, text: text)
     let activation = try family.activation(asked: options.activation, directory)
     let headWidth =
       options.headWidth ?? family.visionHeadWidth ?? usualHeadWidth(patch: patchShape[3], width: vision.width)
     let visionShape = try TowerShape(
       width: vision.width, depth: vision.depth, headWidth: headWidth,
-      mlpWidth: try view.shape(names.mlpIn(names.visionBlocks + "0.") + ".weight", axes: 2)[0], in: view)
+      mlpWidth: try view.shape(CLIPNames.visionBlocks + "0.mlp.c_fc.weight", axes: 2)[0], in: view)
     let textShape = try TowerShape(
       width: text.width, depth: text.depth, headWidth: family.textHeadWidth ?? 64,
-      mlpWidth: try view.shape(names.mlpIn(names.textBlocks + "0.") + ".weight", axes: 2)[0], in: view)
+      mlpWidth: try view.shape(CLIPNames.textBlocks + "0.mlp.c_fc.weight", axes: 2)[0], in: view)
 
     var plans = Plans()
-    let embed = try projectionWidth(names, width: vision.width, view)
-    try addText(names, textShape, embed: embed, &view, &plans)
-    try addVision(names, visionShape, patch: patchShape[3], embed: embed, &view, &plans.vision)
+    // A linear module holds [out, in], a bare parameter [in, out].
+    let isLinear = view.has(CLIPNames.projection + ".weight")
+    let projection = try view.shape(CLIPNames.projection + (isLinear ? ".weight" : ""), axes: 2)
+    let embed = isLinear ? projection[0] : projection[1]
+    try addText(textShape, embed: embed, &view, &plans)
+    try addVision(visionShape, patch: patchShape[3], embed: embed, &view, &plans.vision)
     plans.vision.values.append(("trident.clip.activation", .string(activation.rawValue)))
     plans.vision.values.append(("trident.clip.norm_epsilon", .float32(1e-5)))
-    view.ignore(where: names.isNeedless)
+    view.ignore(where: CLIPNames.isNeedless)
     try view.finish("CLIP")
     return plans
   }
@@ -144,75 +145,65 @@ package enum CLIPNameMap {
     return patch == 14 && width % 80 == 0 ? 80 : 64
   }
 
-  private static func projectionWidth(
-    _ names: CLIPNames, width: Int, _ view: CheckpointView
-  ) throws(QuantizationError) -> Int {
-    let shape = try view.shape(names.projection, axes: 2)
-    return names.isHuggingFace ? shape[0] : shape[1]
+  /// A projection to the common space, stored either way.
+  private static func projection(
+    _ to: String, from: String, width: Int, embed: Int, _ view: inout CheckpointView
+  ) throws(QuantizationError) -> PlanItem {
+    let linear = from + ".weight"
+    let source: MatrixSource =
+      view.has(linear)
+      ? .rows([try view.require(linear, [embed, width])])
+      : .transposed(try view.require(from, [width, embed]))
+    return view.item(to, .linear(LinearRecipe(weight: source, bias: .none, rows: embed, columns: width)))
   }
 
   private static func addText(
-    _ names: CLIPNames, _ shape: TowerShape, embed: Int, _ view: inout CheckpointView, _ plans: inout Plans
+    _ shape: TowerShape, embed: Int, _ view: inout CheckpointView, _ plans: inout Plans
   ) throws(QuantizationError) {
     let width = shape.width
-    let vocabulary = try view.shape(names.tokens, axes: 2)[0]
-    let context = try view.shape(names.textPosition, axes: 2)[0]
+    let vocabulary = try view.shape(CLIPNames.tokens, axes: 2)[0]
+    let context = try view.shape(CLIPNames.textPosition, axes: 2)[0]
     plans.vocabularySize = vocabulary
     plans.text.values =
       shape.values("text") + [count("text", "context", context), count("text", "vocab", vocabulary)]
-    let tokens = try view.require(names.tokens, [vocabulary, width])
+    let tokens = try view.require(CLIPNames.tokens, [vocabulary, width])
     plans.text.items.append(view.item("text.token", .table(tokens, rows: vocabulary, columns: width)))
-    let positions = try view.require(names.textPosition, [context, width])
+    let positions = try view.require(CLIPNames.textPosition, [context, width])
     plans.text.items.append(view.item("text.position", .halves(positions, dimensions: [width, context])))
     for index in 0..<shape.depth {
-      let block = names.block(names.textBlocks + "\(index).")
+      let block = CLIPNames.block(CLIPNames.textBlocks + "\(index).", in: view)
       plans.text.items += try view.block("text.blocks.\(index)", names: block, shape: shape)
     }
-    plans.text.items += try view.norm("text.norm_post", from: names.textNorm, width: width)
-    // A linear module (Hugging Face, some open_clip towers) holds [out, in]; a bare parameter [in, out].
-    let linear = (names.isHuggingFace ? "" : names.text) + "text_projection.weight"
-    let source: MatrixSource
-    if view.has(linear) {
-      source = .rows([try view.require(linear, [embed, width])])
-    } else {
-      source = .transposed(try view.require(names.text + "text_projection", [width, embed]))
-    }
-    let recipe = LinearRecipe(weight: source, bias: .none, rows: embed, columns: width)
-    plans.text.items.append(view.item("text.proj", .linear(recipe)))
+    plans.text.items += try view.norm("text.norm_post", from: "ln_final", width: width)
+    plans.text.items.append(
+      try projection("text.proj", from: CLIPNames.textProjection, width: width, embed: embed, &view))
   }
 
   private static func addVision(
-    _ names: CLIPNames, _ shape: TowerShape, patch: Int, embed: Int, _ view: inout CheckpointView,
-    _ plan: inout NetworkPlan
+    _ shape: TowerShape, patch: Int, embed: Int, _ view: inout CheckpointView, _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
     let width = shape.width
-    let positions = try view.shape(names.position, axes: 2)[0]
-    let grid = try view.side(of: positions - 1, names.position)
+    let positions = try view.shape(CLIPNames.position, axes: 2)[0]
+    let grid = try view.side(of: positions - 1, CLIPNames.position)
     plan.values =
       shape.values("clip") + [
         count("clip", "patch", patch), count("clip", "grid", grid), count("clip", "embed_dim", embed),
       ]
-    let weight = try view.require(names.patch, [width, 3, patch, patch])
+    let weight = try view.require(CLIPNames.patch, [width, 3, patch, patch])
     let embedding = LinearRecipe(
       weight: .rows([weight]), bias: .none, rows: width, columns: 3 * patch * patch)
     plan.items.append(view.item("clip.patch", .linear(embedding)))
-    let token = try view.require(names.classEmbedding, [width])
+    let token = try view.require("visual.class_embedding", [width])
     plan.items.append(view.item("clip.class_embedding", .floats([token], dimensions: [width])))
-    let table = try view.require(names.position, [positions, width])
+    let table = try view.require(CLIPNames.position, [positions, width])
     plan.items.append(view.item("clip.position", .halves(table, dimensions: [width, positions])))
-    plan.items += try view.norm("clip.norm_pre", from: names.normPre, width: width)
+    plan.items += try view.norm("clip.norm_pre", from: "visual.ln_pre", width: width)
     for index in 0..<shape.depth {
-      let block = names.block(names.visionBlocks + "\(index).")
+      let block = CLIPNames.block(CLIPNames.visionBlocks + "\(index).", in: view)
       plan.items += try view.block("clip.blocks.\(index)", names: block, shape: shape)
     }
-    plan.items += try view.norm("clip.norm_post", from: names.normPost, width: width)
-    let source: MatrixSource
-    if names.isHuggingFace {
-      source = .rows([try view.require(names.projection, [embed, width])])
-    } else {
-      source = .transposed(try view.require(names.projection, [width, embed]))
-    }
-    let recipe = LinearRecipe(weight: source, bias: .none, rows: embed, columns: width)
-    plan.items.append(view.item("clip.proj", .linear(recipe)))
+    plan.items += try view.norm("clip.norm_post", from: "visual.ln_post", width: width)
+    plan.items.append(
+      try projection("clip.proj", from: CLIPNames.projection, width: width, embed: embed, &view))
   }
 }

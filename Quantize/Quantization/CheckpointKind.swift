@@ -27,9 +27,26 @@ enum CheckpointKind {
     if let first = head.first(where: { $0 > 0x20 }), first == 0x3c {
       return "this is a web page; the download went wrong: " + wanted
     }
+    if let first = head.first(where: { $0 > 0x20 }), first == 0x7b {
+      return "this is a JSON file, perhaps the index of a model in several parts, which are not read; "
+        + TensorDirectory.oneFile + ": " + wanted
+    }
     if head.count > 262, head[257..<262].elementsEqual("ustar".utf8) {
       return "this is a tar file, as PyTorch wrote before 0.1.10; save it again: " + wanted
     }
     return "unknown kind of file; " + wanted
+  }
+}
+
+extension TensorDirectory {
+  static let oneFile = "save the model as one file (save_pretrained with max_shard_size=\"100GB\")"
+
+  /// Said where something is missing: empty unless the file is one part of several, by its name.
+  var shardHint: String {
+    let parts = stem(of: path).split(separator: "-").suffix(3)
+    guard parts.count == 3, parts[parts.startIndex + 1] == "of",
+      parts.first?.allSatisfy(\.isNumber) == true, parts.last?.allSatisfy(\.isNumber) == true
+    else { return "" }
+    return "; by its name this file is one part of several: " + Self.oneFile
   }
 }

@@ -1,8 +1,9 @@
-// A checkpoint seen through a name prefix, with every shape checked and every tensor accounted for.
+// A checkpoint seen through a name prefix and one spelling of names, with every shape checked and every
+// tensor accounted for.
 
 import Container
 
-/// Names below `prefix` of one checkpoint.
+/// Names below `prefix` of one checkpoint, as the network's first publisher spells them.
 ///
 /// `require` marks tensors as used; `finish` then refuses a checkpoint that holds anything nobody asked for,
 /// because an unknown tensor means another architecture.
@@ -11,17 +12,35 @@ struct CheckpointView {
   static let depthLimit = 512
 
   let directory: TensorDirectory
-  let prefix: String
+  /// In file order, without the prefix and respelled.
+  let names: [String]
+  private let fullNames: [String: String]
+  private let prefix: String
   private var used: Set<String> = []
 
-  init(_ directory: TensorDirectory, prefix: String) {
+  /// - Errors: `duplicateName` where two tensors have one name in the spelling asked for.
+  init(
+    _ directory: TensorDirectory, prefix: String, spelling: NameSpelling = NameSpelling()
+  ) throws(QuantizationError) {
     self.directory = directory
     self.prefix = prefix
+    var names: [String] = []
+    var fullNames: [String: String] = [:]
+    for full in directory.names where full.hasPrefix(prefix) {
+      let name = spelling.original(String(full.dropFirst(prefix.count)))
+      if fullNames.updateValue(full, forKey: name) != nil {
+        throw QuantizationError(.duplicateName, path: directory.path, name: full)
+      }
+      names.append(name)
+    }
+    self.names = names
+    self.fullNames = fullNames
   }
 
-  func full(_ name: String) -> String { prefix + name }
+  /// The name in the file.
+  func full(_ name: String) -> String { fullNames[name] ?? prefix + name }
 
-  func has(_ name: String) -> Bool { directory.record(full(name)) != nil }
+  func has(_ name: String) -> Bool { fullNames[name] != nil }
 
   func shape(_ name: String) throws(QuantizationError) -> [Int] { try record(name).shape }
 
@@ -36,6 +55,7 @@ struct CheckpointView {
 
   private func record(_ name: String) throws(QuantizationError) -> TensorRecord {
     guard let record = directory.record(full(name)) else {
+      if !directory.shardHint.isEmpty { throw refuse("no tensor of this name" + directory.shardHint, name) }
       throw QuantizationError(.noSuchTensor, path: directory.path, name: full(name))
     }
     guard record.elementType.isFloatingPoint else {
@@ -51,49 +71,48 @@ struct CheckpointView {
       throw QuantizationError(
         .shapeMismatch(expected: shape, found: found), path: directory.path, name: full(name))
     }
-    used.insert(full(name))
+    used.insert(name)
     return full(name)
   }
 
   /// Marks tensors that are known and not needed.
-  mutating func ignore(where isKnown: (Substring) -> Bool) {
-    for name in directory.names where name.hasPrefix(prefix) && isKnown(name.dropFirst(prefix.count)) {
-      used.insert(name)
-    }
+  mutating func ignore(where isKnown: (String) -> Bool) {
+    for name in names where isKnown(name) { used.insert(name) }
   }
 
   /// One more than the largest number behind `stem`, as in `blocks.11.norm1.weight`.
   func depth(_ stem: String) throws(QuantizationError) -> Int {
     var depth = 0
-    let start = full(stem)
-    for name in directory.names where name.hasPrefix(start) {
-      let digits = name.dropFirst(start.count).prefix { $0 != "." }
+    for name in names where name.hasPrefix(stem) {
+      let digits = name.dropFirst(stem.count).prefix { $0 != "." }
       guard let index = Int(digits), index >= 0 else { continue }
       depth = max(depth, index == Int.max ? index : index + 1)
     }
-    guard depth > 0 else { throw QuantizationError(.noSuchTensor, path: directory.path, name: start + "0") }
+    guard depth > 0 else {
+      throw QuantizationError(.noSuchTensor, path: directory.path, name: full(stem + "0"))
+    }
     guard depth <= Self.depthLimit else {
       throw QuantizationError(
         .limitExceeded(what: "blocks", limit: Self.depthLimit, found: depth), path: directory.path,
-        name: start)
+        name: full(stem))
     }
     return depth
   }
 
-  /// Refuses what was not asked for.
+  /// Refuses what was not asked for; a tensor that tells the architecture is named before others.
   func finish(_ network: String) throws(QuantizationError) {
-    for name in directory.names where name.hasPrefix(prefix) && !used.contains(name) {
-      let rest = name.dropFirst(prefix.count)
-      var reason = "this tensor is not part of a plain \(network)"
-      if rest.contains("ls1") || rest.contains("ls2") || rest.contains("ls_1") || rest.contains("ls_2") {
-        reason = "layer scale is not supported in a \(network)"
-      } else if rest.contains("reg_token") || rest.contains("register") {
-        reason = "register tokens are not supported in a \(network)"
-      } else if rest.contains("attn_pool") {
-        reason = "attention pooling is not supported in a \(network)"
-      }
-      throw QuantizationError(.unsupportedModel(reason), path: directory.path, name: name)
+    let left = names.filter { !used.contains($0) }
+    guard let first = left.first else { return }
+    let signs: [(parts: [String], what: String)] = [
+      (["ls1.", "ls2.", "ls_1.", "ls_2.", "layer_scale"], "layer scale is"),
+      (["reg_token", "register", "storage_tokens"], "register tokens are"),
+      (["attn_pool"], "attention pooling is"),
+    ]
+    for (parts, what) in signs {
+      guard let name = left.first(where: { name in parts.contains { name.contains($0) } }) else { continue }
+      throw refuse("\(what) not supported in a \(network)", name)
     }
+    throw refuse("this tensor is not part of a plain \(network)", first)
   }
 
   func refuse(_ what: String, _ name: String? = nil) -> QuantizationError {

@@ -5,27 +5,41 @@ import Container
 /// Plans the DINO part of a model from a backbone file or a full training checkpoint.
 enum DINONameMap {
   static let patchName = "patch_embed.proj.weight"
+  static let huggingFacePatchName = "embeddings.patch_embeddings.projection.weight"
 
-  /// The prefix of the backbone; the teacher's where there are both.
+  /// The backbone's part of the checkpoint; the teacher's where there are both.
   ///
   /// - Errors: `unsupportedModel` for checkpoints without a vision transformer.
-  static func prefix(_ directory: TensorDirectory) throws(QuantizationError) -> String {
-    let found = directory.names.filter { $0 == patchName || $0.hasSuffix("." + patchName) }
-      .map { String($0.dropLast(patchName.count)) }
-      .filter { !$0.hasSuffix("image_encoder.") }
-    if let teacher = found.first(where: { $0.hasPrefix("teacher.") }) { return teacher }
-    if let first = found.first(where: { !$0.hasPrefix("student.") }) ?? found.first { return first }
+  static func view(_ directory: TensorDirectory) throws(QuantizationError) -> CheckpointView {
+    func prefixes(_ anchor: String) -> [String] {
+      directory.names.filter { $0 == anchor || $0.hasSuffix("." + anchor) }
+        .map { String($0.dropLast(anchor.count)) }
+    }
+    let found = prefixes(patchName).filter { !$0.hasSuffix("image_encoder.") }
+    if let teacher = found.first(where: { $0.hasPrefix("teacher.") }) {
+      return try CheckpointView(directory, prefix: teacher)
+    }
+    if let first = found.first(where: { !$0.hasPrefix("student.") }) ?? found.first {
+      return try CheckpointView(directory, prefix: first)
+    }
+    if let first = prefixes(huggingFacePatchName).first {
+      return try CheckpointView(directory, prefix: first, spelling: .huggingFaceDINO)
+    }
     let isResNet = directory.names.contains { $0.hasSuffix("layer1.0.conv1.weight") }
     let what = isResNet ? "this is a convolutional network" : "no tensor is named \(patchName)"
     throw QuantizationError(
-      .unsupportedModel(
-        "\(what); a DINO vision transformer is expected, for example dino_vitbase16_pretrain.pth"),
-      path: directory.path)
+      .unsupportedModel(what + "; " + expected + directory.shardHint), path: directory.path)
   }
+
+  private static let expected =
+    "a DINO vision transformer is expected, for example dino_vitbase16_pretrain.pth"
 
   /// - Shapes: patch [width, 3, patch, patch], positions [1, 1 + grid * grid, width].
   static func plan(_ directory: TensorDirectory) throws(QuantizationError) -> NetworkPlan {
-    var view = CheckpointView(directory, prefix: try prefix(directory))
+    var view = try view(directory)
+    if let scale = view.names.first(where: { $0.contains(".ls1.") || $0.contains("layer_scale1.") }) {
+      throw view.refuse("layer scale, as in DINOv2 and DINOv3, is not supported; " + expected, scale)
+    }
     let patchShape = try view.shape(patchName, axes: 4)
     let (width, patch) = (patchShape[0], patchShape[3])
     let positions = try view.shape("pos_embed", axes: 3)[1]
@@ -50,15 +64,17 @@ enum DINONameMap {
     plan.items.append(view.item("dino.position", .halves(table, dimensions: [width, positions])))
     for index in 0..<shape.depth {
       let from = "blocks.\(index)."
+      let attention = from + "attn."
+      let parts = view.has(attention + "query.weight") ? ["query", "key", "value"] : ["qkv"]
       let names = BlockNames(
-        norm1: from + "norm1", norm2: from + "norm2", qkvWeights: [from + "attn.qkv.weight"],
-        qkvBiases: [from + "attn.qkv.bias"], out: from + "attn.proj", mlpIn: from + "mlp.fc1",
+        norm1: from + "norm1", norm2: from + "norm2", qkvWeights: parts.map { attention + $0 + ".weight" },
+        qkvBiases: parts.map { attention + $0 + ".bias" }, out: attention + "proj", mlpIn: from + "mlp.fc1",
         mlpOut: from + "mlp.fc2")
       plan.items += try view.block("dino.blocks.\(index)", names: names, shape: shape)
     }
     plan.items += try view.norm("dino.norm_post", from: "norm", width: width)
-    // Projection and classification heads are for training and linear evaluation.
-    view.ignore { $0.hasPrefix("head.") }
+    // Projection and classification heads and pooling are for training and evaluation.
+    view.ignore { $0.hasPrefix("head.") || $0.hasPrefix("pooler.") }
     try view.finish("DINO vision transformer")
     return plan
   }

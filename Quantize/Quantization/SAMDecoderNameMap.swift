@@ -45,8 +45,8 @@ enum SAMDecoderNameMap {
   ) throws(QuantizationError) {
     let width = sizes.width
     let from = "prompt_encoder."
-    let gaussian = from + "pe_layer.positional_encoding_gaussian_matrix"
-    plan.items.append(try view.copy("sam.prompt.gaussian", from: gaussian, shape: [2, width / 2]))
+    plan.items.append(
+      try view.copy("sam.prompt.gaussian", from: SAMNameMap.gaussian, shape: [2, width / 2]))
     var points: [String] = []
     for index in 0..<4 {
       points.append(try view.require(from + "point_embeddings.\(index).weight", [1, width]))

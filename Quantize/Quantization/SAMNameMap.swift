@@ -6,14 +6,37 @@ import Container
 /// Plans the SAM part of a model.
 enum SAMNameMap {
   static let anchor = "image_encoder.pos_embed"
+  static let huggingFaceAnchor = "vision_encoder.pos_embed"
+  static let gaussian = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+
+  private static let expected = "a SAM checkpoint is expected, for example sam_vit_b_01ec64.pth"
+
+  /// - Errors: other kinds of SAM by name; anything else that is not SAM.
+  private static func view(_ directory: TensorDirectory) throws(QuantizationError) -> CheckpointView {
+    func prefix(before anchor: String) -> String? {
+      directory.names.first { $0 == anchor || $0.hasSuffix("." + anchor) }.map {
+        String($0.dropLast(anchor.count))
+      }
+    }
+    if let prefix = prefix(before: anchor) { return try CheckpointView(directory, prefix: prefix) }
+    if let prefix = prefix(before: huggingFaceAnchor) {
+      return try CheckpointView(directory, prefix: prefix, spelling: .huggingFaceSAM)
+    }
+    let kinds = [
+      ("image_encoder.trunk.", "this is SAM 2"), ("vision_encoder.backbone.", "this is SAM 2"),
+      ("image_encoder.patch_embed.seq.", "this is MobileSAM"),
+    ]
+    let kind = kinds.first { sign in directory.names.contains { $0.contains(sign.0) } }
+    let what = kind.map { $0.1 + ", which is not supported" } ?? "no tensor is named \(anchor)"
+    throw QuantizationError(
+      .unsupportedModel(what + "; " + expected + directory.shardHint), path: directory.path)
+  }
 
   static func plan(_ directory: TensorDirectory) throws(QuantizationError) -> NetworkPlan {
-    guard let name = directory.names.first(where: { $0 == anchor || $0.hasSuffix("." + anchor) }) else {
-      let what =
-        "no tensor is named \(anchor); a SAM checkpoint is expected, for example sam_vit_b_01ec64.pth"
-      throw QuantizationError(.unsupportedModel(what), path: directory.path)
+    var view = try view(directory)
+    if let extra = view.names.first(where: { $0.contains("mask_decoder.hf_") }) {
+      throw view.refuse("this is HQ-SAM, whose mask decoder is not supported; " + expected, extra)
     }
-    var view = CheckpointView(directory, prefix: String(name.dropLast(anchor.count)))
     var plan = NetworkPlan()
     let encoder = try EncoderSizes(view)
     plan.values = encoder.values
@@ -22,6 +45,8 @@ enum SAMNameMap {
     plan.values += decoder.values
     try SAMDecoderNameMap.addPrompt(decoder, &view, &plan)
     try SAMDecoderNameMap.addDecoder(decoder, &view, &plan)
+    // Hugging Face's files hold the Gaussian matrix once or twice.
+    view.ignore { $0 == "prompt_encoder.shared_embedding.positional_embedding" }
     try view.finish("SAM")
     return plan
   }

@@ -47,9 +47,9 @@ struct QuantizeCommand: ParsableCommand {
 
   @Option(help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"), completion: .file())
   var clip: String
-  @Option(help: ArgumentHelp("DINO checkpoint: a backbone, or a whole training state.", valueName: "file"), completion: .file())
+  @Option(help: ArgumentHelp("DINO checkpoint: a backbone, a whole training state, or Hugging Face names.", valueName: "file"), completion: .file())
   var dino: String
-  @Option(help: ArgumentHelp("SAM checkpoint.", valueName: "file"), completion: .file())
+  @Option(help: ArgumentHelp("SAM checkpoint: the original or Hugging Face names.", valueName: "file"), completion: .file())
   var sam: String
   @Option(
     help: ArgumentHelp("Byte-pair vocabulary. Default: found beside the CLIP checkpoint.", valueName: "file"), completion: .file())

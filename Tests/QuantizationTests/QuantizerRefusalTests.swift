@@ -84,7 +84,42 @@ import Quantization
     expect(try ToyFolder(sam: .dino()), says: "image_encoder.pos_embed")
     var sam = ToyCheckpoint.sam()
     sam.add("mask_decoder.hf_token.weight", 1, 16)
-    expect(try ToyFolder(sam: sam), says: "hf_token")
+    expect(try ToyFolder(sam: sam), says: "hf_token", "HQ-SAM", "sam_vit_b_01ec64.pth")
+  }
+
+  @Test func relativesAreRefusedByName() throws {
+    func alone(_ name: String, _ shape: [Int] = [4, 4]) -> ToyCheckpoint {
+      var toy = ToyCheckpoint(seed: 1)
+      toy.tensors[name] = (shape, [Float](repeating: 0, count: shape.reduce(1, *)))
+      return toy
+    }
+    expect(try ToyFolder(clip: alone("visual.blocks.0.attn.q_proj.weight")), says: "EVA-CLIP", "ViT-B-16.pt")
+    expect(try ToyFolder(clip: alone("vision_model.head.probe")), says: "SigLIP")
+    expect(try ToyFolder(clip: alone("image_encoder.model.patch_embed.0.weight")), says: "MobileCLIP")
+    let images = ToyCheckpoint.clip().renamed { $0.hasPrefix("visual.") ? $0 : nil }
+    expect(try ToyFolder(clip: images), says: "no text tower")
+    var clip = ToyCheckpoint.clip()
+    clip.add("text.transformer.embeddings.word_embeddings.weight", 4, 4)
+    expect(try ToyFolder(clip: clip), says: "word_embeddings", "not CLIP's own")
+    var dino = ToyCheckpoint.dino()
+    dino.add("mask_token", 1, 64)
+    dino.add("blocks.0.ls1.gamma", 64)
+    expect(try ToyFolder(dino: dino), says: "blocks.0.ls1.gamma", "DINOv2", "dino_vitbase16_pretrain.pth")
+    expect(
+      try ToyFolder(sam: alone("image_encoder.patch_embed.seq.0.c.weight")), says: "MobileSAM",
+      "sam_vit_b_01ec64.pth")
+    expect(try ToyFolder(sam: alone("model.image_encoder.trunk.pos_embed")), says: "SAM 2")
+  }
+
+  @Test func partsOfAModelAreRefusedWithTheFix() throws {
+    let folder = try ToyFolder()
+    try folder.write("model.safetensors.index.json", #"{"metadata": {}, "weight_map": {}}"#)
+    folder.request.clip = folder.path + "/model.safetensors.index.json"
+    expect(folder, says: "several parts", "max_shard_size")
+    folder.request.clip = folder.path + "/model-00001-of-00002.safetensors"
+    let part = ToyCheckpoint.clip().renamed { $0 == "visual.ln_pre.bias" ? nil : $0 }
+    try part.safetensors().write(to: URL(fileURLWithPath: folder.request.clip))
+    expect(folder, says: "one part of several", "visual.ln_pre.bias", "max_shard_size")
   }
 
   @Test func brokenValuesAreNamed() throws {
@@ -106,6 +141,13 @@ import Quantization
     let folder = try ToyFolder()
     folder.request.activation = nil
     expect(folder, says: "--activation quickgelu", "MetaCLIP", "LAION")
+    // OpenAI's state dict saved plainly still has the sizes that only OpenAI's archives hold.
+    var plain = ToyCheckpoint.clip()
+    for size in ["input_resolution", "context_length", "vocab_size"] { plain.add(size) }
+    let saved = try ToyFolder(clip: plain)
+    saved.request.activation = nil
+    #expect(failure(saved) == nil)
+    #expect(try MappedModel(path: saved.request.output).string("trident.clip.activation") == "quickgelu")
     // open_clip's configuration beside the file settles it, and contradicting it is an error.
     let config =
       #"{"model_cfg": {"quick_gelu": true, "vision_cfg": {"width": 72, "layers": 2, "head_width": 24}}}"#
@@ -144,6 +186,12 @@ import Quantization
     #expect(try model.string("trident.clip.activation") == "gelu")
     #expect(try model.uint("trident.clip.heads") == 3)
     #expect(try model.uint("trident.text.heads") == 2)
+    // Where a configuration says nothing, transformers' own default holds.
+    let silent = try folder("gelu")
+    let sections = #""vision_config": {"num_attention_heads": 3}, "text_config": {}"#
+    try silent.write("config.json", #"{"model_type": "clip", \#(sections)}"#)
+    #expect(failure(silent) == nil)
+    #expect(try MappedModel(path: silent.request.output).string("trident.clip.activation") == "quickgelu")
     expect(try folder("gelu_new"), says: "gelu_new")
     expect(try folder("gelu", heads: 5), says: "5 heads")
     expect(try folder("gelu", heads: 0), says: "0 heads")

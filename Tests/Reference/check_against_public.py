@@ -38,9 +38,8 @@ def fake_module(name, **content):
     sys.modules[name] = module
 
 
-def prepare_imports(trident, dino, sam):
-    """Empty stand-ins for the evaluation framework, float32 for float16, a temporary copy for the two literals."""
-    # A CUDA build of torchvision beside the CPU build of torch lacks its compiled operators; none is used here.
+def lenient_torchvision():
+    """Imports torchvision; a CUDA build of it beside the CPU build of torch lacks its compiled operators, and none is used here."""
     plain = torch.library.register_fake
 
     def lenient(name, *rest, **options):
@@ -54,6 +53,11 @@ def prepare_imports(trident, dino, sam):
     torch.library.register_fake = lenient
     import torchvision  # noqa: F401
     torch.library.register_fake = plain
+
+
+def prepare_imports(trident, dino, sam):
+    """Empty stand-ins for the evaluation framework, float32 for float16, a temporary copy for the two literals."""
+    lenient_torchvision()
 
     class Segmentor(nn.Module):
         def __init__(self, data_preprocessor=None):

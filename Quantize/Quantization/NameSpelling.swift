@@ -1,0 +1,82 @@
+// Other publishers' spellings of tensor names, turned into the first publisher's.
+
+/// Replacements, each applied once to a name, in order.
+struct NameSpelling {
+  struct Rule {
+    let other: String
+    let original: String
+
+    init(_ other: String, _ original: String) {
+      self.other = other
+      self.original = original
+    }
+  }
+
+  var rules: [Rule] = []
+
+  func original(_ name: String) -> String {
+    var name = name
+    for rule in rules where name.contains(rule.other) {
+      name = name.replacing(rule.other, with: rule.original, maxReplacements: 1)
+    }
+    return name
+  }
+}
+
+extension NameSpelling {
+  /// Source: transformers `CLIPModel`. Projections are linear modules there, whose names end in `weight`.
+  static let huggingFaceCLIP = NameSpelling(rules: [
+    Rule("visual_projection.", "visual.proj."),
+    Rule("vision_model.embeddings.class_embedding", "visual.class_embedding"),
+    Rule("vision_model.embeddings.patch_embedding.", "visual.conv1."),
+    Rule("vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"),
+    Rule("vision_model.pre_layrnorm.", "visual.ln_pre."),
+    Rule("vision_model.post_layernorm.", "visual.ln_post."),
+    Rule("vision_model.encoder.layers.", "visual.transformer.resblocks."),
+    Rule("text_model.embeddings.token_embedding.", "token_embedding."),
+    Rule("text_model.embeddings.position_embedding.weight", "positional_embedding"),
+    Rule("text_model.final_layer_norm.", "ln_final."),
+    Rule("text_model.encoder.layers.", "transformer.resblocks."),
+    Rule(".layer_norm1.", ".ln_1."), Rule(".layer_norm2.", ".ln_2."), Rule(".self_attn.", ".attn."),
+    Rule(".mlp.fc1.", ".mlp.c_fc."), Rule(".mlp.fc2.", ".mlp.c_proj."),
+  ])
+
+  /// Source: transformers `ViTModel`, as facebook/dino-vitb16 and its kin are published.
+  static let huggingFaceDINO = NameSpelling(rules: [
+    Rule("embeddings.cls_token", "cls_token"), Rule("embeddings.position_embeddings", "pos_embed"),
+    Rule("embeddings.patch_embeddings.projection.", "patch_embed.proj."), Rule("encoder.layer.", "blocks."),
+    Rule(".layernorm_before.", ".norm1."), Rule(".layernorm_after.", ".norm2."),
+    Rule("layernorm.", "norm."), Rule(".attention.attention.", ".attn."),
+    Rule(".attention.output.dense.", ".attn.proj."), Rule(".intermediate.dense.", ".mlp.fc1."),
+    Rule(".output.dense.", ".mlp.fc2."),
+  ])
+
+  /// Source: transformers `SamModel`, as facebook/sam-vit-base and its kin are published.
+  static let huggingFaceSAM = NameSpelling(
+    rules: [
+      Rule("vision_encoder.patch_embed.projection.", "image_encoder.patch_embed.proj."),
+      Rule("vision_encoder.neck.conv1.", "image_encoder.neck.0."),
+      Rule("vision_encoder.neck.layer_norm1.", "image_encoder.neck.1."),
+      Rule("vision_encoder.neck.conv2.", "image_encoder.neck.2."),
+      Rule("vision_encoder.neck.layer_norm2.", "image_encoder.neck.3."),
+      Rule("vision_encoder.layers.", "image_encoder.blocks."), Rule("vision_encoder.", "image_encoder."),
+      Rule("shared_image_embedding.positional_embedding", SAMNameMap.gaussian),
+      Rule("prompt_encoder.point_embed.", "prompt_encoder.point_embeddings."),
+      Rule(".mask_embed.conv1.", ".mask_downscaling.0."),
+      Rule(".mask_embed.layer_norm1.", ".mask_downscaling.1."),
+      Rule(".mask_embed.conv2.", ".mask_downscaling.3."),
+      Rule(".mask_embed.layer_norm2.", ".mask_downscaling.4."),
+      Rule(".mask_embed.conv3.", ".mask_downscaling.6."), Rule(".upscale_conv1.", ".output_upscaling.0."),
+      Rule(".upscale_layer_norm.", ".output_upscaling.1."), Rule(".upscale_conv2.", ".output_upscaling.3."),
+      Rule(".layer_norm_final_attn.", ".norm_final_attn."), Rule(".layer_norm", ".norm"),
+    ] + perceptrons)
+
+  /// The three layers of a perceptron are `proj_in`, `layers.0` and `proj_out` there.
+  private static let perceptrons: [Rule] =
+    ((0..<4).map { "output_hypernetworks_mlps.\($0)" } + ["iou_prediction_head"]).flatMap {
+      [
+        Rule($0 + ".layers.0.", $0 + ".layers.1."), Rule($0 + ".proj_in.", $0 + ".layers.0."),
+        Rule($0 + ".proj_out.", $0 + ".layers.2."),
+      ]
+    }
+}
