@@ -35,7 +35,7 @@ let package = Package(
     .executableTarget(
       name: "trident-quantize",
       dependencies: [
-        "Quantization", "Raster", "Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Container", "Quantization", "Raster", "Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Quantize/trident-quantize"),
     .target(name: "TestSupport", dependencies: ["Compute"], path: "Tests/TestSupport"),

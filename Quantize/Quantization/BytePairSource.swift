@@ -86,8 +86,10 @@ package struct BytePairSource: Sendable {
   ) throws(QuantizationError) -> [String] {
     var merges: [String] = []
     var isFirst = true
-    for line in bytes.split(separator: 0x0a, omittingEmptySubsequences: false) {
-      if merges.count == needed { break }
+    var rest = bytes[...]
+    while !rest.isEmpty, merges.count < needed {
+      let line = rest.prefix { $0 != 0x0a }
+      rest = rest[line.endIndex...].dropFirst()
       let trimmed = line.last == 0x0d ? line.dropLast() : line
       let isHeader = isFirst && (trimmed.first == 0x22 || trimmed.starts(with: "#version".utf8))
       isFirst = false

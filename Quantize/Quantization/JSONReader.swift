@@ -29,7 +29,7 @@ enum JSONValue {
 ///   `limitExceeded` past `valueLimit` values or `depthLimit` levels.
 struct JSONReader {
   static let depthLimit = 64
-  static let valueLimit = 4_000_000
+  static let valueLimit = 1_000_000
 
   private let bytes: [UInt8]
   private let file: InputFile

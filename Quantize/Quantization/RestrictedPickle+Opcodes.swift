@@ -150,9 +150,15 @@ extension RestrictedPickle {
   /// Python 2 strings: one byte a character.
   private func pushLatin(countWidth: Int) throws(QuantizationError) {
     let count = try reader.count(countWidth, limit: Self.textLimit, what: "text bytes")
-    var text = ""
-    for byte in try reader.bytes(count) { text.unicodeScalars.append(Unicode.Scalar(byte)) }
-    try push(.text(text))
+    var text: [UInt8] = []
+    for byte in try reader.bytes(count) {
+      if byte < 0x80 {
+        text.append(byte)
+      } else {
+        text += [0xc0 | byte >> 6, 0x80 | byte & 0x3f]
+      }
+    }
+    try push(.text(String(decoding: text, as: UTF8.self)))
   }
 
   private func pushBytes(countWidth: Int) throws(QuantizationError) {

@@ -39,8 +39,9 @@ enum SAMNameMap {
     }
     var plan = NetworkPlan()
     let encoder = try EncoderSizes(view)
-    plan.values = encoder.values
     try addEncoder(encoder, &view, &plan)
+    // Behind the shapes, which bound what is multiplied here.
+    plan.values = encoder.values
     let decoder = try SAMDecoderNameMap.sizes(view, width: encoder.neckWidth)
     plan.values += decoder.values
     try SAMDecoderNameMap.addPrompt(decoder, &view, &plan)

@@ -2,18 +2,21 @@
 
 /// Walks dictionaries, lists and modules and names every tensor by its path: `teacher.backbone.norm.weight`.
 ///
-/// - Memory: the names. A table that many others share is walked once for each path to it, so steps are
-///   bounded.
-/// - Errors: `limitExceeded` past `depthLimit` levels (which ends cycles too), `stepLimit` values, or
-///   `TensorDirectory.tensorLimit` tensors; `noTensors` for a lone tensor, which has no name.
+/// - Memory: the names. A table that many others share is walked once for each path to it, and names every
+///   tensor below it anew, so steps and names are bounded.
+/// - Errors: `limitExceeded` past `depthLimit` levels (which ends cycles too), `stepLimit` values,
+///   `TensorDirectory.tensorLimit` tensors or `nameTotal` bytes of names; `noTensors` for a lone tensor, which
+///   has no name.
 struct StateDictionary {
   static let depthLimit = 64
   static let stepLimit = 4 << 20
   static let nameLimit = 1024
+  static let nameTotal = 16 << 20
 
   private let pickle: RestrictedPickle
   private let file: InputFile
   private var steps = 0
+  private var nameByteCount = 0
   private(set) var tensors: [(name: String, tensor: PickleTensor)] = []
 
   init(pickle: RestrictedPickle, root: Int32) throws(QuantizationError) {
@@ -23,31 +26,46 @@ struct StateDictionary {
   }
 
   private mutating func visit(_ reference: Int32, name: String, depth: Int) throws(QuantizationError) {
-    steps += 1
-    if steps > Self.stepLimit {
-      throw file.error(
-        .limitExceeded(what: "values to walk", limit: Self.stepLimit, found: steps), name: name)
-    }
+    try step(1, name)
     switch pickle.node(reference) {
-    case .tensor(let index):
-      if name.isEmpty { throw file.error(.noTensors) }
-      if tensors.count >= TensorDirectory.tensorLimit {
-        throw file.error(
-          .limitExceeded(what: "tensors", limit: TensorDirectory.tensorLimit, found: tensors.count + 1))
-      }
-      tensors.append((name, pickle.tensors[index]))
+    case .tensor(let index): try add(pickle.tensors[index], name)
     case .dictionary(let index), .module(let index):
+      try step(pickle.tables[index].count, name)
       for (key, value) in pickle.tables[index] {
         guard holdsTensors(value) else { continue }
         guard let part = pickle.text(key) ?? pickle.integer(key).map(String.init) else { continue }
         try visit(value, name: try join(name, part, depth: depth), depth: depth + 1)
       }
     case .list(let index), .tuple(let index):
+      try step(pickle.sequences[index].count, name)
       for (position, value) in pickle.sequences[index].enumerated() where holdsTensors(value) {
         try visit(value, name: try join(name, String(position), depth: depth), depth: depth + 1)
       }
     default: break
     }
+  }
+
+  /// Counts values, looked at or passed over.
+  private mutating func step(_ count: Int, _ name: String) throws(QuantizationError) {
+    steps += count
+    if steps > Self.stepLimit {
+      throw file.error(
+        .limitExceeded(what: "values to walk", limit: Self.stepLimit, found: steps), name: name)
+    }
+  }
+
+  private mutating func add(_ tensor: PickleTensor, _ name: String) throws(QuantizationError) {
+    if name.isEmpty { throw file.error(.noTensors) }
+    if tensors.count >= TensorDirectory.tensorLimit {
+      throw file.error(
+        .limitExceeded(what: "tensors", limit: TensorDirectory.tensorLimit, found: tensors.count + 1))
+    }
+    nameByteCount += name.utf8.count
+    if nameByteCount > Self.nameTotal {
+      throw file.error(
+        .limitExceeded(what: "bytes of names", limit: Self.nameTotal, found: nameByteCount), name: name)
+    }
+    tensors.append((name, tensor))
   }
 
   /// Scalars and opaque values need no name.

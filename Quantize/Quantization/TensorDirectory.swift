@@ -99,8 +99,15 @@ package final class TensorDirectory {
       throw file.error(
         .limitExceeded(what: "tensors", limit: Self.tensorLimit, found: listing.tensors.count))
     }
+    let byteLimit = ZipDirectory.unpackedByteLimit(file)
+    var total = 0
     for tensor in listing.tensors {
       let record = try Self.check(tensor, storages: listing.storages, file: file)
+      total += record.elementCount * record.elementType.byteCount
+      if total > byteLimit {
+        throw file.error(
+          .limitExceeded(what: "bytes of tensors", limit: byteLimit, found: total), name: record.name)
+      }
       if records.updateValue(record, forKey: record.name) != nil {
         throw file.error(.duplicateName, name: record.name)
       }
@@ -148,7 +155,7 @@ package final class TensorDirectory {
   // MARK: Checks
 
   /// A tensor must lie inside its storage, and its element count must be in proportion to the file: a stride
-  /// of zero lets four bytes pose as petabytes.
+  /// of zero lets four bytes pose as petabytes. So must all tensors together: many may share one storage.
   private static func check(
     _ tensor: ListedTensor, storages: [StoredBytes], file: InputFile
   ) throws(QuantizationError) -> TensorRecord {

@@ -25,7 +25,7 @@ extension ZipDirectory {
       if checkingStored { try checkStored(entry, at: body) }
       return ByteExtent(file: file, offset: body, byteCount: entry.byteCount)
     }
-    let limit = (64 << 20) + min(file.byteCount, Int.max / 32) * 16
+    let limit = Self.unpackedByteLimit(file)
     guard let total = checkedSum(unpackedByteCount, entry.byteCount), total <= limit else {
       throw file.error(
         .limitExceeded(what: "unpacked bytes", limit: limit, found: entry.byteCount), at: body,
@@ -35,6 +35,9 @@ extension ZipDirectory {
     let unpacked = try inflateEntry(entry, at: body)
     return ByteExtent(file: unpacked, offset: 0, byteCount: entry.byteCount)
   }
+
+  /// What a file's contents may come to: 64 MiB plus sixteen times the file.
+  static func unpackedByteLimit(_ file: InputFile) -> Int { (64 << 20) + min(file.byteCount, Int.max / 32) * 16 }
 
   /// Compares a stored entry with its checksum.
   func checkStored(_ entry: ZipEntry, at body: Int) throws(QuantizationError) {

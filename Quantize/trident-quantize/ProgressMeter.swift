@@ -1,5 +1,6 @@
 // One line of progress on the standard error stream, with the time left.
 
+import Container
 import Glibc
 import Quantization
 
@@ -31,7 +32,7 @@ final class ProgressMeter {
       case .writing: "quantizing"
       case .calibrating: "calibrating"
       }
-    var line = "\(word) \(Int(share * 100)) %  \(progress.name)"
+    var line = "\(word) \(Int(share * 100)) %  \(printable(progress.name, limit: 60))"
     // The first percent says little about the rest.
     if share > 0.01 { line += "  \(Self.duration((now - stageStart) * (1 - share) / share)) left" }
     QuantizeCommand.say(isTerminal ? "\r\u{1B}[K" + line.prefix(100) : line + "\n")

@@ -133,11 +133,16 @@ package final class MappedModel: @unchecked Sendable {
     return result
   }
 
-  /// An array of whole numbers from 0 on, of any integer type.
+  /// An array of whole numbers from 0 on, of any integer type, one for each of at most as many tensors as there can be.
   package func uints(_ key: String) throws(ContainerError) -> [Int] {
     let entry = try entry(key)
     guard entry.type == .array, entry.elementType != .array, entry.elementType != .string else {
       throw mismatch("array of whole numbers", entry)
+    }
+    // Copied into eight bytes a number, so counted first: a header of bytes would ask for gigabytes.
+    let limit = GGUFHeader.Limits.tensors
+    guard entry.count <= limit else {
+      throw fail(.tooLarge(what: "array length", found: UInt64(entry.count), limit: UInt64(limit)), key)
     }
     var result: [Int] = []
     result.reserveCapacity(entry.count)

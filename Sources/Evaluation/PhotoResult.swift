@@ -1,4 +1,5 @@
 // One photo's line of a results file.
+import Raster
 
 /// What one photo contributes to a split.
 package struct PhotoResult: Equatable, Sendable {
@@ -34,7 +35,7 @@ package struct PhotoResult: Equatable, Sendable {
     var areas: [ClassArea] = []
     for part in fields[2].split(separator: " ") {
       let numbers = part.split(omittingEmptySubsequences: false) { $0 == ":" || $0 == "/" }.compactMap { Int($0) }
-      guard numbers.count == 4, numbers.allSatisfy({ (0..<1 << 40).contains($0) }) else { return nil }
+      guard numbers.count == 4, numbers.allSatisfy({ (0...PhotoDecoder.pixelLimit).contains($0) }) else { return nil }
       let area = ClassArea(label: numbers[0], intersection: numbers[1], predicted: numbers[2], truth: numbers[3])
       guard area.label < classCount, area.label > areas.last?.label ?? -1, area.union > 0,
         area.intersection <= min(area.predicted, area.truth)

@@ -13,14 +13,14 @@ import Segmentation
 /// A run that was ended, or a board that lost power, leaves at most half a line, which the next run drops: every line is on
 /// disk before the next photo. A file belongs to one process at a time.
 ///
-/// - Memory: a read buffer of 64 KiB and the longest line; nothing that grows with photos.
+/// - Memory: a read buffer of 64 KiB, the longest line and, while it is opened, the names of its photos.
 /// - Errors: `.usage` where the file was made with something else; `.output` where it is damaged, locked or cannot be
 ///   written.
 package final class ResultsFile {
   package let path: String
   private let descriptor: Int32
 
-  /// Opens or creates the file; hands every stored line to `each`.
+  /// Opens or creates the file; hands every stored line to `each`, no photo twice.
   package init(
     path: String, header: ResultsHeader, each: (PhotoResult) throws(SegmentationError) -> Void
   ) throws(SegmentationError) {
@@ -44,7 +44,13 @@ package final class ResultsFile {
       throw SegmentationError(
         .usage("was made with '\(difference.own)', this run has '\(difference.other)'; name another file"), path: path)
     }
-    while let (result, _) = try reader.next() { try each(result) }
+    var names: Set<String> = []
+    while let (result, _) = try reader.next() {
+      guard names.insert(result.name).inserted else {
+        throw SegmentationError(.output("holds '\(result.name)' twice; delete one of the lines"), path: path, line: reader.line)
+      }
+      try each(result)
+    }
     guard ftruncate(descriptor, off_t(reader.wholeByteCount)) == 0,
       lseek(descriptor, 0, SEEK_END) >= 0
     else { throw .system("cannot drop its half line", path) }
@@ -108,6 +114,9 @@ package final class ResultsReader {
     return (result, line)
   }
 
+  /// Number of the line read last, from 1.
+  package var line: Int { lines.number }
+
   /// Bytes of all lines read so far: those that have an end.
   package var wholeByteCount: Int { lines.wholeByteCount }
 }
@@ -124,8 +133,13 @@ final class LineReader {
 
   init(path: String) throws(SegmentationError) {
     self.path = path
-    descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    // O_NONBLOCK: opening a pipe that nobody writes to must not hang.
+    descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw .system("cannot open", path) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      throw SegmentationError(.output("is not a regular file; name another"), path: path)
+    }
   }
 
   deinit { if descriptor >= 0 { close(descriptor) } }

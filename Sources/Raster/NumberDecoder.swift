@@ -8,7 +8,7 @@ import CRaster
 /// stretching of 1-, 2- and 4-bit grey are for people.
 ///
 /// - Shapes: a row is [width] of 16-bit numbers.
-/// - Memory: 96 KiB and three rows; an interlaced file is held as a whole.
+/// - Memory: 96 KiB and three rows; an interlaced file is held as a whole, from the first row on.
 /// - Errors: a file that is no PNG, holds colours or transparency, or is cut short or damaged.
 package final class NumberDecoder {
   package let path: String
@@ -38,8 +38,6 @@ package final class NumberDecoder {
     guard width * height <= PhotoDecoder.pixelLimit else {
       throw RasterError(.badSize(width: width, height: height), path: path)
     }
-    let code = cr_png_start(decoder, &failure)
-    if code != CR_OK { throw RasterError(failure, path: path) }
   }
 
   deinit { cr_png_close(decoder) }
@@ -51,6 +49,8 @@ package final class NumberDecoder {
   package func readRow(into row: UnsafeMutablePointer<UInt16>) throws(RasterError) {
     precondition(nextRow < height, "all \(height) rows have been read")
     var failure = cr_failure()
+    // Not before: whoever opens a file looks at its size first.
+    if nextRow == 0, cr_png_start(decoder, &failure) != CR_OK { throw RasterError(failure, path: path) }
     var code = cr_png_numbers(decoder, row, &failure)
     if code == CR_OK && nextRow + 1 == height { code = cr_png_finish(decoder, &failure) }
     if code != CR_OK { throw RasterError(failure, path: path, row: nextRow) }

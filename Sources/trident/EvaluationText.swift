@@ -1,4 +1,5 @@
 // An evaluation in words and in JSON.
+import Container
 import Evaluation
 
 /// Describes totals.
@@ -28,6 +29,7 @@ struct EvaluationText {
 
   /// Columns for people.
   var table: String {
+    let names = names.map { printable($0, limit: 200) }
     let width = max(5, names.map(\.count).max() ?? 0)
     let total = Double(max(1, areas.truth.reduce(0, +)))
     var lines = [padded("class", width) + "     IoU     Acc  share of pixels"]

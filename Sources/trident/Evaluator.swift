@@ -1,5 +1,6 @@
 // Segments the photos of a split one after another and counts.
 import Compute
+import Container
 import Evaluation
 import Raster
 import Segmentation
@@ -119,7 +120,7 @@ final class Evaluator {
     guard strayCount > 0, !hasWarned else { return }
     hasWarned = true
     standardError(
-      "trident: warning: \(photo.labels): \(strayCount) pixels have a number past the last of \(words.names.count) classes; "
+      "trident: warning: \(printable(photo.labels, limit: 400)): \(strayCount) pixels have a number past the last of \(words.names.count) classes; "
         + "they count against what is predicted there, as in mmsegmentation\n")
   }
 

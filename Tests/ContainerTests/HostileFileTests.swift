@@ -197,6 +197,25 @@ import Testing
     }
   }
 
+  @Test func longArraysAreNotCopied() throws {
+    let folder = TemporaryFolder()
+    var raw = file(keys: 1) {
+      $0.add(text: "k")
+      $0.add(UInt32(9))
+      $0.add(UInt32(0))
+      $0.add(UInt64(70_000))
+      $0.pad(to: 1, plus: 70_000)
+    }
+    raw.pad()
+    var options = MappedModel.DecodeOptions()
+    options.anyArchitecture = true
+    let path = folder.write(raw.bytes, "long")
+    let reason = ContainerError.Reason.tooLarge(what: "array length", found: 70_000, limit: 65_536)
+    #expect(throws: ContainerError(reason, path: path, name: "k")) {
+      try MappedModel(path: path, options: options).uints("k")
+    }
+  }
+
   @Test func onlyRegularFilesOfOurKind() throws {
     let folder = TemporaryFolder()
     #expect(throws: ContainerError(.notRegularFile, path: folder.path)) { try MappedModel(path: folder.path) }

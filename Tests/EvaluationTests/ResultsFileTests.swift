@@ -4,6 +4,12 @@ import Raster
 import Segmentation
 import Testing
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 @Suite struct ResultsFileTests {
   private func header(stride: Int = 224, classes: [String] = ["sky; air", "dog"]) throws -> ResultsHeader {
     try ResultsHeader(
@@ -71,6 +77,37 @@ import Testing
     #expect(throws: SegmentationError.self) { try names(folder.path + "/other.txt", try header()) }
     #expect(try readText(folder.path + "/other.txt") == "my notes\n")
     try folder.write("results.txt", before + "a\t500\t7:1/1/1\n")
+    #expect(throws: SegmentationError.self) { try names(path, try header()) }
+  }
+
+  /// Whoever counts photos by name relies on it.
+  @Test func refusesAPhotoTwice() throws {
+    let folder = Folder()
+    let path = folder.path + "/results.txt"
+    let text = try header().text + result("a").line + "\n" + result("b").line + "\n" + result("a").line + "\n"
+    try folder.write("results.txt", text)
+    do {
+      _ = try names(path, try header())
+      Issue.record("a photo was counted twice")
+    } catch let error as SegmentationError {
+      #expect(error.description.contains("'a' twice") && error.line == text.split(separator: "\n", omittingEmptySubsequences: false).count - 1)
+    }
+    #expect(try readText(path) == text)
+  }
+
+  /// Neither waits for a pipe that nobody writes to.
+  @Test func refusesPipes() throws {
+    let folder = Folder()
+    mkfifo(folder.path + "/pipe", 0o600)
+    #expect(throws: SegmentationError.self) { try names(folder.path + "/pipe", try header()) }
+    #expect(throws: SegmentationError.self) { try ResultsMerge(paths: [folder.path + "/pipe"], output: nil) }
+  }
+
+  /// Areas that no photo has would overflow when they are added up.
+  @Test func refusesImpossibleAreas() throws {
+    let folder = Folder()
+    let path = folder.path + "/results.txt"
+    try folder.write("results.txt", try header().text + "a\t500\t1:0/4294967296/1\n")
     #expect(throws: SegmentationError.self) { try names(path, try header()) }
   }
 

@@ -2,6 +2,7 @@
 
 import Foundation
 import Quantization
+import Segmentation
 import Testing
 
 @Suite struct ReadersBytePairTests {
@@ -55,6 +56,16 @@ import Testing
     var damaged = packed
     damaged[packed.count - 6] ^= 1
     guard case .failure = try read(damaged) else { throw Unexpected() }
+  }
+
+  /// 31 KB of file, gzipped; a list of the lines would take 32 bytes each.
+  @Test func emptyLinesTakeNoMemory() throws {
+    let before = ProcessMemory.now().peakResident
+    let lines = [UInt8](repeating: 0x0a, count: 31 << 20)
+    guard case .failure(let error) = try read(lines), error.reason == .tooFewMerges(needed: 5, found: 0) else {
+      throw Unexpected()
+    }
+    #expect(ProcessMemory.now().peakResident - before < 600 << 20)
   }
 
   @Test func refusals() throws {

@@ -99,6 +99,52 @@ import Testing
     guard case .limitExceeded = try legacyReason(bytes) else { throw Unexpected() }
   }
 
+  /// A wide table without tensors that a list holds thousands of times: no level is deep, no value is copied.
+  @Test func sharedWidthIsBounded() throws {
+    var pickle = PickleBytes()
+    pickle.op(0x7d, 0x28)
+    for index in 0..<2_100 {
+      pickle.integer(index)
+      pickle.op(0x4e)
+    }
+    pickle.op(0x75, 0x71, 0, 0x30, 0x5d, 0x28)
+    for _ in 0..<2_100 { pickle.op(0x68, 0) }
+    pickle.op(0x65, 0x2e)
+    guard case .limitExceeded(let what, _, _) = try legacyReason(pickle.bytes) else { throw Unexpected() }
+    #expect(what == "values to walk")
+  }
+
+  /// One tensor below 130 times 130 places of a key of a thousand bytes: names many times the size of the file.
+  @Test func namesAreBoundedInAll() throws {
+    var pickle = PickleBytes()
+    pickle.tensor(shape: [4], strides: [1])
+    pickle.op(0x71, 0, 0x30)
+    for level in 1...2 {
+      pickle.op(0x5d, 0x28)
+      for _ in 0..<130 { pickle.op(0x68, UInt8(level - 1)) }
+      pickle.op(0x65, 0x71, UInt8(level), 0x30)
+    }
+    pickle.op(0x7d)
+    pickle.text(String(repeating: "k", count: 1_000))
+    pickle.op(0x68, 2, 0x73, 0x2e)
+    guard case .limitExceeded(let what, _, _) = try legacyReason(pickle.bytes) else { throw Unexpected() }
+    #expect(what == "bytes of names")
+  }
+
+  /// Twenty views of one number, four megabytes each.
+  @Test func tensorsAreBoundedInAll() throws {
+    var pickle = PickleBytes()
+    pickle.op(0x7d)
+    for index in 0..<20 {
+      pickle.text("t\(index)")
+      pickle.tensor(shape: [1_000_000], strides: [0])
+      pickle.op(0x73)
+    }
+    pickle.op(0x2e)
+    guard case .limitExceeded(let what, _, _) = try legacyReason(pickle.bytes) else { throw Unexpected() }
+    #expect(what == "bytes of tensors")
+  }
+
   /// One state of many attributes copied into a module over and over.
   @Test func repeatedBuildIsBounded() throws {
     var pickle = PickleBytes()

@@ -51,6 +51,16 @@ import Testing
     }
   }
 
+  /// An interlaced file is decoded as a whole: a gigabyte, if its size says so, that a caller may not want.
+  @Test func sizesAreKnownBeforeAnythingIsDecoded() throws {
+    let scratch = Scratch()
+    writeBytes(readBytes(fixture("files/grey16i.png")).dropLast(30), to: scratch.file("a.png"))
+    let decoder = try NumberDecoder(path: scratch.file("a.png"))
+    #expect(decoder.width == 13 && decoder.height == 7)
+    var row = [UInt16](repeating: 0, count: decoder.width)
+    for _ in 0..<2 { #expect(throws: RasterError.self) { try decoder.readRow(into: &row) } }
+  }
+
   @Test(arguments: ["ycc420.jpg", "colour2depth8.png", "colour4depth8.png", "colour6depth16.png", "none.png"])
   func otherFilesAreRefused(_ name: String) {
     #expect(throws: RasterError.self) { try NumberDecoder(path: fixture("files/" + name)) }
