@@ -4,6 +4,7 @@
 
 enum {
   TILE_ROWS_MOST = 8,
+  SLICE_DEPTH = 1024,       // 16 KiB of a panel and 8 KiB of eight rows stay in the first cache
   CHUNK_BYTES = 128 * 1024  // panels walked by all rows before the next ones: an eighth of a small second cache
 };
 
@@ -31,17 +32,37 @@ static void finish_tile(const int32_t *sums, size_t rows, const v_target *target
   }
 }
 
+// Deep rows, eight at most, by one panel: all tiles read a slice of it before the next one.
+static inline void sum_slices(const tile_kind *kinds, const int8_t *a, size_t a_stride, size_t rows,
+                              const int8_t *panel, size_t depth, int32_t *sums) {
+  memset(sums, 0, rows * 16 * sizeof *sums);
+  for (size_t begin = 0; begin < depth; begin += SLICE_DEPTH) {
+    size_t length = ck_min_size(depth - begin, SLICE_DEPTH);
+    const tile_kind *kind = kinds;
+    for (size_t row = 0; row < rows; row += kind->rows) {
+      int32_t part[TILE_ROWS_MOST * 16], *out = sums + row * 16;
+      while (kind->rows > rows - row) kind++;
+      kind->sum(a + row * a_stride + begin, a_stride, panel + begin * 16, length, part);
+      for (size_t i = 0; i < kind->rows * 16; i += 16) {
+        v_store_ints(out + i, v_int_add(v_load_ints(out + i), v_load_ints(part + i)));
+      }
+    }
+  }
+}
+
 static inline void product_rows(const tile_kind *kinds, const int8_t *a, size_t a_stride, size_t rows,
                                 const int8_t *panel, size_t depth, v_target target) {
   int32_t sums[TILE_ROWS_MOST * 16];
   for (size_t row = 0; row < rows;) {
     const tile_kind *kind = kinds;
     while (kind->rows > rows - row) kind++;
-    kind->sum(a + row * a_stride, a_stride, panel, depth, sums);
-    finish_tile(sums, kind->rows, &target);
-    target.a_scale += kind->rows * target.a_scale_stride;
-    target.out += kind->rows * target.out_stride;
-    row += kind->rows;
+    size_t count = depth > SLICE_DEPTH ? ck_min_size(rows - row, TILE_ROWS_MOST) : kind->rows;
+    if (depth > SLICE_DEPTH) sum_slices(kinds, a + row * a_stride, a_stride, count, panel, depth, sums);
+    else kind->sum(a + row * a_stride, a_stride, panel, depth, sums);
+    finish_tile(sums, count, &target);
+    target.a_scale += count * target.a_scale_stride;
+    target.out += count * target.out_stride;
+    row += count;
   }
 }
 
