@@ -67,7 +67,7 @@ struct CLIPNames {
       ("vision_model.head.probe", "this is SigLIP, whose image tower has no class token"),
       ("image_encoder.model.", "this is MobileCLIP"),
     ]
-    let kind = kinds.first { sign in directory.names.contains { $0.contains(sign.0) } }
+    let kind = kinds.first { sign in directory.names.contains { $0.holds(sign.0) } }
     return kind.map { $0.1 + ", which is not supported; use a plain ViT such as ViT-B-16.pt" }
   }
 
@@ -81,7 +81,7 @@ struct CLIPNames {
       spelling.rules.append(NameSpelling.Rule("text.", ""))
     }
     let view = try CheckpointView(directory, prefix: prefix, spelling: spelling)
-    if let name = view.names.first(where: { $0.contains("word_embeddings.") }) {
+    if let name = view.names.first(where: { $0.holds("word_embeddings.") }) {
       throw view.refuse("the text tower is not CLIP's own; use a plain CLIP such as ViT-B-16.pt", name)
     }
     if !view.names.contains(where: { $0.hasPrefix(Self.textBlocks) }) {

@@ -109,7 +109,7 @@ struct CheckpointView {
       (["attn_pool"], "attention pooling is"),
     ]
     for (parts, what) in signs {
-      guard let name = left.first(where: { name in parts.contains { name.contains($0) } }) else { continue }
+      guard let name = left.first(where: { name in parts.contains { name.holds($0) } }) else { continue }
       throw refuse("\(what) not supported in a \(network)", name)
     }
     throw refuse("this tensor is not part of a plain \(network)", first)

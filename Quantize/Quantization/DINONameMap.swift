@@ -37,7 +37,7 @@ enum DINONameMap {
   /// - Shapes: patch [width, 3, patch, patch], positions [1, 1 + grid * grid, width].
   static func plan(_ directory: TensorDirectory) throws(QuantizationError) -> NetworkPlan {
     var view = try view(directory)
-    if let scale = view.names.first(where: { $0.contains(".ls1.") || $0.contains("layer_scale1.") }) {
+    if let scale = view.names.first(where: { $0.holds(".ls1.") || $0.holds("layer_scale1.") }) {
       throw view.refuse("layer scale, as in DINOv2 and DINOv3, is not supported; " + expected, scale)
     }
     let patchShape = try view.shape(patchName, axes: 4)

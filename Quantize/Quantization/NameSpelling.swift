@@ -3,24 +3,40 @@
 /// Replacements, each applied once to a name, in order.
 struct NameSpelling {
   struct Rule {
-    let other: String
-    let original: String
+    let other: [UInt8]
+    let original: [UInt8]
 
     init(_ other: String, _ original: String) {
-      self.other = other
-      self.original = original
+      self.other = Array(other.utf8)
+      self.original = Array(original.utf8)
     }
   }
 
   var rules: [Rule] = []
 
   func original(_ name: String) -> String {
-    var name = name
-    for rule in rules where name.contains(rule.other) {
-      name = name.replacing(rule.other, with: rule.original, maxReplacements: 1)
+    var bytes = Array(name.utf8)
+    for rule in rules {
+      guard let start = firstPlace(of: rule.other, in: bytes) else { continue }
+      bytes.replaceSubrange(start..<start + rule.other.count, with: rule.original)
     }
-    return name
+    return String(decoding: bytes, as: UTF8.self)
   }
+}
+
+extension String {
+  /// Whether `part` occurs, byte by byte: a hostile file may hold very many names.
+  func holds(_ part: String) -> Bool { firstPlace(of: Array(part.utf8), in: Array(utf8)) != nil }
+}
+
+private func firstPlace(of part: [UInt8], in bytes: [UInt8]) -> Int? {
+  guard let first = part.first, bytes.count >= part.count else { return nil }
+  for start in 0...bytes.count - part.count where bytes[start] == first {
+    var length = 1
+    while length < part.count && bytes[start + length] == part[length] { length += 1 }
+    if length == part.count { return start }
+  }
+  return nil
 }
 
 extension NameSpelling {

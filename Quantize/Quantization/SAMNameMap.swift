@@ -26,7 +26,7 @@ enum SAMNameMap {
       ("image_encoder.trunk.", "this is SAM 2"), ("vision_encoder.backbone.", "this is SAM 2"),
       ("image_encoder.patch_embed.seq.", "this is MobileSAM"),
     ]
-    let kind = kinds.first { sign in directory.names.contains { $0.contains(sign.0) } }
+    let kind = kinds.first { sign in directory.names.contains { $0.holds(sign.0) } }
     let what = kind.map { $0.1 + ", which is not supported" } ?? "no tensor is named \(anchor)"
     throw QuantizationError(
       .unsupportedModel(what + "; " + expected + directory.shardHint), path: directory.path)
@@ -34,7 +34,7 @@ enum SAMNameMap {
 
   static func plan(_ directory: TensorDirectory) throws(QuantizationError) -> NetworkPlan {
     var view = try view(directory)
-    if let extra = view.names.first(where: { $0.contains("mask_decoder.hf_") }) {
+    if let extra = view.names.first(where: { $0.holds("mask_decoder.hf_") }) {
       throw view.refuse("this is HQ-SAM, whose mask decoder is not supported; " + expected, extra)
     }
     var plan = NetworkPlan()

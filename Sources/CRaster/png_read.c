@@ -1,4 +1,4 @@
-// PNG in: libpng with its own limited heap, rows delivered as 8-bit RGB over white.
+// PNG in: libpng with its own limited heap, rows delivered as 8-bit RGB.
 #include "internal.h"
 
 #include <setjmp.h>
@@ -19,7 +19,7 @@ struct cr_png {
   cr_failure failure;
   cr_png_info info;
   size_t heap;      // bytes libpng holds at the moment
-  int channels;     // after the transformations: 1 grey or numbers, 2 grey + alpha, 3 RGB, 4 RGBA
+  int channels;     // after the transformations: 1 grey or numbers, 3 RGB
   int depth;        // bits a sample after the transformations, 8 but for 16-bit numbers
   int passes;
   size_t row_bytes;
@@ -81,15 +81,15 @@ static void read_bytes(png_structp codec, png_bytep bytes, size_t count) {
   }
 }
 
-// Everything becomes 8 bits a sample: palettes and transparency are expanded, 16 bits lose their low byte.
+// Everything becomes 8 bits a sample: palettes are expanded, 16 bits lose their low byte, transparency is left out.
 static void expand_to_bytes(cr_png *png) {
   png_structp codec = png->codec;
   int colour = png_get_color_type(codec, png->header);
   int depth = png_get_bit_depth(codec, png->header);
   if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(codec);
   if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(codec);
-  if (png_get_valid(codec, png->header, PNG_INFO_tRNS)) png_set_tRNS_to_alpha(codec);
   if (depth == 16) png_set_strip_16(codec);
+  png_set_strip_alpha(codec);
 }
 
 // Numbers stay as they are, one or two bytes each.
@@ -192,24 +192,12 @@ int cr_png_start(cr_png *png, cr_failure *failure) {
   return CR_OK;
 }
 
-static uint8_t over_white(uint32_t sample, uint32_t alpha) {
-  return (uint8_t)((sample * alpha + 255u * (255u - alpha) + 127u) / 255u);
-}
-
 static void rows_to_rgb(const cr_png *png, const uint8_t *from, uint8_t *row) {
   size_t width = png->info.width;
-  switch (png->channels) {
-    case 1:
-      for (size_t x = 0; x < width; x++) memset(row + 3 * x, from[x], 3);
-      break;
-    case 2:
-      for (size_t x = 0; x < width; x++) memset(row + 3 * x, over_white(from[2 * x], from[2 * x + 1]), 3);
-      break;
-    case 3: memcpy(row, from, 3 * width); break;
-    default:
-      for (size_t x = 0; x < width; x++) {
-        for (int c = 0; c < 3; c++) row[3 * x + c] = over_white(from[4 * x + c], from[4 * x + 3]);
-      }
+  if (png->channels == 3) {
+    memcpy(row, from, 3 * width);
+  } else {
+    for (size_t x = 0; x < width; x++) memset(row + 3 * x, from[x], 3);
   }
 }
 

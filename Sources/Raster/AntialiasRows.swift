@@ -3,7 +3,7 @@
 /// Resizes RGB rows as they arrive, like Pillow's `Image.resize(size, BILINEAR)`.
 ///
 /// A triangle filter, widened by the scale when shrinking; weights of 22 bits; the horizontal pass first,
-/// rounded to 8 bits, then the vertical one.
+/// rounded to 8 bits, then the vertical one. Rows may come as a camera stored them, as with `BilinearRows`.
 ///
 /// - Shapes: rows in [sourceWidth * 3], pushed sourceHeight times; rows out [targetWidth * 3], in order.
 /// - Memory: `byteCount(...)`, taken at `init`; nothing while rows flow.
@@ -17,28 +17,39 @@ package final class AntialiasRows {
   /// One axis of the filter: which source cells a target cell draws from, and how much.
   private struct Axis {
     let source: Int
+    let target: Int
+    /// The seen axis runs against the stored one; cells and weights are in stored order all the same.
+    let isReversed: Bool
     let scale: Double
     let support: Double
     /// Most cells that a target cell can draw from.
     let tapLimit: Int
 
-    init(source: Int, target: Int) {
+    init(source: Int, target: Int, isReversed: Bool = false) {
       self.source = source
+      self.target = target
+      self.isReversed = isReversed
       scale = Double(source) / Double(target)
       support = max(scale, 1)
       tapLimit = min(Int(support.rounded(.up)) * 2 + 1, source)
     }
 
-    func range(_ target: Int) -> (first: Int, count: Int) {
-      let centre = (Double(target) + 0.5) * scale
+    func range(_ cell: Int) -> (first: Int, count: Int) {
+      let (first, count) = seenRange(isReversed ? target - 1 - cell : cell)
+      return (isReversed ? source - first - count : first, count)
+    }
+
+    private func seenRange(_ cell: Int) -> (first: Int, count: Int) {
+      let centre = (Double(cell) + 0.5) * scale
       let first = max(Int(centre - support + 0.5), 0)
       return (first, min(Int(centre + support + 0.5), source) - first)
     }
 
     /// Fills `weights` with the fixed-point weights of one target cell.
-    func weigh(_ target: Int, _ weights: UnsafeMutablePointer<Int32>) -> (first: Int, count: Int) {
-      let (first, count) = range(target)
-      let centre = (Double(target) + 0.5) * scale
+    func weigh(_ cell: Int, _ weights: UnsafeMutablePointer<Int32>) -> (first: Int, count: Int) {
+      let seen = isReversed ? target - 1 - cell : cell
+      let (first, count) = seenRange(seen)
+      let centre = (Double(seen) + 0.5) * scale
       let step = 1 / support
       func weight(_ i: Int) -> Double {
         max(1 - abs((Double(i + first) - centre + 0.5) * step), 0)
@@ -47,9 +58,9 @@ package final class AntialiasRows {
       for i in 0..<count { sum += weight(i) }
       for i in 0..<count {
         let share = sum == 0 ? weight(i) : weight(i) / sum
-        weights[i] = Int32(0.5 + share * Double(1 << AntialiasRows.precision))
+        weights[isReversed ? count - 1 - i : i] = Int32(0.5 + share * Double(1 << AntialiasRows.precision))
       }
-      return (first, count)
+      return range(cell)
     }
   }
 
@@ -62,7 +73,12 @@ package final class AntialiasRows {
   private let columnCount: UnsafeMutablePointer<Int32>
   private let columnWeights: UnsafeMutablePointer<Int32>
   private let lineWeights: UnsafeMutablePointer<Int32>
+  /// The seen picture's horizontal pass comes first, and runs down the stored columns where axes are swapped.
+  private let rowsFirst: Bool
+  /// Elements of a row between the passes.
+  private let middle: Int
   private let ring: UnsafeMutablePointer<UInt8>
+  private let line: UnsafeMutablePointer<UInt8>
   private let sums: UnsafeMutablePointer<Int32>
   private let out: UnsafeMutablePointer<UInt8>
   private var nextSource = 0
@@ -71,43 +87,53 @@ package final class AntialiasRows {
   /// Bytes that one resizer works in: the weights of both axes, and as many 8-bit rows as the filter is tall.
   ///
   /// - Units: bytes, a multiple of 64.
-  package static func byteCount(sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int)
-    -> Int
-  {
+  package static func byteCount(
+    sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int,
+    orientation: Orientation = .upright
+  ) -> Int {
+    let rowsFirst = orientation.swapsAxes
+    let middle = 3 * (rowsFirst ? sourceWidth : targetWidth)
     let columns = Axis(source: sourceWidth, target: targetWidth)
     let lines = Axis(source: sourceHeight, target: targetHeight)
     return 2 * Workspace.bytes(targetWidth, of: Int32.self)
       + Workspace.bytes(targetWidth * columns.tapLimit, of: Int32.self)
       + Workspace.bytes(lines.tapLimit, of: Int32.self)
-      + Workspace.bytes(lines.tapLimit * 3 * targetWidth, of: UInt8.self)
-      + Workspace.bytes(3 * targetWidth, of: Int32.self)
+      + Workspace.bytes(lines.tapLimit * middle, of: UInt8.self) + Workspace.bytes(middle, of: Int32.self)
+      + Workspace.bytes(rowsFirst ? middle : 0, of: UInt8.self)
       + Workspace.bytes(3 * targetWidth, of: UInt8.self)
   }
 
-  /// Prepares coefficients. `workspace` holds `byteCount(...)` bytes, 64-byte aligned, and outlives the
-  /// resizer; without it the resizer allocates its own.
+  /// Prepares coefficients. Sizes are those of the stored picture. `workspace` holds `byteCount(...)` bytes,
+  /// 64-byte aligned, and outlives the resizer; without it the resizer allocates its own.
   package init(
     sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int,
-    workspace given: UnsafeMutableRawPointer? = nil
+    orientation: Orientation = .upright, workspace given: UnsafeMutableRawPointer? = nil
   ) {
     precondition(min(sourceWidth, sourceHeight, targetWidth, targetHeight) > 0, "sizes must be positive")
     self.sourceWidth = sourceWidth
     self.sourceHeight = sourceHeight
     self.targetWidth = targetWidth
     self.targetHeight = targetHeight
-    columns = Axis(source: sourceWidth, target: targetWidth)
-    lines = Axis(source: sourceHeight, target: targetHeight)
+    rowsFirst = orientation.swapsAxes
+    middle = 3 * (rowsFirst ? sourceWidth : targetWidth)
+    columns = Axis(
+      source: sourceWidth, target: targetWidth,
+      isReversed: rowsFirst ? orientation.reversesY : orientation.reversesX)
+    lines = Axis(
+      source: sourceHeight, target: targetHeight,
+      isReversed: rowsFirst ? orientation.reversesX : orientation.reversesY)
     let byteCount = Self.byteCount(
       sourceWidth: sourceWidth, sourceHeight: sourceHeight, targetWidth: targetWidth,
-      targetHeight: targetHeight)
+      targetHeight: targetHeight, orientation: orientation)
     let workspace = Workspace(given, byteCount: byteCount)
     self.workspace = workspace
     columnFirst = workspace.take(targetWidth, of: Int32.self)
     columnCount = workspace.take(targetWidth, of: Int32.self)
     columnWeights = workspace.take(targetWidth * columns.tapLimit, of: Int32.self)
     lineWeights = workspace.take(lines.tapLimit, of: Int32.self)
-    ring = workspace.take(lines.tapLimit * 3 * targetWidth, of: UInt8.self)
-    sums = workspace.take(3 * targetWidth, of: Int32.self)
+    ring = workspace.take(lines.tapLimit * middle, of: UInt8.self)
+    sums = workspace.take(middle, of: Int32.self)
+    line = workspace.take(rowsFirst ? middle : 0, of: UInt8.self)
     out = workspace.take(3 * targetWidth, of: UInt8.self)
     for x in 0..<targetWidth {
       let (first, count) = columns.weigh(x, columnWeights + x * columns.tapLimit)
@@ -123,20 +149,25 @@ package final class AntialiasRows {
   /// - Memory: allocates nothing.
   package func push(_ row: UnsafePointer<UInt8>, emit: (Int, UnsafePointer<UInt8>) -> Void) {
     precondition(nextSource < sourceHeight, "all \(sourceHeight) rows have been pushed")
-    spread(row)
+    let kept = ring + nextSource % lines.tapLimit * middle
+    if rowsFirst { kept.update(from: row, count: middle) } else { spread(row, into: kept) }
     nextSource += 1
     while nextTarget < targetHeight {
       let (first, count) = lines.range(nextTarget)
       guard first + count <= nextSource else { return }
-      mix()
+      if rowsFirst {
+        mix(into: line)
+        spread(line, into: out)
+      } else {
+        mix(into: out)
+      }
       emit(nextTarget, UnsafePointer(out))
       nextTarget += 1
     }
   }
 
-  /// Horizontal pass into the ring.
-  private func spread(_ row: UnsafePointer<UInt8>) {
-    let target = ring + nextSource % lines.tapLimit * 3 * targetWidth
+  /// The pass along rows.
+  private func spread(_ row: UnsafePointer<UInt8>, into target: UnsafeMutablePointer<UInt8>) {
     if sourceWidth == targetWidth {
       target.update(from: row, count: 3 * targetWidth)
       return
@@ -160,17 +191,17 @@ package final class AntialiasRows {
     }
   }
 
-  /// Vertical pass over the ring.
-  private func mix() {
+  /// The pass down columns, over the ring.
+  private func mix(into target: UnsafeMutablePointer<UInt8>) {
     let (first, count) = lines.weigh(nextTarget, lineWeights)
-    let width = 3 * targetWidth
+    let width = middle
     for i in 0..<width { sums[i] = 1 << (Self.precision - 1) }
     for k in 0..<count {
       let from = ring + (first + k) % lines.tapLimit * width
       let weight = lineWeights[k]
       for i in 0..<width { sums[i] &+= Int32(from[i]) &* weight }
     }
-    for i in 0..<width { out[i] = Self.clip(sums[i]) }
+    for i in 0..<width { target[i] = Self.clip(sums[i]) }
   }
 
   private static func clip(_ sum: Int32) -> UInt8 {

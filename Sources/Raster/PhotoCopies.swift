@@ -38,11 +38,11 @@ package struct PhotoCopy {
 /// Feeds every row of a photo to all its copies at once.
 ///
 /// Rows are resized in stored order with widths and heights exchanged where needed, and each finished row is
-/// written straight to its upright place, so no copy is held twice.
+/// written straight to its upright place, so no copy is held twice. The resizers compute what they would of
+/// the upright picture.
 ///
 /// - Memory: `byteCount(...)`, plus the decoder's own `workingByteCount` and `wholeImageByteCount`.
 /// - Errors: those of the decoder; destinations are then partly written.
-/// - Source: EXIF orientation after resizing instead of before; differs by at most one level.
 package final class PhotoCopies {
   private let decoder: PhotoDecoder?
   private let copies: [Chain]
@@ -93,10 +93,12 @@ package final class PhotoCopies {
         let (w, h) = orientation.size(width: stage.size.width, height: stage.size.height)
         switch stage {
         case .columns: break
-        case .bilinear: total += BilinearRows.byteCount(targetWidth: w)
+        case .bilinear:
+          total += BilinearRows.byteCount(sourceWidth: width, targetWidth: w, orientation: orientation)
         case .antialias:
           total += AntialiasRows.byteCount(
-            sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h)
+            sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h,
+            orientation: orientation)
         }
         (width, height) = (w, h)
       }
@@ -140,11 +142,16 @@ package final class PhotoCopies {
         resizers.append(crop(columns, width, height, orientation))
       case .bilinear:
         resizers.append(
-          .bilinear(BilinearRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h)))
+          .bilinear(
+            BilinearRows(
+              sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h,
+              orientation: orientation)))
       case .antialias:
         resizers.append(
-          .antialias(AntialiasRows(sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h))
-        )
+          .antialias(
+            AntialiasRows(
+              sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h,
+              orientation: orientation)))
       }
       (width, height) = (w, h)
     }

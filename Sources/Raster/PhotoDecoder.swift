@@ -6,10 +6,10 @@ import CRaster
 ///
 /// - Shapes: a row is [storedWidth * 3], red first.
 /// - Units: 8 bits a sample, as stored: gamma and colour profiles are ignored. 16-bit samples lose their low
-///   byte, transparency is composited on white, and CMYK is taken as inverted.
+///   byte, transparency is left out, and CMYK is taken as inverted.
 /// - Memory: `workingByteCount`, plus `wholeImageByteCount` where `needsWholeImage`.
 /// - Errors: a file that is cut short or damaged is refused, never painted grey; see `RasterError.Reason`.
-/// - Source: agrees with OpenCV `imread` (same libjpeg and libpng), which drops transparency instead.
+/// - Source: agrees with OpenCV `imread` (same libjpeg and libpng).
 package final class PhotoDecoder {
   /// What the first bytes of the file say it is.
   package enum Format: String, Equatable, Sendable { case jpeg, png, portableMap }

@@ -4,7 +4,10 @@ import Raster
 import Testing
 
 /// Resizes a whole picture with one of the two row resizers.
-func resize(_ rule: String, _ pixels: [UInt8], _ w: Int, _ h: Int, _ tw: Int, _ th: Int) -> [UInt8] {
+func resize(
+  _ rule: String, _ pixels: [UInt8], _ w: Int, _ h: Int, _ tw: Int, _ th: Int,
+  _ orientation: Orientation = .upright
+) -> [UInt8] {
   var out = [UInt8](repeating: 0, count: 3 * tw * th)
   var next = 0
   func take(_ y: Int, _ row: UnsafePointer<UInt8>) {
@@ -12,8 +15,10 @@ func resize(_ rule: String, _ pixels: [UInt8], _ w: Int, _ h: Int, _ tw: Int, _ 
     for i in 0..<3 * tw { out[3 * tw * y + i] = row[i] }
     next += 1
   }
-  let bilinear = BilinearRows(sourceWidth: w, sourceHeight: h, targetWidth: tw, targetHeight: th)
-  let antialias = AntialiasRows(sourceWidth: w, sourceHeight: h, targetWidth: tw, targetHeight: th)
+  let bilinear = BilinearRows(
+    sourceWidth: w, sourceHeight: h, targetWidth: tw, targetHeight: th, orientation: orientation)
+  let antialias = AntialiasRows(
+    sourceWidth: w, sourceHeight: h, targetWidth: tw, targetHeight: th, orientation: orientation)
   pixels.withUnsafeBufferPointer { source in
     for y in 0..<h {
       let row = source.baseAddress! + 3 * w * y
@@ -67,7 +72,7 @@ func resize(_ rule: String, _ pixels: [UInt8], _ w: Int, _ h: Int, _ tw: Int, _ 
       for _ in 0..<h { rows.push(row) { _, _ in emitted += 1 } }
       #expect(emitted == th)
       memory.deallocate()
-      #expect(BilinearRows.byteCount(targetWidth: tw) % 64 == 0 && count % 64 == 0)
+      #expect(BilinearRows.byteCount(sourceWidth: w, targetWidth: tw) % 64 == 0 && count % 64 == 0)
     }
   }
 
@@ -118,6 +123,41 @@ func resize(_ rule: String, _ pixels: [UInt8], _ w: Int, _ h: Int, _ tw: Int, _ 
         }
       }
     }
+  }
+
+  /// Resizing a turned picture gives the turned result of the upright one, bit for bit, in both rules.
+  @Test func orientationsResizeAsIfUpright() {
+    let sizes = [
+      (37, 29, 48, 32), (37, 29, 13, 17), (3, 40, 16, 12), (64, 48, 23, 48), (33, 21, 100, 64), (16, 12, 8, 6),
+    ]
+    for (w, h, tw, th) in sizes {
+      let upright = pattern(width: w, height: h)
+      for rule in ["bilinear", "antialias"] {
+        let expected = resize(rule, upright, w, h, tw, th)
+        for value in 1...8 {
+          let orientation = Orientation(value)
+          let (sw, sh) = orientation.size(width: w, height: h)
+          let (stw, sth) = orientation.size(width: tw, height: th)
+          let stored = turned(upright, w, sw, sh, orientation)
+          let found = resize(rule, stored, sw, sh, stw, sth, orientation)
+          #expect(found == turned(expected, tw, stw, sth, orientation), "\(rule) \(w)x\(h), \(value)")
+        }
+      }
+    }
+  }
+
+  /// The stored picture of `width` x `height` that is seen as `upright`, of `seenWidth`.
+  private func turned(
+    _ upright: [UInt8], _ seenWidth: Int, _ width: Int, _ height: Int, _ orientation: Orientation
+  ) -> [UInt8] {
+    var out = [UInt8](repeating: 0, count: upright.count)
+    for y in 0..<height {
+      for x in 0..<width {
+        let seen = orientation.seen(x: x, y: y, width: width, height: height)
+        for c in 0..<3 { out[3 * (y * width + x) + c] = upright[3 * (seen.y * seenWidth + seen.x) + c] }
+      }
+    }
+    return out
   }
 
   @Test func copiesChain() throws {

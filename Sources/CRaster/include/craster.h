@@ -132,8 +132,8 @@ cr_png *cr_png_open(int fd, int flags, cr_png_info *info, cr_failure *failure);
 int cr_png_start(cr_png *png, cr_failure *failure);
 
 // Decodes the next row. Shapes: `row` [width * 3], RGB.
-// Units: 16-bit samples lose their low byte; fewer bits are stretched to 0...255; colours are composited on
-// white, rounded to nearest; gamma and profiles are ignored. Errors: returns a code.
+// Units: 16-bit samples lose their low byte; fewer bits are stretched to 0...255; transparency, gamma and
+// profiles are ignored. Errors: returns a code.
 int cr_png_row(cr_png *png, uint8_t *row, cr_failure *failure);
 
 // Decodes the next row of a file opened with CR_PNG_NUMBERS. Shapes: `row` [width].

@@ -26,14 +26,13 @@ package struct WindowPlan: Equatable, Sendable {
   package var gridColumns: Int { width / patch }
   package var windowGrid: Int { window / patch }
 
-  /// Long side never larger than this. Source: the published configurations' `(2048, shortSide)` scale.
+  /// Long side never larger than this, whatever the short side asked for. Source: the published configurations' `(2048, shortSide)` scale.
   package static let longSideLimit = 2048
 
   package init(photoWidth: Int, photoHeight: Int, shortSide: Int, window: Int, stride: Int, patch: Int) {
     let short = Double(min(photoWidth, photoHeight))
     let long = Double(max(photoWidth, photoHeight))
-    let limit = Double(max(Self.longSideLimit, shortSide))
-    let scale = min(limit / long, Double(shortSide) / short)
+    let scale = min(Double(Self.longSideLimit) / long, Double(shortSide) / short)
     copyWidth = max(1, Int(Double(photoWidth) * scale + 0.5))
     copyHeight = max(1, Int(Double(photoHeight) * scale + 0.5))
     self.window = window

@@ -103,11 +103,6 @@ def packed(values, depth):
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 
 
-def over_white(rgba):
-    colour, alpha = rgba[:, :, :-1].astype(np.uint32), rgba[:, :, -1:].astype(np.uint32)
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
 def pngs():
     width, height = 13, 7
     for depth in (1, 2, 4, 8, 16):
@@ -125,22 +120,20 @@ def pngs():
         clear = int(grey[2, 3])
         raw_png(f"grey{depth}t.png", width, height, depth, 0, [packed(row, depth) for row in grey],
                 png_chunk(b"tRNS", struct.pack(">H", clear)))
-        write_rgb(f"grey{depth}t.png", np.where((grey == clear)[:, :, None], 255, rgb).astype(np.uint8))
+        write_rgb(f"grey{depth}t.png", opencv(f"grey{depth}t.png"))
         if depth <= 8:
             colours = pattern(1 << depth, 1)[0]
             alphas = pattern(1 << depth, 1, 1)[0, :, 0][: max(1, (1 << depth) // 2)]
             extra = png_chunk(b"PLTE", colours.tobytes()) + png_chunk(b"tRNS", alphas.tobytes())
             raw_png(f"palette{depth}.png", width, height, depth, 3, [packed(row, depth) for row in grey], extra)
-            alpha = np.concatenate([alphas, np.full(256 - len(alphas), 255, np.uint8)])
-            write_rgb(f"palette{depth}.png", over_white(np.dstack([colours[grey], alpha[grey][:, :, None]])))
+            write_rgb(f"palette{depth}.png", opencv(f"palette{depth}.png"))
     for depth in (8, 16):
         for colour, channels in ((2, 3), (4, 2), (6, 4)):
             eight = pattern(width, height, channels)
             values = eight if depth == 8 else eight.astype(np.uint32) << 8 | (255 - eight)
             name = f"colour{colour}depth{depth}.png"
             raw_png(name, width, height, depth, colour, [packed(row.reshape(-1), depth) for row in values])
-            rgb = eight if colour == 2 else over_white(eight)
-            write_rgb(name, np.repeat(rgb, 3, axis=2) if rgb.shape[2] == 1 else rgb)
+            write_rgb(name, opencv(name))
 
 
 def resizing():
