@@ -191,22 +191,26 @@ enum HTMLCharacters {
 
   /// Looks a name up; without a semicolon only the marked names count.
   private static func named(_ name: ArraySlice<Unicode.Scalar>, semicolon: Bool) -> Unicode.Scalar? {
+    guard let entity = entities[Array(name)], semicolon || entity.isMarked else { return nil }
+    return entity.scalar
+  }
+
+  /// Named references; about 30 KiB from the first text that holds one.
+  private static let entities: [[Unicode.Scalar]: (scalar: Unicode.Scalar, isMarked: Bool)] = {
+    var table: [[Unicode.Scalar]: (scalar: Unicode.Scalar, isMarked: Bool)] = [:]
     var reader = LiteralScalars(UnicodeTables.entities)
     _ = reader.next()
     while var scalar = reader.next() {
       let isMarked = scalar == "*"
       if isMarked { scalar = reader.next()! }
-      var place = name.startIndex
-      var matches = semicolon || isMarked
+      var name: [Unicode.Scalar] = []
       while scalar != "=" {
-        matches = matches && place < name.endIndex && name[place] == scalar
-        place += 1
+        name.append(scalar)
         scalar = reader.next()!
       }
-      let value = reader.next()!
+      table[name] = (reader.next()!, isMarked)
       _ = reader.next()
-      if matches, place == name.endIndex { return value }
     }
-    return nil
-  }
+    return table
+  }()
 }

@@ -2,7 +2,7 @@
 
 /// NFC over arrays of scalars, driven by the tables of `UnicodeTables`.
 ///
-/// - Memory: one array of the text's length; the tables are string literals.
+/// - Memory: one array of the text's length; about 100 KiB of tables from the first text that needs them.
 /// - Source: Unicode Standard Annex 15. Differs: CJK compatibility ideographs keep their own code points.
 enum UnicodeNormalization {
   private static let hangulBase: UInt32 = 0xAC00, leadBase: UInt32 = 0x1100
@@ -41,7 +41,7 @@ enum UnicodeNormalization {
       out.append(unsafeScalar(leadBase + index / (vowelCount * tailCount)))
       out.append(unsafeScalar(vowelBase + index % (vowelCount * tailCount) / tailCount))
       if index % tailCount != 0 { out.append(unsafeScalar(tailBase + index % tailCount)) }
-    } else if let pair = pair(composing: scalar) {
+    } else if let pair = pairs[scalar] {
       decompose(pair.0, into: &out)
       out.append(pair.1)
     } else if !appendSingleton(scalar, to: &out) {
@@ -51,12 +51,12 @@ enum UnicodeNormalization {
 
   /// Sorts each run of combining marks by class, keeping the order of equals.
   private static func reorder(_ scalars: inout [Unicode.Scalar]) {
-    for index in scalars.indices.dropFirst() {
-      let rank = combiningClass(scalars[index])
-      guard rank != 0 else { continue }
+    var ranks = scalars.map(combiningClass)
+    for index in scalars.indices.dropFirst() where ranks[index] != 0 {
       var place = index
-      while place > 0, combiningClass(scalars[place - 1]) > rank {
+      while place > 0, ranks[place - 1] > ranks[place] {
         scalars.swapAt(place - 1, place)
+        ranks.swapAt(place - 1, place)
         place -= 1
       }
     }
@@ -95,34 +95,44 @@ enum UnicodeNormalization {
     {
       return unsafeScalar(a + b - tailBase)
     }
-    guard b >= 0x300 else { return nil }
-    var reader = LiteralScalars(UnicodeTables.compositions)
-    while let x = reader.next(), let y = reader.next(), let whole = reader.next() {
-      if x == first, y == second { return whole }
-    }
-    return nil
-  }
-
-  private static func pair(composing whole: Unicode.Scalar) -> (Unicode.Scalar, Unicode.Scalar)? {
-    var reader = LiteralScalars(UnicodeTables.compositions)
-    while let first = reader.next(), let second = reader.next(), let result = reader.next() {
-      if result == whole { return (first, second) }
-    }
-    return nil
+    return b >= 0x300 ? wholes[UInt64(a) << 32 | UInt64(b)] : nil
   }
 
   private static func appendSingleton(_ scalar: Unicode.Scalar, to out: inout [Unicode.Scalar]) -> Bool {
+    guard let parts = singletons[scalar] else { return false }
+    out.append(contentsOf: parts)
+    return true
+  }
+
+  /// Whole of each pair, first scalar in the upper half of the key.
+  private static let wholes: [UInt64: Unicode.Scalar] = {
+    var table: [UInt64: Unicode.Scalar] = [:]
+    var reader = LiteralScalars(UnicodeTables.compositions)
+    while let first = reader.next(), let second = reader.next(), let whole = reader.next() {
+      table[UInt64(first.value) << 32 | UInt64(second.value)] = whole
+    }
+    return table
+  }()
+
+  /// Pair of each whole.
+  private static let pairs: [Unicode.Scalar: (Unicode.Scalar, Unicode.Scalar)] = {
+    var table: [Unicode.Scalar: (Unicode.Scalar, Unicode.Scalar)] = [:]
+    var reader = LiteralScalars(UnicodeTables.compositions)
+    while let first = reader.next(), let second = reader.next(), let whole = reader.next() {
+      table[whole] = (first, second)
+    }
+    return table
+  }()
+
+  private static let singletons: [Unicode.Scalar: [Unicode.Scalar]] = {
+    var table: [Unicode.Scalar: [Unicode.Scalar]] = [:]
     var reader = LiteralScalars(UnicodeTables.singletons)
     while let key = reader.next() {
       _ = reader.next()
-      let found = key == scalar
-      while let part = reader.next(), part != " " {
-        if found { out.append(part) }
-      }
-      if found { return true }
+      while let part = reader.next(), part != " " { table[key, default: []].append(part) }
     }
-    return false
-  }
+    return table
+  }()
 
   private static func combiningClass(_ scalar: Unicode.Scalar) -> UInt8 {
     scalar.value < 0x300 ? 0 : scalar.properties.canonicalCombiningClass.rawValue
