@@ -71,7 +71,8 @@ public final class Trident {
     rgb: [UInt8], width: Int, height: Int, classes: [String], background: Bool = false,
     options: SegmentOptions = SegmentOptions()
   ) throws -> Result {
-    guard width > 0, height > 0, width <= 100_000, height <= 100_000, rgb.count == width * height * 3 else {
+    try Self.check(width: width, height: height)
+    guard rgb.count == width * height * 3 else {
       throw SegmentationError(
         .photo("\(rgb.count) bytes are not \(width) x \(height) pixels of three bytes"))
     }
@@ -98,11 +99,19 @@ public final class Trident {
   public func plannedByteCount(
     width: Int, height: Int, classes: [String], options: SegmentOptions = SegmentOptions()
   ) throws -> Int {
+    try Self.check(width: width, height: height)
     let list = try ClassList(arguments: classes, background: false)
     let words = Wording(
       source: .prompts(PromptSource(phrases: list.phrases, tokenizer: tokenizer)),
       phraseClass: list.classIndex.map { Int($0) })
     return try Self.named { try session.plan(PhotoSize(width: width, height: height), words, options).peak }
+  }
+
+  private static func check(width: Int, height: Int) throws(SegmentationError) {
+    let sides = 1...100_000
+    guard sides.contains(width), sides.contains(height) else {
+      throw SegmentationError(.photo("no photo has \(width) x \(height) pixels"))
+    }
   }
 
   private func segment(

@@ -24,9 +24,7 @@ struct RunDescription {
           ("id", .int(index)), ("name", .string(job.words.classes.titles[index])),
           (
             "phrases",
-            .array(
-              job.words.phraseClass.indices.filter { job.words.phraseClass[$0] == index }
-                .map { .string(job.words.phrases[$0]) })
+            .array(job.words.classes.phrases(ofClass: index).map { .string($0) })
           ),
           ("colour", .array([.int(Int(colour.red)), .int(Int(colour.green)), .int(Int(colour.blue))])),
           ("pixels", .int(count)), ("share", .number(Double(count) / pixelCount)),
@@ -93,7 +91,7 @@ struct RunDescription {
   func summary(_ target: String?) -> String {
     let memory = ProcessMemory.now()
     var text =
-      "\(path): \(report.width) x \(report.height), \(fixed(report.seconds, 2)) s, peak \(mebibytes(memory.peakResident)) MiB"
+      "\(printable(path, limit: 400)): \(report.width) x \(report.height), \(fixed(report.seconds, 2)) s, peak \(mebibytes(memory.peakResident)) MiB"
     if job.options.refinement == .sam {
       text += ", \(report.refinement.refined) regions refined, \(report.refinement.failed) kept coarse"
     }
@@ -103,7 +101,7 @@ struct RunDescription {
       text += "\n  \(padded(fixed(Double(count) / pixelCount * 100, 1), 5, right: true)) %  \(printable(job.words.classes.titles[index], limit: 200))"
     }
     if present.count > 12 { text += "\n  and \(present.count - 12) more" }
-    if let target { text += "\n  -> \(target)" }
+    if let target { text += "\n  -> \(printable(target, limit: 400))" }
     return text
   }
 }

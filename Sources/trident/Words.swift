@@ -26,6 +26,7 @@ struct Words {
       throw SegmentationError(.usage("give either --class or --classes, not both"))
     }
     usesCache = !flags.noCache
+    try Self.checkRoom(flags, session)
     if let path = flags.vocabulary {
       let vocabulary = try VocabularyFile.read(path: path)
       do throws(SegmentationError) {
@@ -40,6 +41,17 @@ struct Words {
       stored = nil
     }
     phraseClass = classes.classIndex.map { Int($0) }
+  }
+
+  /// Files of words are read whole, and held twice while they are taken apart.
+  ///
+  /// - Errors: `.memory` for a file that the limit has no room for.
+  private static func checkRoom(_ flags: ClassFlags, _ session: Session) throws(SegmentationError) {
+    guard let limit = session.runtime.memoryLimit, let path = flags.vocabulary ?? flags.file,
+      let size = FileBytes.size(path)
+    else { return }
+    let needed = ProcessMemory.now().anonymous + 2 * size
+    if needed > limit { throw SegmentationError(.memory(limit: limit, needed: needed, stage: "'\(path)'")) }
   }
 
   /// Stand-ins for `count` classes, of which nothing is cached: for plans.

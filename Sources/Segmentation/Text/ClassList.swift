@@ -10,7 +10,8 @@
 /// - Memory: the strings.
 /// - Errors: `.classes` with the line number, or the number of the argument as line; `.limit`.
 package struct ClassList: Equatable, Sendable {
-  package static let classLimit = 65_535
+  /// Labels have 16 bits, and the largest means none.
+  package static let classLimit = 65_534
   package static let synonymLimit = 1000
   package static let phraseLimit = 262_144
   package static let phraseByteLimit = 1000
@@ -32,9 +33,17 @@ package struct ClassList: Equatable, Sendable {
 
   /// The phrases of one class.
   package func phrases(ofClass index: Int) -> ArraySlice<String> {
-    let low = classIndex.firstIndex(of: Int32(index)) ?? 0
-    let high = classIndex[low...].firstIndex { $0 > Int32(index) } ?? classIndex.count
-    return phrases[low..<high]
+    phrases[firstPhrase(ofClass: index)..<firstPhrase(ofClass: index + 1)]
+  }
+
+  /// Where a class's phrases begin; the end for the class behind the last.
+  private func firstPhrase(ofClass index: Int) -> Int {
+    var (low, high) = (0, classIndex.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if classIndex[middle] < Int32(index) { low = middle + 1 } else { high = middle }
+    }
+    return low
   }
 
   /// One class an argument, as `--class "cat; kitten"`.
@@ -127,9 +136,10 @@ package struct ClassList: Equatable, Sendable {
     try Self.check(synonyms.count, "synonyms in a class", Self.synonymLimit, line)
     try Self.check(phrases.count + synonyms.count, "phrases", Self.phraseLimit, line)
     let first = phrases.count
+    var seen: Set<String> = []
     for synonym in synonyms {
       let phrase = try Self.phrase(synonym, line)
-      if phrases[first...].contains(phrase) {
+      guard seen.insert(phrase).inserted else {
         throw SegmentationError(.classes("'\(phrase)' stands twice in one class; remove one"), line: line)
       }
       phrases.append(phrase)

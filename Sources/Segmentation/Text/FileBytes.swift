@@ -44,6 +44,13 @@ package enum FileBytes {
     return bytes
   }
 
+  /// Bytes of a regular file; nil for anything else.
+  package static func size(_ path: String) -> Int? {
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+    return Int(status.st_size)
+  }
+
   /// Replaces a file: writes beside it and renames.
   package static func replace(_ path: String, with bytes: [UInt8]) throws(RasterError) {
     let file = try AtomicFile(path: path)
