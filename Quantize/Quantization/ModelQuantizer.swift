@@ -1,6 +1,7 @@
 // From checkpoints to one model file: plan everything, hash the sources, then stream tensor by tensor.
 
 import Container
+import Segmentation
 
 /// What to build.
 package struct QuantizationRequest: Sendable {
@@ -32,7 +33,7 @@ package enum QuantizationFailure: Error, CustomStringConvertible {
   case output(ContainerError)
   /// A photo to calibrate with, or their folder.
   case photo(String)
-  /// The model cannot be run on the photos.
+  /// The model cannot be run, or not on the photos.
   case run(String)
 
   package var description: String {
@@ -163,9 +164,18 @@ package struct ModelQuantizer {
       done += entry.storedByteCount
     }
     progress(QuantizationProgress(stage: .writing, name: path, done: total, total: total))
+    do throws(ContainerError) { try writer.seal() } catch { throw .output(error) }
+    try checkConfiguration(writer.temporaryPath)
     do throws(ContainerError) { try writer.finish() } catch { throw .output(error) }
     report.outputByteCount = writer.byteCount
     return report
+  }
+
+  /// Refuses sizes that no program of this package runs, before the file gets its name.
+  private func checkConfiguration(_ path: String) throws(QuantizationFailure) {
+    do { _ = try ModelReader(MappedModel(path: path)) } catch {
+      throw .run("these checkpoints make no model that can be run: \(error)")
+    }
   }
 
   /// Base names, sizes and digests of the sources: the same wherever the files lie.

@@ -34,6 +34,7 @@ package final class ModelWriter {
   private var checksums: [UInt32] = []
   private var digest = SHA256Digest()
   private var isOpen = true
+  private var isSealed = false
 
   /// - Parameter overwrite: whether an existing file at `path` may be replaced.
   package init(
@@ -172,9 +173,10 @@ package final class ModelWriter {
     withUnsafeBytes(of: record.type.rawValue.littleEndian) { digest.update($0) }
   }
 
-  /// Fills in identity and checksums, syncs, and renames the file into place.
-  package func finish() throws(ContainerError) {
-    precondition(isOpen, "finish after the writer was closed")
+  /// Fills in identity and checksums, and syncs: the file is whole, under its temporary name.
+  package func seal() throws(ContainerError) {
+    precondition(isOpen, "seal after the writer was closed")
+    guard !isSealed else { return }
     guard current == tensors.count else {
       throw ContainerError(
         .wrongByteCount(expected: tensors[current].byteCount, found: currentCount), path: path,
@@ -187,6 +189,12 @@ package final class ModelWriter {
     guard lseek(descriptor, 0, SEEK_SET) == 0 else { throw ioError("rewind") }
     try header.bytes.withUnsafeBytesTyped { bytes throws(ContainerError) in try write(bytes) }
     guard fsync(descriptor) == 0 else { throw ioError("sync") }
+    isSealed = true
+  }
+
+  /// Seals the file and renames it into place.
+  package func finish() throws(ContainerError) {
+    try seal()
     guard rename(temporaryPath, target) == 0 else { throw ioError("rename") }
     isOpen = false
     close(descriptor)

@@ -159,7 +159,7 @@ extension ModelConfig {
       let limits: [(String, Int, Int)] = [
         ("width", encoder.width, 8192), ("depth", encoder.depth, 256), ("heads", encoder.heads, 256),
         ("head_width", encoder.headWidth, 512), ("mlp_width", encoder.mlpWidth, 32_768),
-        ("grid", encoder.grid, AttentionScratch.widestGrid), ("patch", encoder.patch, 64),
+        (encoder.name == "text" ? "context" : "grid", encoder.grid, AttentionScratch.widestGrid), ("patch", encoder.patch, 64),
       ]
       for (key, value, limit) in limits where value > limit {
         try refuse("trident.\(encoder.name).\(key) is \(value), more than \(limit)")

@@ -45,6 +45,15 @@ import Quantization
     }
   }
 
+  /// Of shapes that fit each other, and that `trident` would refuse.
+  @Test func modelsThatCannotBeRunAreRefused() throws {
+    var clip = ToyCheckpoint.clip()
+    clip.add("positional_embedding", 1, 64)
+    expect(try ToyFolder(clip: clip), says: "trident.text.context is 1")
+    clip.add("positional_embedding", 513, 64)
+    expect(try ToyFolder(clip: clip), says: "trident.text.context is 513")
+  }
+
   @Test func wrongShapesAreNamed() throws {
     var clip = ToyCheckpoint.clip()
     clip.add("visual.transformer.resblocks.1.mlp.c_fc.weight", 90, 71)
