@@ -26,13 +26,17 @@ struct cr_png {
   uint32_t next_row;
   uint8_t *row;     // one row before it becomes RGB
   uint8_t *whole;   // interlaced only
+  size_t held, used;  // of `window`
+  uint8_t window[8192];
 };
+
+static int64_t position(const cr_png *png) { return png->input.next - (int64_t)(png->held - png->used); }
 
 static void leave(png_structp codec, png_const_charp message) {
   cr_png *png = png_get_error_ptr(codec);
   int code = png->input.problem ? png->input.problem : CR_CORRUPT;
   if (png->failure.code == CR_NO_MEMORY) code = CR_NO_MEMORY;
-  cr_fail(&png->failure, code, png->input.system_error, png->input.next, message);
+  cr_fail(&png->failure, code, png->input.system_error, position(png), message);
   longjmp(png->escape, 1);
 }
 
@@ -71,13 +75,21 @@ static void heap_give(png_structp codec, png_voidp bytes) {
   free(block);
 }
 
+// Through a window: millions of tiny chunks would otherwise be three calls to the system each.
 static void read_bytes(png_structp codec, png_bytep bytes, size_t count) {
   cr_png *png = png_get_io_ptr(codec);
   while (count > 0) {
-    size_t got = cr_input_read(&png->input, bytes, count);
-    if (got == 0) png_error(codec, "the file ends early");
-    bytes += got;
-    count -= got;
+    if (png->used == png->held) {
+      png->used = 0;
+      png->held = cr_input_read(&png->input, png->window, sizeof png->window);
+      if (png->held == 0) png_error(codec, "the file ends early");
+    }
+    size_t part = png->held - png->used;
+    if (part > count) part = count;
+    memcpy(bytes, png->window + png->used, part);
+    png->used += part;
+    bytes += part;
+    count -= part;
   }
 }
 
@@ -176,7 +188,7 @@ int cr_png_start(cr_png *png, cr_failure *failure) {
   size_t bytes = png->info.needs_whole_image ? (size_t)png->info.whole_bytes : png->row_bytes;
   uint8_t *memory = calloc(bytes ? bytes : 1, 1);
   if (!memory) {
-    cr_fail(failure, CR_NO_MEMORY, 0, png->input.next, "no memory for the picture");
+    cr_fail(failure, CR_NO_MEMORY, 0, position(png), "no memory for the picture");
     return CR_NO_MEMORY;
   }
   if (!png->info.needs_whole_image) {

@@ -54,13 +54,18 @@ final class PortableMapReader {
       return true
     }
 
+    /// What may lie between two numbers, in bytes; the holes of a sparse file are free, and may be any number.
+    static let gapLimit = 1 << 20
+
     /// Skips blanks and comments and reads a decimal number below 2^24; nil if there is none.
     mutating func number() throws(RasterError) -> Int? {
+      let end = position + Self.gapLimit
       var byte = try next()
       while let seen = byte, seen == 0x23 || Self.isBlank(seen) {
         if seen == 0x23 {
-          while let inside = try next(), inside != 0x0A, inside != 0x0D {}
+          while position < end, let inside = try next(), inside != 0x0A, inside != 0x0D {}
         }
+        guard position < end else { return nil }
         byte = try next()
       }
       guard var digit = byte, (0x30...0x39).contains(digit) else { return nil }

@@ -67,6 +67,12 @@ import Testing
     #expect(try pixels("P6\n9000 2\n255\n", long) == long)
     #expect(throws: RasterError.self) { try pixels("P6\n9000 2\n255\n", Array(long.dropLast())) }
     #expect(try pixels("P2 1 1 1 1") == [255, 255, 255])
+    // Between two numbers there may be something, but no end of it.
+    let gap = String(repeating: " ", count: 1 << 19)
+    #expect(try pixels("P2 #\(gap)\n1 1 1\(gap)1") == [255, 255, 255])
+    for text in ["P2 #\(gap)\(gap)\n1 1 1 1", "P2 1 1 1 #\n\(gap)\(gap) 1"] {
+      #expect(throws: RasterError.self) { try pixels(text) }
+    }
     for text in ["P6 2 1 255\nabcde", "P2 1 1 255 ", "P6 2", "P3 1 1 255 1 2"] {
       #expect(throws: RasterError.self, "\(text)") { try pixels(text) }
     }
