@@ -39,7 +39,8 @@ test-arm-quick:
 	ARM_QUICK=1 Scripts/arm/test.sh
 	Scripts/arm/vm.sh
 
-# Every parser and whole runs under libFuzzer: FUZZ_SECONDS each, FUZZ_TARGETS only.
+# Every parser and whole runs under libFuzzer: FUZZ_SECONDS each, FUZZ_TARGETS only; in the environment,
+# FUZZ_CPU_MINUTES=20 goes on until each has had so much processor time, over several runs if need be.
 FUZZ_SECONDS ?= 60
 fuzz: setup
 	SWIFT="$(SWIFT)" sh Scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)

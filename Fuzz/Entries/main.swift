@@ -5,13 +5,13 @@ import CFuzzer
   import Glibc
 #endif
 
-/// What an input of a target is, and what is done with it. A refusal is fine; a trap, a sanitizer report, too much memory
+/// What an input of a target is, and what is done with it; what reads strangers' files comes first. A refusal is fine; a trap, a sanitizer report, too much memory
 /// or too much time is a finding.
 let targets: [(name: String, body: (UnsafeBufferPointer<UInt8>) -> Void)] = [
-  ("zip", fuzzZip), ("pickle", fuzzPickle), ("script", fuzzScript), ("checkpoint", fuzzCheckpoint),
-  ("merges", fuzzMerges), ("gguf", fuzzGGUF), ("classes", fuzzClasses), ("vocabulary", fuzzVocabulary),
-  ("npz", fuzzArchive), ("jpeg", fuzzJPEG), ("png", fuzzPNG), ("ppm", fuzzPPM), ("segment", fuzzSegment),
-  ("quantize", fuzzQuantize),
+  ("pickle", fuzzPickle), ("zip", fuzzZip), ("checkpoint", fuzzCheckpoint), ("script", fuzzScript),
+  ("gguf", fuzzGGUF), ("jpeg", fuzzJPEG), ("png", fuzzPNG), ("quantize", fuzzQuantize),
+  ("segment", fuzzSegment), ("merges", fuzzMerges), ("classes", fuzzClasses), ("vocabulary", fuzzVocabulary),
+  ("npz", fuzzArchive), ("ppm", fuzzPPM),
 ]
 
 guard CommandLine.arguments.count > 1 else {
