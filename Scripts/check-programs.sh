@@ -166,6 +166,8 @@ check_refusals() {
   mkdir "$out"
   expect 2 "unknown flag" segment $words --no-such-flag --output "$out/a.png" "$photo"
   expect 2 "option out of range" segment $words --window 0 --output "$out/a.png" "$photo"
+  expect 0 "a plan for as many classes as there can be" "$bin/trident" plan --model "$model" $sizes --classes 65534
+  expect 2 "one more" "$bin/trident" plan --model "$model" $sizes --classes 65535
   expect 2 "no classes" segment --output "$out/a.png" "$photo"
   expect 3 "missing photo" segment $words --quiet --output "$out/a.png" "$work/no-such.jpg"
   head -c 2000 "$jpeg" >"$work/truncated.jpg"
