@@ -43,6 +43,7 @@ class Options:
     minimal_area: int = 225
     iou_threshold: float = 0.8
     mask_alpha: float = 0.005
+    prompts: tuple = ("point", "box", "mask")
     mask_norm: str = "rows"                   # rows: as the public implementation; channels: as SAM defines it
     affinity: str = "trident"                 # trident, attention, cosine, none
     paradigm: str = "splice"                  # splice, window
@@ -102,7 +103,7 @@ def round_up(n, multiple):
 def clip_copy(photo, o, patch, taps):
     h, w = photo.shape[:2]
     scale = min(o.long_side / max(h, w), o.short_side / min(h, w))
-    size = int(w * scale + 0.5), int(h * scale + 0.5)
+    size = max(int(w * scale + 0.5), 1), max(int(h * scale + 0.5), 1)
     small = photo if size == (w, h) else cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR)
     taps.put("image.clip_u8", small)
     x = torch.from_numpy(small.copy()).permute(2, 0, 1).float() / 255
@@ -119,13 +120,13 @@ def clip_copy(photo, o, patch, taps):
 
 def sam_size(h, w, side):
     scale = side * 1.0 / max(h, w)
-    return int(h * scale + 0.5), int(w * scale + 0.5)
+    return max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1)
 
 
 def sam_copy(photo, side):
-    """8-bit, long side `side`, antialiased."""
+    """8-bit, long side `side`, antialiased: rows first, as Pillow did it when the results were published."""
     h, w = sam_size(*photo.shape[:2], side)
-    return np.asarray(Image.fromarray(photo).resize((w, h), Image.BILINEAR))
+    return np.asarray(Image.fromarray(photo).resize((w, photo.shape[0]), Image.BILINEAR).resize((w, h), Image.BILINEAR))
 
 
 def round_photo(photo, patch):
@@ -485,10 +486,18 @@ def mask_prompt_norm(x, m, name, axis):
 
 
 def encode_prompt(m, point, box, mask, o):
-    """Sparse tokens [3, d] and the dense map [d, grid, grid] of one region."""
+    """Sparse tokens [3 or fewer, d] and the dense map [d, grid, grid] of one region."""
     table = m["sam.prompt.points"]
-    corners = torch.tensor([[*point], [box[0], box[1]], [box[2], box[3]]], dtype=torch.float32)
-    sparse = fourier((corners + 0.5) / m.sam.side, m) + table[1:4]
+    shifted = lambda places: fourier((torch.tensor(places, dtype=torch.float32) + 0.5) / m.sam.side, m)
+    sparse = torch.zeros(0, table.shape[1])
+    if "point" in o.prompts:
+        sparse = shifted([point]) + table[1:2]
+        if "box" not in o.prompts:            # the place of a box is then padded
+            sparse = torch.cat([sparse, m["sam.prompt.not_a_point"][None]])
+    if "box" in o.prompts:
+        sparse = torch.cat([sparse, shifted([box[:2], box[2:]]) + table[2:4]])
+    if "mask" not in o.prompts:
+        return sparse, m["sam.prompt.no_mask"][:, None, None].expand(-1, m.sam.grid, m.sam.grid)
     x = mask[None, None]
     for conv, after in (("0", "1"), ("3", "4")):
         x = F.conv2d(x, m[f"sam.prompt.mask.{conv}.weight"], m[f"sam.prompt.mask.{conv}.bias"], stride=2)
@@ -560,6 +569,8 @@ def refine(m, embedding, input_size, rounded_size, labels, probabilities, o, tap
     c = m.sam
     classes, height, width = probabilities.shape
     half = height // 2, width // 2
+    if 0 in half:
+        return labels, probabilities
     low = 4 * c.grid
     small_labels = F.interpolate(labels[None, None].float(), size=half, mode="nearest")[0, 0].long()
     small = bilinear(probabilities, *half)
@@ -645,7 +656,8 @@ def segment(m, photo, classes, o, vectors=None):
         encoded = [sam_encode(m, part, taps, f"sam{n}") for n, part in enumerate(parts)]
     else:
         encoded = [sam_encode(m, rounded, taps)]
-    valid = [(h // s.patch, w // s.patch) for _, _, (h, w) in encoded]
+    # A photo thinner than a patch of SAM's grid fails in the public code; it gets a row or column of its own here.
+    valid = [(max(h // s.patch, 1), max(w // s.patch, 1)) for _, _, (h, w) in encoded]
 
     image = clip_copy(photo, o, c.patch, taps)
     h, w = image.shape[1] // c.patch, image.shape[2] // c.patch

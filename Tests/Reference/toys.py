@@ -125,6 +125,9 @@ _add(Config(
     "h", clip=Tower(1280, 32, 16, 5120, 14, 16), text=Tower(1024, 24, 16, 4096), embed=1024, activation="gelu",
     dino=Tower(768, 12, 12, 3072, 16, 14), clip_form="openclip",
     sam=_sam_b_like(width=1280, depth=32, heads=16, mlp=5120, globals=(7, 15, 23, 31)), vocabulary="full"))
+_add(dataclasses.replace(                      # every width of h, few blocks
+    CONFIGS["h"], name="h-shallow", clip=Tower(1280, 3, 16, 5120, 14, 16), text=Tower(1024, 2, 16, 4096),
+    dino=Tower(768, 3, 12, 3072, 16, 14), sam=_sam_b_like(width=1280, depth=4, heads=16, mlp=5120, globals=(1, 3))))
 
 
 # ------------------------------------------------------------------ values

@@ -116,7 +116,7 @@ def add_clip(model, state, activation):
     width, text_width = conv.shape[0], t["text.token"].shape[1]
     model.clip = SimpleNamespace(
         width=width, patch=conv.shape[-1], grid=_side(len(t["clip.position"]) - 1), epsilon=1e-5,
-        depth=_depth(t, r"clip\.blocks\.(\d+)\."), heads=width // _head_width(width))
+        depth=_depth(t, r"clip\.blocks\.(\d+)\."), heads=max(width // _head_width(width), 1))
     model.text = SimpleNamespace(
         width=text_width, context=len(t["text.position"]), vocab=len(t["text.token"]), epsilon=1e-5,
         depth=_depth(t, r"text\.blocks\.(\d+)\."), heads=text_width // 64)
