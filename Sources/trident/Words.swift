@@ -43,12 +43,13 @@ struct Words {
     phraseClass = classes.classIndex.map { Int($0) }
   }
 
-  /// Files of words are read whole, and held twice while they are taken apart.
+  /// Files of words are read whole, and held twice while they are taken apart. Small ones are left to the plan, which names the
+  /// limit that the whole run needs.
   ///
   /// - Errors: `.memory` for a file that the limit has no room for.
   private static func checkRoom(_ flags: ClassFlags, _ session: Session) throws(SegmentationError) {
     guard let limit = session.runtime.memoryLimit, let path = flags.vocabulary ?? flags.file,
-      let size = FileBytes.size(path)
+      let size = FileBytes.size(path), size > 1 << 20
     else { return }
     let needed = ProcessMemory.now().anonymous + 2 * size
     if needed > limit { throw SegmentationError(.memory(limit: limit, needed: needed, stage: "'\(path)'")) }
