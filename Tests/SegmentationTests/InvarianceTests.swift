@@ -56,7 +56,9 @@ struct InvarianceTests {
     let toy = try ToyModel()
     let first = try run(toy, toy.session(threads: 1))
     #expect(Set(first.labels).count > 1)
-    for threads in Effort.isEmulated ? 4...4 : 2...4 { same(first, try run(toy, toy.session(threads: threads)), "\(threads) threads") }
+    for threads in Effort.isEmulated ? 4...4 : 2...4 {
+      same(first, try run(toy, toy.session(threads: threads)), "\(threads) threads")
+    }
     for threads in Effort.isEmulated ? [3] : [1, 3] {
       let keeping = try toy.session(threads: threads, keepsWeights: true)
       same(first, try run(toy, keeping), "kept weights, \(threads) threads")
