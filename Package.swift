@@ -43,8 +43,9 @@ let package = Package(
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "TestSupport"]),
     .testTarget(name: "ContainerTests", dependencies: ["Container", "TestSupport"]),
     .testTarget(name: "RasterTests", dependencies: ["Raster", "TestSupport"]),
-    .testTarget(name: "SegmentationTests", dependencies: ["Quantization", "Segmentation", "TestSupport"]),
-    .testTarget(name: "EvaluationTests", dependencies: ["Compute", "Evaluation", "Raster", "Segmentation"]),
+    .testTarget(name: "SegmentationTests", dependencies: ["CZlib", "Quantization", "Segmentation", "TestSupport"]),
+    .testTarget(
+      name: "EvaluationTests", dependencies: ["Compute", "Evaluation", "Raster", "Segmentation", "TestSupport"]),
     .testTarget(name: "QuantizationTests", dependencies: ["Quantization", "Segmentation", "TestSupport"]),
   ]
 )

@@ -15,7 +15,7 @@ need() {
   [ -z "$missing" ] && return
   echo "installing:$missing"
   apt-get update -qq || true
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing > /dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -o DPkg::Lock::Timeout=120 -y -qq --no-install-recommends $missing > /dev/null
 }
 
 # inside COMMAND...: runs it in the root, in the project's folder. Mounts are private and end with the command.

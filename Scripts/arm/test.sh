@@ -12,13 +12,15 @@ trap 'rm -rf "$work"' EXIT
 "$project/Scripts/arm/check-kernels.sh"
 "$project/Scripts/arm/build.sh" "$root" both --build-tests
 
-# suite CPU PATHS FLAGS...: the test suite; its last words must name the paths.
+# suite CPU PATHS FLAGS...: the test suite (as Tests/TestSupport/Effort.swift trims it); its last words must name the paths.
 suite() {
   local cpu=$1 paths=$2 path
   shift 2
   echo "== test suite as on $cpu $*"
-  emulated "$cpu" /build/arm64/release/tridentPackageTests.xctest --testing-library swift-testing "$@" > "$work/log" 2>&1 ||
+  emulated "$cpu" -E TRIDENT_TESTS_EMULATED=1 /build/arm64/release/tridentPackageTests.xctest \
+    --testing-library swift-testing "$@" > "$work/log" 2>&1 ||
     { grep -v '✔\|started' "$work/log" | tail -n 40; return 1; }
+  grep ' skipped' "$work/log" || true
   tail -n 2 "$work/log"
   for path in $paths; do
     grep -q "^kernel paths exercised:.*\b$path\b" "$work/log" || { echo "$cpu: $path was not exercised"; return 1; }

@@ -1,6 +1,7 @@
 // Photos cut short at every length, and photos with flipped bytes.
 
 import Raster
+import TestSupport
 import Testing
 
 @Suite struct HostileFileTests {
@@ -11,7 +12,7 @@ import Testing
     let scratch = Scratch()
     let whole = readBytes(fixture("files/\(name)"))
     try #require(whole.count > 20)
-    for count in 0..<whole.count {
+    for count in Effort.sample(0..<whole.count) {
       writeBytes(whole[..<count], to: scratch.file("cut"))
       #expect(throws: RasterError.self, "\(name) cut to \(count) bytes") { try decode(scratch.file("cut")) }
     }

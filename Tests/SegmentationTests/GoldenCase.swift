@@ -1,4 +1,5 @@
 // Golden cases on disk: settings, what the reference stored, and toy models made from their checkpoints.
+import CZlib
 import Foundation
 import Quantization
 import Raster
@@ -141,12 +142,16 @@ enum GoldenModels {
   /// Unpacks a gzip file of the fixtures.
   private static func unpack(_ name: String) throws -> String {
     let target = scratch + "/" + name.dropLast(3).replacing("/", with: "-")
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/bin/sh")
-    process.arguments = ["-c", "exec gzip -dc \"$0\" > \"$1\"", GoldenCase.folder + name, target]
-    try process.run()
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else { throw GoldenProblem("gzip could not unpack \(name)") }
+    guard let packed = gzopen(GoldenCase.folder + name, "rb") else {
+      throw GoldenProblem("cannot open \(name)")
+    }
+    defer { gzclose(packed) }
+    var (whole, part) = (Data(), [UInt8](repeating: 0, count: 1 << 20))
+    while case let count = gzread(packed, &part, UInt32(part.count)), count != 0 {
+      guard count > 0 else { throw GoldenProblem("zlib could not unpack \(name)") }
+      whole.append(contentsOf: part[..<Int(count)])
+    }
+    try whole.write(to: URL(fileURLWithPath: target))
     return target
   }
 }

@@ -11,7 +11,8 @@ struct GoldenRun {
   var config: ModelConfig
 
   init(
-    _ golden: GoldenCase, _ precision: PrecisionChoice, refinement: RefinementChoice? = nil, threads: Int = 2
+    _ golden: GoldenCase, _ precision: PrecisionChoice, refinement: RefinementChoice? = nil,
+    vectors: [Float]? = nil, threads: Int = 2
   ) throws {
     var options = try golden.options(precision)
     if let refinement { options.refinement = refinement }
@@ -19,10 +20,9 @@ struct GoldenRun {
     runtime.threads = threads
     let session = try Session(modelPath: try golden.model(), runtime: runtime)
     let taps = Taps()
-    self = try Self.run(
-      session, try PhotoFile(path: try golden.photoPath), try Self.prompts(session, golden.classLines),
-      options,
-      taps: taps)
+    var wording = try Self.prompts(session, golden.classLines)
+    if let vectors { wording = Wording(source: .vectors(vectors), phraseClass: wording.phraseClass) }
+    self = try Self.run(session, try PhotoFile(path: try golden.photoPath), wording, options, taps: taps)
   }
 
   private init(
@@ -30,6 +30,11 @@ struct GoldenRun {
   ) {
     (self.report, self.labels, self.scores, self.config) = (report, labels, scores, config)
     self.taps = taps?.all ?? [:]
+  }
+
+  /// The same case without refinement, with the words that this run encoded.
+  func withoutRefinement(_ golden: GoldenCase, _ precision: PrecisionChoice) throws -> GoldenRun {
+    try GoldenRun(golden, precision, refinement: RefinementChoice.none, vectors: taps["text.vectors"]?.values)
   }
 
   /// The words of a run that encodes them itself.
