@@ -24,15 +24,27 @@ def depth_of(path, pattern):
     return 1 + max(int(k.split(pattern)[1].split(".")[0]) for k in torch.load(path, weights_only=True) if pattern in k)
 
 
+def sam_copy(photo, side):
+    """-> the photo as SAM sees it, uint8, without the padding"""
+    h, w = photo.shape[:2]
+    im = Image.fromarray(photo)
+    up = lambda v: -(-v // 16) * 16
+    if h % 16 or w % 16: im = im.resize((up(w), up(h)), Image.BILINEAR, reducing_gap=None)
+    k = side / max(im.size); nw, nh = int(im.width * k + .5), int(im.height * k + .5)
+    return np.asarray(im.resize((nw, nh), Image.BILINEAR))
+
+
 def bilinear(x, h, w): return F.interpolate(x, (h, w), mode="bilinear", align_corners=False)
 
 
 class Trident:
-    def __init__(self, directory, rows=True):
+    def __init__(self, directory, rows=True, side=None):
+        """side: of SAM's square, where SAM is not trained yet"""
         d = directory
         self.tokenizer = Tokenizer(f"{d}/vocab.txt.gz")
         self.clip = load(Clip(self.tokenizer.size), rename_clip, f"{d}/clip.pt")
         self.dino = load(Dino(depth=depth_of(f"{d}/dino.pth", "blocks.")), rename_dino, f"{d}/dino.pth")
+        if side: self.side = side; return
         pos = torch.load(f"{d}/sam.pth", weights_only=True)["image_encoder.pos_embed"]
         self.side = pos.shape[1] * 16
         self.sam = load(Sam(side=self.side), rename_sam, f"{d}/sam.pth"); self.sam.prompt.norm_over_rows(rows)
@@ -69,7 +81,7 @@ class Trident:
         proxy = proxy.masked_fill(proxy < 0, -math.inf)
         blank = (proxy == -math.inf).all(-1)
         if o.no_dino: proxy = torch.eye(s.shape[1]).log().expand_as(s)
-        elif blank.any(): proxy[blank] = torch.eye(s.shape[1]).log().expand_as(s)[blank]
+        elif blank.any(): proxy[blank] = torch.eye(s.shape[1], dtype=s.dtype).log().expand_as(s)[blank]
         y = self.clip.visual.blocks[-1].attn.proj(proxy.softmax(-1) @ values)
         g = n // 16
         total, count = torch.zeros(y.shape[-1], H // 16, W // 16), torch.zeros(1, H // 16, W // 16)
@@ -78,17 +90,12 @@ class Trident:
         return total / count
 
     def sam_image(self, photo):
-        h, w = photo.shape[:2]
-        im = Image.fromarray(photo)
-        up = lambda v: -(-v // 16) * 16
-        if h % 16 or w % 16: im = im.resize((up(w), up(h)), Image.BILINEAR, reducing_gap=None)
-        k = self.side / max(im.size); nw, nh = int(im.width * k + .5), int(im.height * k + .5)
-        a = np.asarray(im.resize((nw, nh), Image.BILINEAR), np.float32) / 255
-        a = ((a - np.array(SAM_MEAN, np.float32)) / np.array(SAM_STD, np.float32)).transpose(2, 0, 1)
+        a = sam_copy(photo, self.side); nh, nw = a.shape[:2]
+        a = ((a.astype(np.float32) / 255 - np.array(SAM_MEAN, np.float32)) / np.array(SAM_STD, np.float32)).transpose(2, 0, 1)
         x = torch.zeros(1, 3, self.side, self.side); x[0, :, :nh, :nw] = torch.from_numpy(a)
         e = self.sam.encode(x)
-        logits, v = self.sam.blocks[-1].attn.last
-        return e, logits[0].softmax(-1), v[0], (nh, nw)
+        q, k, v = self.sam.blocks[-1].attn.last
+        return e, (q @ k.transpose(-1, -2))[0].softmax(-1), v[0], (nh, nw)
 
     def aggregate(self, g, attention, values, size, kind, o):
         """g [n, d] on the valid grid"""

@@ -27,18 +27,18 @@ class Attention(nn.Module):
     def forward(self, x, mask=None, grid=None):
         b, n, d = x.shape
         q, k, v = self.split(x)
-        if grid is not None:
+        if grid is not None:  # relative positions as more channels: the query's products with them meet a one of the key's row and column
             h, w = grid
             r = q.reshape(b, self.heads, h, w, HEAD)
             def table(t, s):
                 i = torch.arange(s)
-                return t[(i[:, None] - i[None]) + (t.shape[0] - 1) // 2]
-            rh = torch.einsum("bnhwc,hkc->bnhwk", r, table(self.rel_pos_h, h))
-            rw = torch.einsum("bnhwc,wkc->bnhwk", r, table(self.rel_pos_w, w))
-            mask = (rh[..., :, None] + rw[..., None, :]).reshape(b, self.heads, n, n)
-            logits = (q * HEAD ** -.5) @ k.transpose(-1, -2) + mask
-            self.last = (logits, v)
-            y = logits.softmax(-1) @ v
+                return t[(i[:, None] - i[None]) + (t.shape[0] - 1) // 2].to(q.dtype)
+            rh = torch.einsum("bnhwc,hkc->bnhwk", r, table(self.rel_pos_h, h)).flatten(2, 3)
+            rw = torch.einsum("bnhwc,wkc->bnhwk", r, table(self.rel_pos_w, w)).flatten(2, 3)
+            place = torch.cat([torch.eye(h).repeat_interleave(w, 0), torch.eye(w).repeat(h, 1)], 1).to(q.dtype)
+            q, k = torch.cat([q * HEAD ** -.5, rh, rw], -1), torch.cat([k, place.expand(b, self.heads, -1, -1)], -1)
+            self.last = (q, k, v)
+            y = (q @ k.transpose(-1, -2)).softmax(-1) @ v
         else: y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(y.transpose(1, 2).reshape(b, n, d))
 
@@ -220,13 +220,13 @@ def patch_fractions(ids, classes, patch=16):
 
 # ------------------------------------------------------------------------------------------------ optimiser
 def orthogonal(g):
-    x = g / (g.norm() + 1e-7)
+    x = (g / (g.norm() + 1e-7)).bfloat16()
     tall = x.shape[0] > x.shape[1]
     if tall: x = x.T
     for _ in range(5):
         a = x @ x.T
         x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
-    return x.T if tall else x
+    return (x.T if tall else x).float()
 
 
 def busy_patches(share, kept, rng):
@@ -329,7 +329,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, q, k, v):
         q, k, v = (f(x).view(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2) for f, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v)))
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = (q * q.shape[-1] ** -.5 @ k.transpose(-1, -2)).softmax(-1) @ v  # on a processor the fused kernel's way back is slower
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
 
@@ -389,10 +389,13 @@ class Prompt(nn.Module):
         return self.encode(torch.stack([x, y], -1))
 
     def forward(self, points, boxes, masks):
-        """points [n, 2], boxes [n, 4] in pixels; masks [n, 1, 4g, 4g]; one foreground point each. The padding point is absent when a box is given."""
-        e = torch.stack([points, boxes[:, :2], boxes[:, 2:]], 1) + .5
-        sparse = self.encode(e) + torch.cat([self.point_embeddings[i].weight for i in (1, 2, 3)])
-        return sparse, self.mask_downscaling(masks)
+        """points [n, 2], boxes [n, 4] in pixels, masks [n, 1, 4g, 4g]; None where prompts have none. A point without a box is followed by a padding point."""
+        tokens, n = [], next(len(x) for x in (points, boxes, masks) if x is not None)
+        if points is not None: tokens.append(self.encode(points[:, None] + .5) + self.point_embeddings[1].weight)
+        if boxes is not None: tokens.append(self.encode(boxes.view(-1, 2, 2) + .5) + torch.cat([self.point_embeddings[i].weight for i in (2, 3)]))
+        elif points is not None: tokens.append(self.not_a_point_embed.weight.expand(n, 1, -1))
+        sparse = torch.cat(tokens, 1) if tokens else torch.zeros(n, 0, self.no_mask_embed.weight.shape[1])
+        return sparse, self.no_mask_embed.weight.view(1, -1, 1, 1) if masks is None else self.mask_downscaling(masks)
 
 
 class Decoder(nn.Module):
