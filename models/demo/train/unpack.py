@@ -23,7 +23,7 @@ def exact(tensors, raw):
         w = t.numpy()
         for _ in range(4):
             got = np.abs(w).max(1, keepdims=True) / np.float32(127); top = np.abs(w) == np.abs(w).max(1, keepdims=True)
-            towards = np.where(got < scale, np.sign(w) * np.float32(np.inf), np.float32(0)).astype(np.float32)
+            towards = np.where(got < scale, np.where(w > 0, np.inf, -np.inf), 0).astype(np.float32)
             w = np.where(top & (got != scale) & (w != 0), np.nextafter(w, towards), w)
         tensors[name] = torch.from_numpy(w)
 
