@@ -88,11 +88,15 @@ extension NameSpelling {
     ] + perceptrons)
 
   /// The three layers of a perceptron are `proj_in`, `layers.0` and `proj_out` there.
-  private static let perceptrons: [Rule] =
-    ((0..<4).map { "output_hypernetworks_mlps.\($0)" } + ["iou_prediction_head"]).flatMap {
-      [
-        Rule($0 + ".layers.0.", $0 + ".layers.1."), Rule($0 + ".proj_in.", $0 + ".layers.0."),
-        Rule($0 + ".proj_out.", $0 + ".layers.2."),
-      ]
+  private static let perceptrons: [Rule] = {
+    var names = ["iou_prediction_head"]
+    for index in 0..<4 { names.append("output_hypernetworks_mlps.\(index)") }
+    var rules: [Rule] = []
+    for name in names {
+      rules.append(Rule("\(name).layers.0.", "\(name).layers.1."))
+      rules.append(Rule("\(name).proj_in.", "\(name).layers.0."))
+      rules.append(Rule("\(name).proj_out.", "\(name).layers.2."))
     }
+    return rules
+  }()
 }
