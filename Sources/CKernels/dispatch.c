@@ -50,6 +50,9 @@ static void detect(void) {
   int tile = (d7 >> 24) & 1, tile_int8 = (d7 >> 25) & 1;
   supported[CK_PATH_AMX_INT8] = supported[CK_PATH_AVX512_VNNI] && tile && tile_int8 &&
                                 (state & 0x60000) == 0x60000 && tile_permission();
+#if defined(CK_TILES_IN_SOFTWARE)
+  supported[CK_PATH_AMX_INT8] = supported[CK_PATH_AVX512_VNNI];
+#endif
   (void)c;
 }
 #elif CK_ARM64

@@ -21,6 +21,9 @@
 #include "../avx512_vnni/lanes.h"
 #include "../lane_functions.h"
 #include "../lane_softmax.h"
+#if defined(CK_TILES_IN_SOFTWARE)
+#include "tiles_in_software.h"
+#endif
 
 enum { CHUNK_BYTES = 1024 * 1024 };  // panels walked by all rows before the next ones: half the second cache
 
