@@ -2,7 +2,7 @@
 # Tests under sanitizers: all of them under AddressSanitizer and (C) UndefinedBehaviorSanitizer, the kernels' once more with
 # operands that begin behind an unmapped page instead of ending before one, and under ThreadSanitizer the worker pool and
 # whole runs with one to four threads.
-# Where there is AVX-512 but no AMX, its tiles are computed in software, so that the AMX kernels run here, too.
+# Where there is AVX-512 but no AMX or AVX-VNNI, stand-ins for those units let their kernels run, too.
 # Usage: sanitize.sh [FILTER]    FILTER: tests of the first part, a regular expression
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,12 +11,12 @@ export SWIFT_BACKTRACE=enable=no
 # Leaks: Swift's runtime keeps what it allocates once.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
 
-tiles=
-if grep -q avx512_vnni /proc/cpuinfo && ! grep -q amx_int8 /proc/cpuinfo; then tiles='-Xcc -DCK_TILES_IN_SOFTWARE'; fi
+stand_ins=
+if grep -q avx512_vnni /proc/cpuinfo && ! grep -q amx_int8 /proc/cpuinfo; then stand_ins='-Xcc -DCK_STAND_INS'; fi
 
 with_addresses() {
   $swift test -c release --scratch-path .build-asan --sanitize address \
-    -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined $tiles "$@"
+    -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined $stand_ins "$@"
 }
 
 with_addresses --filter "${1:-.}"

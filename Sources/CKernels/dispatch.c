@@ -15,8 +15,8 @@
 static ck_table tables[CK_PATH_COUNT];
 static int supported[CK_PATH_COUNT];
 
-static const char *const names[CK_PATH_COUNT] = {"scalar", "avx2", "avx512_vnni", "amx_int8",
-                                                 "neon",   "neon_dotprod", "neon_i8mm"};
+static const char *const names[CK_PATH_COUNT] = {"scalar",   "avx2", "avx_vnni",     "avx512_vnni",
+                                                 "amx_int8", "neon", "neon_dotprod", "neon_i8mm"};
 
 #if CK_X86
 static uint64_t enabled_state(void) {
@@ -36,7 +36,7 @@ static int tile_permission(void) {
 
 // Source: Intel 64 manual, volume 2A, CPUID; volume 1, 13.3 (state components) and 18.3 (tiles).
 static void detect(void) {
-  uint32_t a, b, c, d, c1, b7, c7, d7;
+  uint32_t a, b, c, d, c1, a7, b7, c7, d7;
   if (!__get_cpuid(1, &a, &b, &c1, &d)) return;
   int saves_state = (c1 >> 27) & 1;
   if (!saves_state || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return;
@@ -47,10 +47,14 @@ static void detect(void) {
   int vnni = (c7 >> 11) & 1;
   supported[CK_PATH_AVX512_VNNI] =
       supported[CK_PATH_AVX2] && foundation && dq && bw && vl && vnni && (state & 0xe6) == 0xe6;
+  if (__get_cpuid_count(7, 1, &a7, &b, &c, &d)) {
+    supported[CK_PATH_AVX_VNNI] = supported[CK_PATH_AVX2] && ((a7 >> 4) & 1);
+  }
   int tile = (d7 >> 24) & 1, tile_int8 = (d7 >> 25) & 1;
   supported[CK_PATH_AMX_INT8] = supported[CK_PATH_AVX512_VNNI] && tile && tile_int8 &&
                                 (state & 0x60000) == 0x60000 && tile_permission();
-#if defined(CK_TILES_IN_SOFTWARE)
+#if defined(CK_STAND_INS)
+  supported[CK_PATH_AVX_VNNI] = supported[CK_PATH_AVX512_VNNI];
   supported[CK_PATH_AMX_INT8] = supported[CK_PATH_AVX512_VNNI];
 #endif
   (void)c;
@@ -86,6 +90,7 @@ __attribute__((constructor)) static void build_tables(void) {
   build(CK_PATH_SCALAR, CK_PATH_SCALAR, ck_fill__scalar);
 #if CK_X86
   build(CK_PATH_AVX2, CK_PATH_SCALAR, ck_fill__avx2);
+  build(CK_PATH_AVX_VNNI, CK_PATH_AVX2, ck_fill__avx_vnni);
   build(CK_PATH_AVX512_VNNI, CK_PATH_AVX2, ck_fill__avx512_vnni);
   build(CK_PATH_AMX_INT8, CK_PATH_AVX512_VNNI, ck_fill__amx_int8);
 #endif

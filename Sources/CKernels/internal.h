@@ -29,6 +29,7 @@ void ck_fill_rows__scalar(ck_table *table);
 #if CK_X86
 void ck_fill__avx2(ck_table *table);
 void ck_fill_rows__avx2(ck_table *table);
+void ck_fill__avx_vnni(ck_table *table);
 void ck_fill__avx512_vnni(ck_table *table);
 void ck_fill_rows__avx512_vnni(ck_table *table);
 void ck_fill__amx_int8(ck_table *table);

@@ -21,7 +21,7 @@
 #include "../avx512_vnni/lanes.h"
 #include "../lane_functions.h"
 #include "../lane_softmax.h"
-#if defined(CK_TILES_IN_SOFTWARE)
+#if defined(CK_STAND_INS)
 #include "tiles_in_software.h"
 #endif
 

@@ -1,4 +1,4 @@
-// Tiles without a tile unit, for tests: with CK_TILES_IN_SOFTWARE the `amx_int8` path runs on any processor with AVX-512
+// Tiles without a tile unit, for tests: with CK_STAND_INS the `amx_int8` path runs on any processor with AVX-512
 // VNNI, slowly. Names and arguments are those of <immintrin.h>. Rows and bytes outside a tile's shape are never touched,
 // shapes that the unit would refuse stop the process.
 // Source: Intel 64 manual, volume 2, LDTILECFG, TILELOADD, TILESTORED, TDPBSSD.

@@ -14,6 +14,7 @@ extern "C" {
 typedef enum ck_path {
   CK_PATH_SCALAR = 0,
   CK_PATH_AVX2,
+  CK_PATH_AVX_VNNI,
   CK_PATH_AVX512_VNNI,
   CK_PATH_AMX_INT8,
   CK_PATH_NEON,
@@ -56,7 +57,7 @@ enum { CK_SOFTMAX_BLOCK = 256, CK_SOFTMAX_GRID = 512 };
 
 typedef struct ck_table {
   ck_path path;
-  const char *name;     // "scalar", "avx2", "avx512_vnni", "amx_int8", "neon", "neon_dotprod", "neon_i8mm"
+  const char *name;     // "scalar", "avx2", "avx_vnni", "avx512_vnni", "amx_int8", "neon", "neon_dotprod", "neon_i8mm"
 
   // INT8 matrix product. a: [rows, a_stride] int8 in [-127, 127], each row zero padded to rhs->depth;
   // out: [rows, out_stride] float, written for channels 16*panel_begin ..< min(16*panel_end, channel_end), at

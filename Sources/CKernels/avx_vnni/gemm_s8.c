@@ -1,0 +1,75 @@
+// INT8 product with 256-bit vpdpbusd: 6 rows x 1 panel of 16 channels in 12 of 16 registers. Everything else is AVX2's.
+#include "../internal.h"
+
+#if CK_X86
+#if defined(CK_STAND_INS)
+#define CK_AVX_VNNI "avx2,fma,f16c,avx512vl,avx512vnni"
+#else
+#define CK_AVX_VNNI "avx2,fma,f16c,avxvnni"
+#endif
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target(CK_AVX_VNNI))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target(CK_AVX_VNNI)
+#endif
+#include "lanes.h"
+#include "../lane_functions.h"
+
+enum {
+  TILE_ROWS = 6,
+  TILE_PANELS = 1,
+  TILE_KINDS = 4,
+  TWICE_SECOND = 8,
+  CHUNK_BYTES = 256 * 1024  // panels walked by all rows before the next ones: half of a core's share of a second cache
+};
+#include "../lane_dot_product.h"
+
+CK_TILE(6, 1, 16, s8, SHALLOW_STRIDE, avx_vnni)
+CK_TILE(4, 1, 16, s8, SHALLOW_STRIDE, avx_vnni)
+CK_TILE(2, 1, 16, s8, stride, avx_vnni)
+CK_TILE(1, 1, 16, s8, stride, avx_vnni)
+CK_TILE(6, 1, 16, u8s8, stride, avx_vnni)
+CK_TILE(4, 1, 16, u8s8, stride, avx_vnni)
+
+static const tile_kind tiles[TILE_KINDS] = {
+    {6, {ck_gemm_s8_6x16k4__avx_vnni}},
+    {4, {ck_gemm_s8_4x16k4__avx_vnni}},
+    {2, {ck_gemm_s8_2x16k4__avx_vnni}},
+    {1, {ck_gemm_s8_1x16k4__avx_vnni}},
+};
+
+static const tile_kind unsigned_tiles[TILE_KINDS] = {
+    {6, {ck_gemm_u8s8_6x16k4__avx_vnni}},
+    {4, {ck_gemm_u8s8_4x16k4__avx_vnni}},
+    {2, {ck_gemm_s8_2x16k4__avx_vnni}},
+    {1, {ck_gemm_s8_1x16k4__avx_vnni}},
+};
+
+static uint64_t peak_s8(uint64_t macs) {
+  __m256i acc[12], x = _mm256_set1_epi8(3), w = _mm256_set1_epi8(5);
+  for (int i = 0; i < 12; i++) {
+    acc[i] = _mm256_setzero_si256();
+    __asm__ volatile("" : "+x"(acc[i]));
+  }
+  uint64_t done = 0;
+  for (; done < macs; done += 12 * 32) {
+    for (int i = 0; i < 12; i++) acc[i] = V_DPBUSD(acc[i], x, w);
+    __asm__ volatile("" : "+x"(x), "+x"(w));
+  }
+  for (int i = 0; i < 12; i++) __asm__ volatile("" : : "x"(acc[i]));
+  return done;
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+void ck_fill__avx_vnni(ck_table *table) {
+  table->gemm_s8 = gemm_s8;
+  table->gemm_s8_blocks = gemm_s8_blocks;
+  table->peak_s8 = peak_s8;
+}
+#endif

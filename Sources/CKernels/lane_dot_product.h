@@ -1,0 +1,200 @@
+// Products with vpdpbusd over the sixteen lanes of a path's lanes.h: TILE_ROWS rows by one or two panels of 16 channels.
+//
+//              panel p (16 channels)   panel p+1
+//   row 0      acc[0][0]               acc[0][1]        per depth group of 4: a load a panel, and per row one
+//   ...                                                 dword broadcast and a vpdpbusd a panel, all from L1
+//
+// vpdpbusd multiplies unsigned by signed bytes. Rows are copied once per block with 128 added to every byte
+// (xor 0x80), and 128 * sum(weight) is subtracted by starting the sums there. |sum| <= 255 * 127 * depth: fits
+// 32 bits to a depth of 66,000.
+#pragma once
+
+enum {
+  SHALLOW = 4096,              // depth up to which all rows of a tile are copied; deeper rows are copied fewer at a time
+  SHALLOW_STRIDE = 4096 + 64,  // neighbours fall into different cache sets
+  COPY_BYTES = TILE_ROWS * SHALLOW_STRIDE
+};
+
+// Adds `groups` depth groups to the sums of `rows` x `panels` vectors.
+V_INLINE void multiply(const int rows, const int panels, vi acc[][2], const uint8_t *a, size_t stride,
+                       const int8_t *b0, const int8_t *b1, size_t groups) {
+  for (size_t g = 0; g < groups; g++) {
+    vi w0 = v_load_group(b0 + g * 64);
+    vi w1 = panels > 1 ? v_load_group(b1 + g * 64) : w0;
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+      int32_t four;
+      memcpy(&four, a + r * stride + g * 4, 4);
+      vi x = v_int_set(four);
+      acc[r][0] = v_dot(acc[r][0], x, w0);
+      if (panels > 1) acc[r][1] = v_dot(acc[r][1], x, w1);
+    }
+  }
+}
+
+// Activations with long polynomials: through memory, four vectors side by side.
+static __attribute__((noinline)) void finish_activated(const int32_t *sums, int rows, int panels,
+                                                       const v_target *target) {
+  for (int r = 0; r < rows; r += 4 / panels) {
+    int steps = rows - r < 4 / panels ? (rows - r) * panels : 4;
+    vf value[4];
+    for (int j = 0; j < 4; j++) {
+      int from = j < steps ? j : 0;
+      size_t row = (size_t)(r + from / panels), begin = (size_t)(from % panels) * 16;
+      value[j] = v_dequantize(target, v_load_ints(sums + row * 32 + begin), row, begin);
+    }
+    v_activate4(value, target->epilogue.activation);
+    for (int j = 0; j < steps; j++) {
+      v_put(target, (size_t)(r + j / panels), (size_t)(j % panels) * 16, value[j]);
+    }
+  }
+}
+
+// One tile, from sums to stored floats. `rows` and `panels` are constants after inlining.
+V_INLINE void tile(const int rows, const int panels, const uint8_t *a, size_t stride, const int8_t *weight,
+                   size_t depth, size_t panel_stride, const int32_t *sum, const v_target *target) {
+  vi acc[TILE_ROWS][2];
+  vi start0 = v_dot_start(v_load_ints(sum)), start1 = panels > 1 ? v_dot_start(v_load_ints(sum + 16)) : start0;
+#pragma GCC unroll 12
+  for (int r = 0; r < rows; r++) {
+    acc[r][0] = start0;
+    acc[r][1] = start1;
+  }
+  multiply(rows, panels, acc, a, stride, weight, weight + panel_stride, depth / 4);
+  ck_activation activation = target->epilogue.activation;
+  if (activation == CK_ACTIVATION_GELU || activation == CK_ACTIVATION_QUICKGELU) {
+    int32_t sums[TILE_ROWS * 32];
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+      v_store_ints(sums + r * 32, acc[r][0]);
+      if (panels > 1) v_store_ints(sums + r * 32 + 16, acc[r][1]);
+    }
+    finish_activated(sums, rows, panels, target);
+    return;
+  }
+  int plain = target->channels >= (size_t)panels * 16 && !target->epilogue.accumulate && !target->bias &&
+              activation == CK_ACTIVATION_NONE;
+  if (plain) {
+    vf scale0 = v_load(target->scale), scale1 = panels > 1 ? v_load(target->scale + 16) : scale0;
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+      vf row_scale = v_set(target->a_scale[(size_t)r * target->a_scale_stride]);
+      float *slot = target->out + (size_t)r * target->out_stride;
+      v_store(slot, v_mul(v_float(acc[r][0]), v_mul(row_scale, scale0)));
+      if (panels > 1) v_store(slot + 16, v_mul(v_float(acc[r][1]), v_mul(row_scale, scale1)));
+    }
+    return;
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 2
+    for (int j = 0; j < panels; j++) {
+      vf value = v_dequantize(target, acc[r][j], (size_t)r, (size_t)j * 16);
+      if (activation == CK_ACTIVATION_RELU) value = v_relu(value);
+      v_put(target, (size_t)r, (size_t)j * 16, value);
+    }
+  }
+}
+
+typedef void tile_function(const uint8_t *a, size_t stride, const int8_t *weight, size_t depth,
+                           size_t panel_stride, const int32_t *sum, const v_target *target);
+
+// ck_gemm_<kind>_<rows>x<channels>k4__<path>
+#define CK_TILE(ROWS, PANELS, CHANNELS, KIND, STRIDE, PATH)                                                      \
+  static __attribute__((noinline)) void ck_gemm_##KIND##_##ROWS##x##CHANNELS##k4__##PATH(                        \
+      const uint8_t *a, size_t stride, const int8_t *weight, size_t depth, size_t panel_stride,                  \
+      const int32_t *sum, const v_target *target) {                                                              \
+    (void)stride;                                                                                                \
+    tile(ROWS, PANELS, a, STRIDE, weight, depth, panel_stride, sum, target);                                     \
+  }
+
+typedef struct tile_kind {
+  size_t rows;
+  tile_function *tile[2];  // of one and of two panels
+} tile_kind;
+
+// The including path's own: largest first, the last one has one row. The two largest of `tiles` take rows that lie
+// SHALLOW_STRIDE apart, the others any; all of `unsigned_tiles` take rows that are unsigned as they are, at any stride.
+static const tile_kind tiles[TILE_KINDS], unsigned_tiles[TILE_KINDS];
+
+// The next rows at a time: TWICE_SECOND are two of the second kind, which leave less of the registers idle than one of the
+// first and a small one.
+static int next_kind(size_t left) {
+  int kind = left == TWICE_SECOND;
+  while (tiles[kind].rows > left) kind++;
+  return kind;
+}
+
+static void copy_unsigned(const int8_t *a, size_t a_stride, size_t rows, size_t depth, uint8_t *copy,
+                          size_t stride) {
+  for (size_t r = 0; r < rows; r++) {
+    for (size_t k = 0; k < depth; k += 64) v_store_flipped(copy + r * stride + k, a + r * a_stride + k);
+  }
+}
+
+static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size_t rows, const ck_panels *rhs,
+                    size_t panel_begin, size_t panel_end, size_t channel_end, const ck_epilogue *epilogue,
+                    float *out, size_t out_stride) {
+  _Alignas(64) uint8_t copy[COPY_BYTES];
+  size_t depth = rhs->depth, first = 16 * panel_begin;
+  if (depth + 64 > COPY_BYTES) {
+    ck_table_for(CK_PATH_AVX2)->gemm_s8(a, a_stride, a_scale, rows, rhs, panel_begin, panel_end, channel_end,
+                                        epilogue, out, out_stride);
+    return;
+  }
+  panel_end = ck_min_size(panel_end, (channel_end + 15) / 16);
+  size_t stride = depth <= SHALLOW ? SHALLOW_STRIDE : depth + 64;
+  size_t most_rows = COPY_BYTES / stride;
+  size_t chunk = CHUNK_BYTES / (16 * depth) / TILE_PANELS * TILE_PANELS;
+  if (chunk < TILE_PANELS) chunk = TILE_PANELS;
+  for (size_t begin = panel_begin; begin < panel_end; begin += chunk) {
+    size_t end = ck_min_size(begin + chunk, panel_end);
+    for (size_t row = 0; row < rows;) {
+      int kind = next_kind(rows - row);
+      while (tiles[kind].rows > most_rows || (depth > SHALLOW && kind < 2)) kind++;
+      copy_unsigned(a + row * a_stride, a_stride, tiles[kind].rows, depth, copy, stride);
+      for (size_t panel = begin; panel < end; panel += TILE_PANELS) {
+        v_target target = {a_scale + row,
+                           1,
+                           rhs->scale + 16 * panel,
+                           rhs->bias ? rhs->bias + 16 * panel : NULL,
+                           out + row * out_stride + (16 * panel - first),
+                           out_stride,
+                           ck_min_size(ck_min_size(16 * end, channel_end) - 16 * panel, 16 * TILE_PANELS),
+                           *epilogue};
+        tiles[kind].tile[TILE_PANELS > 1 && panel + 1 < end](copy, stride, rhs->weight + panel * 16 * depth, depth,
+                                          16 * depth, rhs->sum + 16 * panel, &target);
+      }
+      row += tiles[kind].rows;
+    }
+  }
+}
+
+// Weights of attention are unsigned as they lie: no copy, no offset.
+static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
+                           size_t block_count, size_t rows, const ck_panels *rhs, size_t channel_end,
+                           const float *row_factor, float *out, size_t out_stride) {
+  static const int32_t no_offset[16 * TILE_PANELS];
+  size_t depth = rhs->depth, panel_end = (channel_end + 15) / 16;
+  for (size_t b = 0; b < block_count && b * block < depth; b++) {
+    size_t begin = b * block, length = ck_min_size(block, depth - begin);
+    for (size_t panel = 0; panel < panel_end; panel += TILE_PANELS) {
+      for (size_t row = 0; row < rows;) {
+        const tile_kind *kind = &unsigned_tiles[next_kind(rows - row)];
+        v_target target = {a_scale + row * block_count + b,
+                           block_count,
+                           rhs->scale + 16 * panel,
+                           NULL,
+                           out + row * out_stride + 16 * panel,
+                           out_stride,
+                           ck_min_size(channel_end - 16 * panel, 16 * TILE_PANELS),
+                           {CK_ACTIVATION_NONE, b > 0}};
+        kind->tile[TILE_PANELS > 1 && panel + 1 < panel_end]((const uint8_t *)a + row * a_stride + begin, a_stride,
+                                          rhs->weight + panel * 16 * depth + begin * 16, length, 16 * depth, no_offset,
+                                          &target);
+        row += kind->rows;
+      }
+    }
+  }
+  if (row_factor) v_scale_rows(out, out_stride, rows, channel_end, row_factor);
+}
