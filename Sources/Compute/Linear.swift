@@ -102,19 +102,7 @@ extension Engine {
     }
   }
 
-  /// Makes scratch rows all zero (the padding of a window).
-  package func prepareZeros(at row: Int, rows: Int, columns: Int, _ scratch: RowScratch) {
-    let depth = roundUp(columns, to: 64)
-    precondition(row + rows <= scratch.rowCapacity, "row scratch too small")
-    if let quantized = scratch.quantized, let scale = scratch.scale {
-      (quantized + row * depth).update(repeating: 0, count: rows * depth)
-      (scale + row).update(repeating: 1, count: rows)
-    } else {
-      (scratch.float + row * depth).update(repeating: 0, count: rows * depth)
-    }
-  }
-
-  /// The scratch rows that `prepareNormalized` and `prepareZeros` filled.
+  /// The scratch rows that `prepareNormalized` filled.
   ///
   /// Several workers may read one scratch; each then names a scratch of its own in `expanding`, whose room float32 mode
   /// expands weights in.

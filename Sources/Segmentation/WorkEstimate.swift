@@ -93,10 +93,9 @@ package struct WorkEstimate: Sendable {
       return linear(sam.encoder, tokens: tokens) + attention(sam.encoder, queries: tokens, keys: tokens)
     }
     let across = ceilDivide(sam.grid, by: sam.window)
-    let padded = across * across * sam.window * sam.window
+    // Queries in padding below the grid are left out, those beside it are not.
     return linear(sam.encoder, tokens: tokens)
-      + Work(linear: 3 * Double((padded - tokens) * sam.encoder.width * sam.encoder.inner))
-      + attention(sam.encoder, queries: padded, keys: sam.window * sam.window)
+      + attention(sam.encoder, queries: sam.grid * across * sam.window, keys: sam.window * sam.window)
   }
 
   /// What the last block adds as affinity: queries and values once more, similarities, aggregation.

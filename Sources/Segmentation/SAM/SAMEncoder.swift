@@ -174,18 +174,15 @@ struct SAMEncoder {
     let grid = sam.grid
     let validColumns = min(side, grid - column)
     let validRows = min(side, grid - y)
-    engine.prepareZeros(at: 0, rows: validRows * side, columns: width, room.rows)
+    let valid = validRows * validColumns
     for row in 0..<validRows {
       engine.prepareNormalized(
-        tokens + ((y + row) * grid + column) * width, width, rows: validColumns, weights.norm1, at: row * side,
+        tokens + ((y + row) * grid + column) * width, width, rows: validColumns, weights.norm1, at: row * validColumns,
         room.rows)
     }
     engine.linear(
-      weights.qkv, engine.prepared(rows: validRows * side, columns: width, room.rows), out: room.qkv, 3 * inner)
-    // Padding below the grid: a row of zeros becomes the bias.
-    for row in validRows * side..<side * side {
-      for channel in 0..<3 * inner { room.qkv[row * 3 * inner + channel] = weights.qkv.panels.bias?[channel] ?? 0 }
-    }
+      weights.qkv, engine.prepared(rows: valid, columns: width, room.rows), out: room.qkv, 3 * inner)
+    spread(room.qkv, 3 * inner, rows: validRows, columns: validColumns, padding: weights.qkv.panels.bias)
     let factor = 1 / Float(config.headWidth).squareRoot()
     for index in 0..<config.heads {
       let q = room.qkv + index * head
@@ -200,12 +197,31 @@ struct SAMEncoder {
         bias: RelativeBias(vertical: room.vertical, horizontal: room.horizontal, gridWidth: side),
         room.head.strip, out: room.mixed + index * head, inner)
     }
-    let mixed = engine.prepare(room.mixed, inner, rows: validRows * side, columns: inner, room.rows)
+    for row in 1..<validRows where validColumns < side {
+      (room.mixed + row * validColumns * inner).update(from: room.mixed + row * side * inner, count: validColumns * inner)
+    }
+    let mixed = engine.prepare(room.mixed, inner, rows: valid, columns: inner, room.rows)
     engine.linear(weights.out, mixed, out: room.qkv, width)
     for row in 0..<validRows {
       let target = tokens + ((y + row) * grid + column) * width
-      let source = room.qkv + row * side * width
+      let source = room.qkv + row * validColumns * width
       for index in 0..<validColumns * width { target[index] += source[index] }
+    }
+  }
+
+  /// Tokens of a window's valid part to their places in the window; the others become `padding`, the projection of zeros.
+  private func spread(
+    _ x: UnsafeMutablePointer<Float>, _ stride: Int, rows: Int, columns: Int, padding: UnsafePointer<Float>?
+  ) {
+    let side = sam.window
+    // From the end, so that nothing unread is overwritten.
+    for row in (0..<side).reversed() {
+      let used = row < rows ? columns : 0
+      if used > 0 { (x + row * side * stride).update(from: x + row * columns * stride, count: used * stride) }
+      for token in row * side + used..<(row + 1) * side {
+        let place = x + token * stride
+        if let padding { place.update(from: padding, count: stride) } else { place.update(repeating: 0, count: stride) }
+      }
     }
   }
 
