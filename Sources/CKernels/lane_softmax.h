@@ -33,7 +33,7 @@ V_INLINE vi softmax_byte(vf y, vf top) {
   return v_int(v_times_power(p, power));
 }
 
-// Logits of `count` keys, up to a multiple of 64 filled with the lowest; returns their maximum.
+// Logits of `count` keys, up to a multiple of 16 filled with the lowest; returns their maximum.
 V_INLINE float softmax_logits(const softmax_source *s, size_t count, int integer, int biased, float *y) {
   vf even = v_set(SOFTMAX_LOWEST), odd = even;
   size_t k = 0;
@@ -51,7 +51,6 @@ V_INLINE float softmax_logits(const softmax_source *s, size_t count, int integer
     v_store(y + k, a);
     even = v_max(a, even);
   }
-  for (; k % 64 != 0; k += 16) v_store(y + k, v_set(SOFTMAX_LOWEST));
   return v_maximum(v_max(even, odd));
 }
 
@@ -67,17 +66,20 @@ V_INLINE float softmax_grid_logits(const softmax_source *s, size_t count, int in
       highest = v_max(a, highest);
     }
   }
-  for (size_t k = count; k % 64 != 0; k += 16) v_store(y + k, v_set(SOFTMAX_LOWEST));
   return v_maximum(highest);
 }
 
 // Logits to bytes; returns the sum of the bytes.
 V_INLINE float softmax_bytes(const float *y, size_t count, float top, int8_t *weights) {
   vf highest = v_set(top);
-  vi total = v_int_zero();
-  for (size_t k = 0; k < count; k += 64) {
-    vi four[4];
+  vi total = v_int_zero(), four[4];
+  size_t k = 0;
+  for (; k + 48 < count; k += 64) {
     V_EACH4 four[j] = softmax_byte(v_load(y + k + 16 * j), highest);
+    total = v_store_64_bytes(weights + k, total, four[0], four[1], four[2], four[3]);
+  }
+  if (k < count) {
+    V_EACH4 four[j] = k + 16 * (size_t)j < count ? softmax_byte(v_load(y + k + 16 * j), highest) : v_int_zero();
     total = v_store_64_bytes(weights + k, total, four[0], four[1], four[2], four[3]);
   }
   return (float)v_int_sum(total);
@@ -109,6 +111,10 @@ V_INLINE void softmax_bias(const float *bias_h, const float *wide, size_t grid_w
 
 // Tops to scales, and the row's sum of what its weights stand for.
 V_INLINE float softmax_finish(float *scale, const float *part, size_t block_count) {
+  if (block_count == 1) {
+    scale[0] = 1;
+    return part[0];
+  }
   float m = scale[0];
   for (size_t b = 1; b < block_count; b++) m = scale[b] > m ? scale[b] : m;
   vf total = v_set(0);

@@ -52,9 +52,9 @@ struct BenchCommand: ParsableCommand {
       if !json { print(result.line(peak: peakRate)) }
     }
     for shape in try shapeList() { note(try bench.product(shape)) }
-    note(try bench.attention(keys: 196, gridSide: 14, heads: 60, name: "sam, five windows"))
-    note(try bench.attention(keys: 442, gridSide: 0, heads: 12, name: "clip and dino"))
-    note(try bench.attention(keys: 4096, gridSide: 64, heads: 2, name: "sam"))
+    note(try bench.attention(keys: 196, gridSide: 14, heads: 60, strip: 196, name: "sam, five windows"))
+    note(try bench.attention(keys: 442, gridSide: 0, heads: 48, strip: 64, name: "clip and dino, four windows"))
+    note(try bench.attention(keys: 4096, gridSide: 64, heads: 2, strip: 64, name: "sam"))
     if let model, let photo { for result in try whole(model, photo, threads: count) { note(result) } }
     if json {
       print(

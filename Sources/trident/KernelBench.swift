@@ -67,10 +67,10 @@ struct KernelBench {
   }
 
   /// Attention of `heads` heads as the encoders run it, keys and values packed, with relative positions where keys form a grid:
-  /// short sequences a head a worker, long ones head after head, all workers together.
-  func attention(keys count: Int, gridSide: Int, heads: Int, name: String) throws -> BenchResult {
+  /// short sequences a head a worker, long ones head after head, all workers together; `strip` queries at a time.
+  func attention(keys count: Int, gridSide: Int, heads: Int, strip: Int, name: String) throws -> BenchResult {
     let isShort = count < 1024
-    let room = try AttentionRoom(engine, keys: count, gridSide: gridSide, strip: isShort ? min(count, 64) : 64)
+    let room = try AttentionRoom(engine, keys: count, gridSide: gridSide, strip: strip)
     fill(room.x, count * AttentionRoom.width)
     for worker in room.workers { fill(worker.bias, worker.strip.rowCapacity * max(gridSide, 1)) }
     var result = BenchResult(

@@ -19,6 +19,7 @@ p.add_argument("--threads", type=int, default=1); p.add_argument("--seed", type=
 p.add_argument("--side", type=int, default=512); p.add_argument("--fresh", type=float, default=.35, help="share of scenes made on the spot, with simulated prompts only")
 p.add_argument("--reach", type=float, default=2, help="how far the last attention should reach within a thing, in tokens")
 p.add_argument("--part", type=float, default=.2, help="share of steps with some kinds of prompts only")
+p.add_argument("--frozen", action="store_true", help="leave what the affinity reads as it is: all up to the last block's queries, keys and values")
 p.add_argument("--found", type=int, default=8); p.add_argument("--simulated", type=int, default=3)
 a = p.parse_args()
 torch.manual_seed(a.seed); torch.set_num_threads(a.threads)
@@ -26,6 +27,9 @@ model = Sam(side=a.side)
 if not os.path.exists(a.out + ".resume"):
     if a.start: load(model, rename_sam, a.start).train()
     elif a.init: adopt(model, a.init)
+if a.frozen:
+    last, kept = f"blocks.{len(model.blocks) - 1}.", ("attn.proj", "norm2", "mlp")
+    for name, q in model.named_parameters(): q.requires_grad_(name.startswith(("neck", "prompt", "decoder")) or name.startswith(last) and name.removeprefix(last).startswith(kept))
 run = Run(a.out, model, a.minutes, rename_sam, lr=a.lr)
 rng = np.random.default_rng(a.seed + 1000 * run.step)
 print("parameters", sum(q.numel() for q in model.parameters()) / 1e6, flush=True)
@@ -153,7 +157,9 @@ while going:
         logits, predicted = model.decoder(image[owner], model.prompt.grid(grid, grid), sparse, dense)
     valid = torch.from_numpy((labels[:, 2::4, 2::4] != 255).astype(np.float32))[owner]
     focal, dice, iou, overlap = mask_losses(logits.float(), predicted.float(), truth, valid)
-    near, far, spread, mass, tokens = affinity_losses(labels)
-    loss = 4 * focal + dice + iou + .5 * (near + 2 * far) + .3 * spread
+    loss, kept = 4 * focal + dice + iou, {}
+    if not a.frozen:
+        near, far, spread, mass, tokens = affinity_losses(labels)
+        loss, kept = loss + .5 * (near + 2 * far) + .3 * spread, dict(near=near, far=far, spread=spread, mass=mass, tokens=tokens)
     real = {"all": overlap.mean(), "good": (overlap > .8).float().mean()} if len(kinds) == 3 else {}
-    going = run.update(loss, focal=focal, dice=dice, iou=iou, near=near, far=far, spread=spread, mass=mass, tokens=tokens, **real)
+    going = run.update(loss, focal=focal, dice=dice, iou=iou, **kept, **real)
