@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build install setup demo test test-arm test-arm-quick fuzz sanitize trust bench peers accuracy models deb tarball check-packages clean
+.PHONY: all build install setup demo test test-arm fuzz sanitize trust bench peers accuracy models deb tarball check-packages clean
 
 all: build
 
@@ -31,12 +31,6 @@ test: setup
 test-arm:
 	Scripts/arm/setup.sh
 	Scripts/arm/test.sh
-	Scripts/arm/vm.sh
-
-# The same with a part of the suite: what CI runs.
-test-arm-quick:
-	Scripts/arm/setup.sh
-	ARM_QUICK=1 Scripts/arm/test.sh
 	Scripts/arm/vm.sh
 
 # Every parser and whole runs under libFuzzer: FUZZ_SECONDS each, FUZZ_TARGETS only; in the environment,

@@ -27,12 +27,12 @@ inside() {
       sh -c "cd /src && exec \"\$@\"" sh "$@"' bash "$root" "$project" "$@"
 }
 
-# emulated CPU PROGRAM...: runs an ARM program of the root as on that processor.
+# emulated CPU PROGRAM...: runs an ARM program of the root as on that processor, half an hour at most.
 emulated() {
   local cpu=$1
   shift
   inside env LD_LIBRARY_PATH=/opt/swift-arm64/usr/libexec/swift/lib/swift/linux \
-    qemu-aarch64-static -cpu "$cpu" "$@"
+    timeout 1800 qemu-aarch64-static -cpu "$cpu" "$@"
 }
 
 # x86_labels SCENE LABELS: what the program says as built for this machine by the same compiler.
