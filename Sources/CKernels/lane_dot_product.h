@@ -162,8 +162,9 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
                            out_stride,
                            ck_min_size(ck_min_size(16 * end, channel_end) - 16 * panel, 16 * TILE_PANELS),
                            *epilogue};
-        tiles[kind].tile[TILE_PANELS > 1 && panel + 1 < end](copy, stride, rhs->weight + panel * 16 * depth, depth,
-                                          16 * depth, rhs->sum + 16 * panel, &target);
+        int both = TILE_PANELS > 1 && panel + 1 < end;
+        tiles[kind].tile[both](copy, stride, rhs->weight + panel * 16 * depth, depth, 16 * depth,
+                               rhs->sum + 16 * panel, &target);
       }
       row += tiles[kind].rows;
     }
@@ -189,9 +190,9 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
                            out_stride,
                            ck_min_size(channel_end - 16 * panel, 16 * TILE_PANELS),
                            {CK_ACTIVATION_NONE, b > 0}};
-        kind->tile[TILE_PANELS > 1 && panel + 1 < panel_end]((const uint8_t *)a + row * a_stride + begin, a_stride,
-                                          rhs->weight + panel * 16 * depth + begin * 16, length, 16 * depth, no_offset,
-                                          &target);
+        int both = TILE_PANELS > 1 && panel + 1 < panel_end;
+        kind->tile[both]((const uint8_t *)a + row * a_stride + begin, a_stride,
+                         rhs->weight + panel * 16 * depth + begin * 16, length, 16 * depth, no_offset, &target);
         row += kind->rows;
       }
     }
