@@ -2,16 +2,16 @@
 #include "../internal.h"
 
 #if CK_X86
-#if defined(CK_STAND_INS)
-#define CK_AVX_VNNI "avx2,fma,f16c,avx512vl,avx512vnni"
-#else
-#define CK_AVX_VNNI "avx2,fma,f16c,avxvnni"
-#endif
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target(CK_AVX_VNNI))), apply_to = function)
+#if defined(__clang__) && defined(CK_STAND_INS)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512vl,avx512vnni"))), apply_to = function)
+#elif defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
+#elif defined(CK_STAND_INS)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512vl,avx512vnni")
 #else
 #pragma GCC push_options
-#pragma GCC target(CK_AVX_VNNI)
+#pragma GCC target("avx2,fma,f16c,avxvnni")
 #endif
 #include "lanes.h"
 #include "../lane_functions.h"
