@@ -114,6 +114,9 @@ const char *ck_path_name(ck_path path) { return in_range(path) ? names[path] : "
 ck_path ck_path_best(void) {
   ck_path best = CK_PATH_SCALAR;
   for (int path = 0; path < CK_PATH_COUNT; path++) {
+#if defined(CK_STAND_INS)
+    if (path == CK_PATH_AMX_INT8) continue;  // tiles in software are for comparing, not for whole runs
+#endif
     if (ck_path_supported((ck_path)path)) best = (ck_path)path;
   }
   return best;
