@@ -217,7 +217,9 @@ struct SAMEncoder {
     // From the end, so that nothing unread is overwritten.
     for row in (0..<side).reversed() {
       let used = row < rows ? columns : 0
-      if used > 0 { (x + row * side * stride).update(from: x + row * columns * stride, count: used * stride) }
+      if used > 0 && used < side {
+        (x + row * side * stride).update(from: x + row * used * stride, count: used * stride)
+      }
       for token in row * side + used..<(row + 1) * side {
         let place = x + token * stride
         if let padding { place.update(from: padding, count: stride) } else { place.update(repeating: 0, count: stride) }
