@@ -199,3 +199,23 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
   }
   if (row_factor) v_scale_rows(out, out_stride, rows, channel_end, row_factor);
 }
+
+// The instruction on registers alone: sums enough that none waits for the one before.
+static uint64_t peak_s8(uint64_t macs) {
+  vi acc[TILE_ROWS], x = v_int_set(0x03030303), w = v_int_set(0x05050505);
+#pragma GCC unroll 12
+  for (int r = 0; r < TILE_ROWS; r++) {
+    acc[r] = v_int_zero();
+    v_hide(&acc[r]);
+  }
+  uint64_t done = 0;
+  for (; done < macs; done += TILE_ROWS * 64) {
+#pragma GCC unroll 12
+    for (int r = 0; r < TILE_ROWS; r++) acc[r] = v_dot(acc[r], x, w);
+    v_hide(&x);
+    v_hide(&w);
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < TILE_ROWS; r++) v_hide(&acc[r]);
+  return done;
+}

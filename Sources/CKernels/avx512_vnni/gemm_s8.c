@@ -12,7 +12,6 @@
 #include "lanes.h"
 #include "../lane_functions.h"
 
-
 enum {
   TILE_ROWS = 12,
   TILE_PANELS = 2,
@@ -52,21 +51,6 @@ static const tile_kind unsigned_tiles[TILE_KINDS] = {
     {2, {ck_gemm_s8_2x16k4__avx512_vnni, ck_gemm_s8_2x32k4__avx512_vnni}},
     {1, {ck_gemm_s8_1x16k4__avx512_vnni, ck_gemm_s8_1x32k4__avx512_vnni}},
 };
-
-static uint64_t peak_s8(uint64_t macs) {
-  __m512i acc[16], x = _mm512_set1_epi8(3), w = _mm512_set1_epi8(5);
-  for (int i = 0; i < 16; i++) {
-    acc[i] = _mm512_setzero_si512();
-    __asm__ volatile("" : "+v"(acc[i]));
-  }
-  uint64_t done = 0;
-  for (; done < macs; done += 16 * 64) {
-    for (int i = 0; i < 16; i++) acc[i] = _mm512_dpbusd_epi32(acc[i], x, w);
-    __asm__ volatile("" : "+v"(x), "+v"(w));
-  }
-  for (int i = 0; i < 16; i++) __asm__ volatile("" : : "v"(acc[i]));
-  return done;
-}
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -114,3 +114,5 @@ static inline vi v_dot_start(vi sum) { return _mm512_sub_epi32(_mm512_setzero_si
 static inline void v_store_flipped(uint8_t *to, const int8_t *from) {
   _mm512_storeu_si512(to, _mm512_xor_si512(_mm512_loadu_si512(from), _mm512_set1_epi8((char)0x80)));
 }
+// A value that the compiler must neither foresee nor leave out.
+static inline __attribute__((always_inline)) void v_hide(vi *x) { __asm__ volatile("" : "+v"(*x)); }

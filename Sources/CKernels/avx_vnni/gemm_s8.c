@@ -46,21 +46,6 @@ static const tile_kind unsigned_tiles[TILE_KINDS] = {
     {1, {ck_gemm_s8_1x16k4__avx_vnni}},
 };
 
-static uint64_t peak_s8(uint64_t macs) {
-  __m256i acc[12], x = _mm256_set1_epi8(3), w = _mm256_set1_epi8(5);
-  for (int i = 0; i < 12; i++) {
-    acc[i] = _mm256_setzero_si256();
-    __asm__ volatile("" : "+x"(acc[i]));
-  }
-  uint64_t done = 0;
-  for (; done < macs; done += 12 * 32) {
-    for (int i = 0; i < 12; i++) acc[i] = V_DPBUSD(acc[i], x, w);
-    __asm__ volatile("" : "+x"(x), "+x"(w));
-  }
-  for (int i = 0; i < 12; i++) __asm__ volatile("" : : "x"(acc[i]));
-  return done;
-}
-
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
