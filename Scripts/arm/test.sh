@@ -2,7 +2,7 @@
 # test.sh [ROOT]: everything that can be proven about ARM without a board and without a virtual machine. Builds with Debian
 # 13's Swift, then runs the arm64 program under emulation of three processors: Cortex-A72 (Pi 4: NEON), Cortex-A76 (Pi 5:
 # adds dot products) and all features (adds 8-bit matrix products). Fails if one of those kernel paths was not exercised.
-# A suite that takes over half an hour counts as stalled (five to ten minutes each on two cores).
+# A suite that takes over half an hour counts as stalled (four to thirteen minutes each on two cores).
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 need python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static

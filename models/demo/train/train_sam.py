@@ -28,8 +28,8 @@ if not os.path.exists(a.out + ".resume"):
     if a.start: load(model, rename_sam, a.start).train()
     elif a.init: adopt(model, a.init)
 if a.frozen:
-    last, kept = f"blocks.{len(model.blocks) - 1}.", ("attn.proj", "norm2", "mlp")
-    for name, q in model.named_parameters(): q.requires_grad_(name.startswith(("neck", "prompt", "decoder")) or name.startswith(last) and name.removeprefix(last).startswith(kept))
+    last = f"blocks.{len(model.blocks) - 1}."; trained = ("neck", "prompt", "decoder", last + "attn.proj", last + "norm2", last + "mlp")
+    for name, q in model.named_parameters(): q.requires_grad_(name.startswith(trained))
 run = Run(a.out, model, a.minutes, rename_sam, lr=a.lr)
 rng = np.random.default_rng(a.seed + 1000 * run.step)
 print("parameters", sum(q.numel() for q in model.parameters()) / 1e6, flush=True)
@@ -157,9 +157,9 @@ while going:
         logits, predicted = model.decoder(image[owner], model.prompt.grid(grid, grid), sparse, dense)
     valid = torch.from_numpy((labels[:, 2::4, 2::4] != 255).astype(np.float32))[owner]
     focal, dice, iou, overlap = mask_losses(logits.float(), predicted.float(), truth, valid)
-    loss, kept = 4 * focal + dice + iou, {}
+    loss, numbers = 4 * focal + dice + iou, dict(focal=focal, dice=dice, iou=iou)
     if not a.frozen:
         near, far, spread, mass, tokens = affinity_losses(labels)
-        loss, kept = loss + .5 * (near + 2 * far) + .3 * spread, dict(near=near, far=far, spread=spread, mass=mass, tokens=tokens)
+        loss = loss + .5 * (near + 2 * far) + .3 * spread; numbers.update(near=near, far=far, spread=spread, mass=mass, tokens=tokens)
     real = {"all": overlap.mean(), "good": (overlap > .8).float().mean()} if len(kinds) == 3 else {}
-    going = run.update(loss, focal=focal, dice=dice, iou=iou, **kept, **real)
+    going = run.update(loss, **numbers, **real)
