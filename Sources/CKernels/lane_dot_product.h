@@ -32,22 +32,52 @@ V_INLINE void multiply(const int rows, const int panels, vi acc[][2], const uint
   }
 }
 
-// Activations with long polynomials: through memory, four vectors side by side.
-static __attribute__((noinline)) void finish_activated(const int32_t *sums, int rows, int panels,
-                                                       const v_target *target) {
-  for (int r = 0; r < rows; r += 4 / panels) {
-    int steps = rows - r < 4 / panels ? (rows - r) * panels : 4;
-    vf value[4];
-    for (int j = 0; j < 4; j++) {
-      int from = j < steps ? j : 0;
-      size_t row = (size_t)(r + from / panels), begin = (size_t)(from % panels) * 16;
-      value[j] = v_dequantize(target, v_load_ints(sums + row * 32 + begin), row, begin);
-    }
-    v_activate4(value, target->epilogue.activation);
-    for (int j = 0; j < steps; j++) {
-      v_put(target, (size_t)(r + j / panels), (size_t)(j % panels) * 16, value[j]);
+// Sums to stored floats where all channels are wanted: nothing is asked between the stores. Four constants after inlining.
+V_INLINE void finish_whole(const int rows, const int panels, const int biased, const int accumulate,
+                           vi acc[TILE_ROWS][2], const v_target *target) {
+  vf scale[2], bias[2];
+  for (int j = 0; j < panels; j++) {
+    scale[j] = v_load(target->scale + 16 * j);
+    if (biased) bias[j] = v_load(target->bias + 16 * j);
+  }
+  const float *row_scale = target->a_scale;
+  float *out = target->out;
+#pragma GCC unroll 12
+  for (int r = 0; r < rows; r++, row_scale += target->a_scale_stride, out += target->out_stride) {
+#pragma GCC unroll 2
+    for (int j = 0; j < panels; j++) {
+      vf value = v_mul(v_float(acc[r][j]), v_mul(v_set(*row_scale), scale[j]));
+      if (biased) value = v_add(value, bias[j]);
+      v_store(out + 16 * j, accumulate ? v_add(v_load(out + 16 * j), value) : value);
     }
   }
+}
+
+// Activations with long polynomials: through memory, four vectors side by side. `panels` is a constant after inlining.
+V_INLINE void finish_activated(const int panels, const int32_t *sums, int rows, const v_target *target) {
+  int whole = target->channels >= (size_t)panels * 16 && !target->epilogue.accumulate;
+  for (int r = 0; r < rows; r += 4 / panels) {
+    vf value[4];
+    V_EACH4 {
+      int row = r + j / panels < rows ? r + j / panels : r, begin = j % panels * 16;
+      value[j] = v_dequantize(target, v_load_ints(sums + row * 32 + begin), (size_t)row, (size_t)begin);
+    }
+    v_activate4(value, target->epilogue.activation);
+    V_EACH4 {
+      size_t row = (size_t)(r + j / panels), begin = (size_t)(j % panels) * 16;
+      if (row >= (size_t)rows) break;
+      if (whole) v_store(target->out + row * target->out_stride + begin, value[j]);
+      else v_put(target, row, begin, value[j]);
+    }
+  }
+}
+
+static __attribute__((noinline)) void finish_activated_one(const int32_t *sums, int rows, const v_target *target) {
+  finish_activated(1, sums, rows, target);
+}
+
+static __attribute__((noinline)) void finish_activated_two(const int32_t *sums, int rows, const v_target *target) {
+  finish_activated(2, sums, rows, target);
 }
 
 // One tile, from sums to stored floats. `rows` and `panels` are constants after inlining.
@@ -69,20 +99,16 @@ V_INLINE void tile(const int rows, const int panels, const uint8_t *a, size_t st
       v_store_ints(sums + r * 32, acc[r][0]);
       if (panels > 1) v_store_ints(sums + r * 32 + 16, acc[r][1]);
     }
-    finish_activated(sums, rows, panels, target);
+    if (panels > 1) finish_activated_two(sums, rows, target);
+    else finish_activated_one(sums, rows, target);
     return;
   }
-  int plain = target->channels >= (size_t)panels * 16 && !target->epilogue.accumulate && !target->bias &&
-              activation == CK_ACTIVATION_NONE;
-  if (plain) {
-    vf scale0 = v_load(target->scale), scale1 = panels > 1 ? v_load(target->scale + 16) : scale0;
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) {
-      vf row_scale = v_set(target->a_scale[(size_t)r * target->a_scale_stride]);
-      float *slot = target->out + (size_t)r * target->out_stride;
-      v_store(slot, v_mul(v_float(acc[r][0]), v_mul(row_scale, scale0)));
-      if (panels > 1) v_store(slot + 16, v_mul(v_float(acc[r][1]), v_mul(row_scale, scale1)));
-    }
+  int accumulate = target->epilogue.accumulate;
+  if (target->channels >= (size_t)panels * 16 && activation == CK_ACTIVATION_NONE) {
+    if (target->bias && accumulate) finish_whole(rows, panels, 1, 1, acc, target);
+    else if (target->bias) finish_whole(rows, panels, 1, 0, acc, target);
+    else if (accumulate) finish_whole(rows, panels, 0, 1, acc, target);
+    else finish_whole(rows, panels, 0, 0, acc, target);
     return;
   }
 #pragma GCC unroll 12

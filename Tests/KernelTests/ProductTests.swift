@@ -49,14 +49,14 @@ import Testing
       let panels = Panels(channels: channels, columns: columns, bias: index % 3 != 0, random: &random)
       let a = bytes(rows * panels.depth, &random)
       let scale = floats(rows, 0.001, 0.02, &random)
-      let epilogue = ck_epilogue(activation: activations[index % 4], accumulate: Int32(index / 2 % 2))
-      for firstPanel in Set([0, panels.panelCount / 2]) {
+      for (firstPanel, accumulate) in [(0, 0), (0, 1), (panels.panelCount / 2, index % 2)] {
+        let epilogue = ck_epilogue(activation: activations[index % 4], accumulate: Int32(accumulate))
         let initial = floats(rows * (channels - 16 * firstPanel), -1, 1, &random)
         let expected = GuardedBuffer(initial.elements)
         let actual = GuardedBuffer(initial.elements)
         run(.scalar, a, scale, rows: 0..<rows, panels, firstPanel: firstPanel, epilogue, into: expected)
         run(path, a, scale, rows: 0..<rows, panels, firstPanel: firstPanel, epilogue, into: actual)
-        let label = "\(path) \(rows)x\(channels)k\(columns) from panel \(firstPanel)"
+        let label = "\(path) \(rows)x\(channels)k\(columns) from panel \(firstPanel), accumulate \(accumulate)"
         expectClose(actual.elements, expected.elements, label)
       }
     }
