@@ -256,6 +256,10 @@ check_names() {
   expect 2 "a file and JSON on standard output" segment $words --output - --json "$photo"
   cp "$photo" "$out/photo"
   expect 2 "a label map in the place of its photo" segment $words --output "$out/../names/photo" "$out/photo"
+  expect 2 "a chart in the place of its photo" "$bin/trident" measure --model "$model" $words --chart "$out/photo" "$out/photo"
+  ln -sf "$out/photo" "$out/photo.svg"
+  expect 2 "a chart in the place of its photo, by another name" "$bin/trident" measure --model "$model" $words \
+    --chart "$out/photo.svg" "$out/photo"
   check "the photo is still there" cmp "$photo" "$out/photo"
   expect 2 "a label map called .jpg" segment $words --output "$out/a.jpg" "$photo"
   mkdir "$out/folder"

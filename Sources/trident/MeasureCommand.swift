@@ -32,7 +32,7 @@ struct MeasureCommand: ParsableCommand {
     }
     let job = try SegmentJob(
       runtime: runtimeFlags, classes: classFlags, outputs: outputFlags, method: methodFlags, photos: photos,
-      needsOutput: false)
+      needsOutput: false, drawing: chart)
     try job.paths.makeFolders()
     for path in job.paths.photos {
       var reports: [RunReport] = []

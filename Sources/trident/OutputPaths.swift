@@ -28,10 +28,11 @@ struct OutputPaths {
   let writesStandardOutput: Bool
   private let flags: OutputFlags
 
-  /// `others`: files that the command reads beside photos.
+  /// `others`: files that the command reads beside photos; `drawing`: an SVG that it writes beside the photos' outputs.
   ///
-  /// - Errors: `.usage` for no photo, a file where a folder is needed, outputs that would replace an input or each other.
-  init(photos arguments: [String], others: [String], outputs: OutputFlags) throws {
+  /// - Errors: `.usage` for no photo, a file where a folder is needed, outputs that would replace an input or each other
+  ///   or are called what they are not.
+  init(photos arguments: [String], others: [String], outputs: OutputFlags, drawing: String? = nil) throws {
     let (photos, hasFolder) = photoPaths(arguments)
     guard !photos.isEmpty else {
       throw SegmentationError(.usage("no photos found in \(arguments.joined(separator: ", "))"))
@@ -51,7 +52,7 @@ struct OutputPaths {
       throw SegmentationError(.usage("'\(file)' is a file; several photos need a folder"))
     }
     try checkNames()
-    try check(inputs: photos + others)
+    try check(inputs: photos + others, drawing: drawing)
   }
 
   /// The files of a photo.
@@ -87,11 +88,11 @@ struct OutputPaths {
     }
   }
 
-  private func check(inputs: [String]) throws {
+  private func check(inputs: [String], drawing: String?) throws {
     var inputOfFile: [String: String] = [:]
     for path in inputs where path != "-" { inputOfFile[Self.identity(path)] = path }
     var seen: Set<String> = []
-    for path in photos.flatMap({ files(of: $0).all }) {
+    for path in photos.flatMap({ files(of: $0).all }) + [drawing].compactMap({ $0 }) {
       let file = Self.identity(path)
       if let input = inputOfFile[file] {
         throw SegmentationError(.usage("the output '\(path)' would replace the input '\(input)'; name another"))
@@ -99,6 +100,9 @@ struct OutputPaths {
       if !seen.insert(file).inserted {
         throw SegmentationError(.usage(path == "-" ? "'-' takes one output" : "two outputs would be the file '\(path)'"))
       }
+    }
+    if let drawing, !drawing.hasSuffix(".svg") {
+      throw SegmentationError(.usage("'\(drawing)' would be an SVG; name it so"))
     }
     for photo in photos {
       let files = files(of: photo)

@@ -71,7 +71,7 @@ final class SegmentJob {
 
   init(
     runtime: RuntimeFlags, classes: ClassFlags, outputs: OutputFlags, method: MethodFlags, photos: [String],
-    needsOutput: Bool = true
+    needsOutput: Bool = true, drawing: String? = nil
   ) throws {
     self.outputs = outputs
     options = method.options()
@@ -79,7 +79,7 @@ final class SegmentJob {
       throw SegmentationError(.usage("nothing to write: give --output labels.png (or --overlay, --scores, --json)"))
     }
     let inputs = [try runtime.model.path(), classes.file, classes.vocabulary].compactMap { $0 }
-    paths = try OutputPaths(photos: photos, others: inputs, outputs: outputs)
+    paths = try OutputPaths(photos: photos, others: inputs, outputs: outputs, drawing: drawing)
     session = try runtime.open()
     words = try Words(classes, preset: method.preset, session: session)
   }
