@@ -20,33 +20,9 @@
 #endif
 #include "../avx512_vnni/lanes.h"
 #include "../lane_functions.h"
-#include "../lane_softmax.h"
-#if defined(CK_STAND_INS)
-#include "tiles_in_software.h"
-#endif
+#include "tiles.h"
 
 enum { CHUNK_BYTES = 1024 * 1024 };  // panels walked by all rows before the next ones: half the second cache
-
-// Source: Intel 64 manual, volume 2A, LDTILECFG: palette 1, 64-byte description.
-typedef struct tile_shapes {
-  uint8_t palette, start_row, reserved[14];
-  uint16_t bytes[16];
-  uint8_t rows[16];
-} tile_shapes;
-
-// Tiles for blocks of first + second rows (second may be 0).
-static void set_shapes(size_t first, size_t second) {
-  _Alignas(64) tile_shapes shapes;
-  memset(&shapes, 0, sizeof shapes);
-  shapes.palette = 1;
-  size_t lower = second ? second : 1;
-  size_t rows[8] = {first, first, lower, lower, first, lower, 16, 16};
-  for (int i = 0; i < 8; i++) {
-    shapes.bytes[i] = 64;
-    shapes.rows[i] = (uint8_t)rows[i];
-  }
-  _tile_loadconfig(&shapes);
-}
 
 // Sums on their way to being stored: `done` of `total` quads, a quad being two rows by two panels.
 typedef struct pending {
@@ -309,104 +285,6 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
   if (row_factor) v_scale_rows(out, out_stride, rows, channel_end, row_factor);
 }
 
-// Queries (t4, deep heads also t5) by keys, four tiles of 16 keys at a time (t0 to t3): the sums of four are stored when
-// the next four are multiplied, so that nothing waits for products. While tiles are multiplied, and about 100 cycles
-// longer, fused operations run on one of the two 512-bit ports: single tiles spread over the rows cost a sixth of all speed.
-typedef struct key_tiles {
-  const int8_t *weight;  // of the tile to multiply next
-  size_t panel_bytes, total, multiplied, stored;
-  int32_t *sums[2];      // of alternating blocks
-} key_tiles;
-
-#define MULTIPLY_KEYS(TILE, PANEL)                      \
-  if (t->multiplied < t->total) {                       \
-    _tile_zero(TILE);                                   \
-    _tile_stream_loadd(PANEL, t->weight, 64);           \
-    _tile_dpbssd(TILE, 4, PANEL);                       \
-    if (deep) {                                         \
-      _tile_stream_loadd(PANEL, t->weight + 1024, 64);  \
-      _tile_dpbssd(TILE, 5, PANEL);                     \
-    }                                                   \
-    t->weight += t->panel_bytes;                        \
-    t->multiplied++;                                    \
-  }
-#define STORE_KEYS(TILE)                                                                    \
-  if (t->stored < t->multiplied) {                                                          \
-    _tile_stored(TILE, t->sums[t->stored / 16 % 2] + 256 * (t->stored % 16), 64);           \
-    t->stored++;                                                                            \
-  }
-
-V_INLINE void multiply_keys(key_tiles *t, int deep) {
-  MULTIPLY_KEYS(0, 6)
-  MULTIPLY_KEYS(1, 7)
-  MULTIPLY_KEYS(2, 6)
-  MULTIPLY_KEYS(3, 7)
-}
-
-V_INLINE void step_keys(key_tiles *t, int deep) {
-  STORE_KEYS(0)
-  STORE_KEYS(1)
-  STORE_KEYS(2)
-  STORE_KEYS(3)
-  multiply_keys(t, deep);
-}
-
-// All blocks of up to 16 rows: before every fourth row of a block becomes bytes, four of the next block's tiles start.
-V_INLINE void softmax_group(const int deep, const softmax_call *c, const int8_t *q, size_t q_stride, size_t rows,
-                            const ck_panels *keys) {
-  _Alignas(64) int32_t sums[2][16 * CK_SOFTMAX_BLOCK];
-  softmax_keys block;
-  key_tiles t = {keys->weight, 16 * keys->depth, (c->key_count + 15) / 16, 0, 0, {sums[0], sums[1]}};
-  _tile_loadd(4, q, q_stride);
-  if (deep) _tile_loadd(5, q + 64, q_stride);
-  multiply_keys(&t, deep);
-  while (t.stored < ck_min_size(t.total, 16)) step_keys(&t, deep);
-  for (size_t b = 0; b < c->block_count; b++) {
-    size_t wanted = ck_min_size(t.total - t.stored, 16), first = t.stored;
-    softmax_source source = {NULL, sums[b % 2], 256, keys->scale + b * CK_SOFTMAX_BLOCK, NULL, 0};
-    softmax_enter(c, b, &block);
-    softmax_prepare(c, 0, &block);
-    if (rows > 1) softmax_prepare(c, 1, &block);
-    softmax_first(c, 0, &block, source, 1);
-    for (size_t r = 0; r < rows; r++) {
-      while (r % 4 == 0 && t.stored - first < wanted && (t.stored - first) * rows < (r + 4) * 16) step_keys(&t, deep);
-      source.sums += 16;
-      if (r + 2 < rows) softmax_prepare(c, r + 2, &block);
-      if (r + 1 < rows) softmax_first(c, r + 1, &block, source, 1);
-      softmax_second(c, r, &block);
-    }
-  }
-}
-
-static void softmax_weights_tiles(const ck_table *self, const int8_t *q, size_t q_stride, const float *q_scale,
-                                  size_t rows, const ck_panels *keys, size_t key_count, float factor,
-                                  const float *bias_h, const float *bias_w, size_t grid_w, int8_t *weights,
-                                  size_t weight_stride, float *scale, float *part, size_t block_count,
-                                  float *row_sum) {
-  if (keys->depth > 128) {
-    softmax_weights(self, q, q_stride, q_scale, rows, keys, key_count, factor, bias_h, bias_w, grid_w, weights,
-                    weight_stride, scale, part, block_count, row_sum);
-    return;
-  }
-  float wide[16][SOFTMAX_WIDE];
-  size_t grid_h = bias_h ? key_count / grid_w : 0, shaped = 0;
-  for (size_t row = 0; row < rows; row += 16) {
-    size_t group = ck_min_size(rows - row, 16);
-    if (group != shaped) set_shapes(group, group);
-    shaped = group;
-    softmax_call call = {q_scale + row, key_count, factor, bias_h ? bias_h + row * grid_h : NULL, grid_h, grid_w,
-                         weights + row * weight_stride, weight_stride, scale + row * block_count,
-                         part + row * block_count, block_count, wide};
-    for (size_t r = 0; bias_h && r < group; r++) softmax_wide(bias_w + (row + r) * grid_w, grid_w, wide[r]);
-    if (keys->depth > 64) softmax_group(1, &call, q + row * q_stride, q_stride, group, keys);
-    else softmax_group(0, &call, q + row * q_stride, q_stride, group, keys);
-    for (size_t r = row; r < row + group; r++) {
-      row_sum[r] = softmax_finish(scale + r * block_count, part + r * block_count, block_count);
-    }
-  }
-  _tile_release();
-}
-
 static uint64_t peak_s8(uint64_t macs) {
   set_shapes(16, 16);
   _tile_zero(0);
@@ -437,7 +315,7 @@ static uint64_t peak_s8(uint64_t macs) {
 void ck_fill__amx_int8(ck_table *table) {
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
-  table->softmax_weights = softmax_weights_tiles;
+  ck_fill_softmax__amx_int8(table);
   table->peak_s8 = peak_s8;
 }
 #endif
