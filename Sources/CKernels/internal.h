@@ -33,7 +33,6 @@ void ck_fill__avx_vnni(ck_table *table);
 void ck_fill__avx512_vnni(ck_table *table);
 void ck_fill_rows__avx512_vnni(ck_table *table);
 void ck_fill__amx_int8(ck_table *table);
-void ck_fill_softmax__amx_int8(ck_table *table);
 #endif
 #if CK_ARM64
 void ck_fill__neon(ck_table *table);

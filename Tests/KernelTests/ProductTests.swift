@@ -49,7 +49,8 @@ import Testing
       let panels = Panels(channels: channels, columns: columns, bias: index % 3 != 0, random: &random)
       let a = bytes(rows * panels.depth, &random)
       let scale = floats(rows, 0.001, 0.02, &random)
-      for (firstPanel, accumulate) in [(0, 0), (0, 1), (panels.panelCount / 2, index % 2)] {
+      let half = panels.panelCount / 2
+      for (firstPanel, accumulate) in [(0, 0), (0, 1), (half, 0), (half, 1)] {
         let epilogue = ck_epilogue(activation: activations[index % 4], accumulate: Int32(accumulate))
         let initial = floats(rows * (channels - 16 * firstPanel), -1, 1, &random)
         let expected = GuardedBuffer(initial.elements)

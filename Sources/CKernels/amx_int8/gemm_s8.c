@@ -21,6 +21,7 @@
 #include "../avx512_vnni/lanes.h"
 #include "../lane_functions.h"
 #include "tiles.h"
+#include "softmax_tiles.h"
 
 enum { CHUNK_BYTES = 1024 * 1024 };  // panels walked by all rows before the next ones: half the second cache
 
@@ -315,7 +316,7 @@ static uint64_t peak_s8(uint64_t macs) {
 void ck_fill__amx_int8(ck_table *table) {
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
-  ck_fill_softmax__amx_int8(table);
+  table->softmax_weights = softmax_weights_tiles;
   table->peak_s8 = peak_s8;
 }
 #endif

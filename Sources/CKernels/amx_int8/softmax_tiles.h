@@ -5,19 +5,7 @@
 // The sums of four tiles are stored when the next four are multiplied, so that nothing waits for products. While tiles
 // are multiplied, and about 100 cycles longer, fused operations run on one of the two 512-bit ports: single tiles spread
 // over the rows cost a sixth of all speed.
-#include "../internal.h"
-
-#if CK_X86
-#if defined(__clang__)
-#pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c,amx-tile,amx-int8"))), \
-    apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c,amx-tile,amx-int8")
-#endif
-#include "../avx512_vnni/lanes.h"
-#include "../lane_functions.h"
+#pragma once
 #include "../lane_softmax.h"
 #include "tiles.h"
 
@@ -115,12 +103,3 @@ static void softmax_weights_tiles(const ck_table *self, const int8_t *q, size_t 
   }
   _tile_release();
 }
-
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-
-void ck_fill_softmax__amx_int8(ck_table *table) { table->softmax_weights = softmax_weights_tiles; }
-#endif
