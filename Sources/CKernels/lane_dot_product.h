@@ -4,16 +4,12 @@
 //   row 0      acc[0][0]               acc[0][1]        per depth group of 4: a load a panel, and per row one
 //   ...                                                 dword broadcast and a vpdpbusd a panel, all from L1
 //
-// vpdpbusd multiplies unsigned by signed bytes. Rows are copied once per block with 128 added to every byte
-// (xor 0x80), and 128 * sum(weight) is subtracted by starting the sums there. |sum| <= 255 * 127 * depth: fits
-// 32 bits to a depth of 66,000.
+// vpdpbusd multiplies unsigned by signed bytes. Rows are quantized with 128 added to every byte (xor 0x80), and
+// 128 * sum(weight) is subtracted by starting the sums there. |sum| <= 255 * 127 * depth: fits 32 bits to a depth of 66,000.
 #pragma once
 
-enum {
-  SHALLOW = 4096,              // depth up to which all rows of a tile are copied; deeper rows are copied fewer at a time
-  SHALLOW_STRIDE = 4096 + 64,  // neighbours fall into different cache sets
-  COPY_BYTES = TILE_ROWS * SHALLOW_STRIDE
-};
+#define ROW_OFFSET 128
+#include "lane_quantize.h"
 
 // Adds `groups` depth groups to the sums of `rows` x `panels` vectors.
 V_INLINE void multiply(const int rows, const int panels, vi acc[][2], const uint8_t *a, size_t stride,
@@ -125,13 +121,12 @@ V_INLINE void tile(const int rows, const int panels, const uint8_t *a, size_t st
 typedef void tile_function(const uint8_t *a, size_t stride, const int8_t *weight, size_t depth,
                            size_t panel_stride, const int32_t *sum, const v_target *target);
 
-// ck_gemm_<kind>_<rows>x<channels>k4__<path>
-#define CK_TILE(ROWS, PANELS, CHANNELS, KIND, STRIDE, PATH)                                                      \
-  static __attribute__((noinline)) void ck_gemm_##KIND##_##ROWS##x##CHANNELS##k4__##PATH(                        \
+// ck_gemm_u8s8_<rows>x<channels>k4__<path>
+#define CK_TILE(ROWS, PANELS, CHANNELS, PATH)                                                                    \
+  static __attribute__((noinline)) void ck_gemm_u8s8_##ROWS##x##CHANNELS##k4__##PATH(                            \
       const uint8_t *a, size_t stride, const int8_t *weight, size_t depth, size_t panel_stride,                  \
       const int32_t *sum, const v_target *target) {                                                              \
-    (void)stride;                                                                                                \
-    tile(ROWS, PANELS, a, STRIDE, weight, depth, panel_stride, sum, target);                                     \
+    tile(ROWS, PANELS, a, stride, weight, depth, panel_stride, sum, target);                                     \
   }
 
 typedef struct tile_kind {
@@ -139,9 +134,8 @@ typedef struct tile_kind {
   tile_function *tile[2];  // of one and of two panels
 } tile_kind;
 
-// The including path's own: largest first, the last one has one row. The two largest of `tiles` take rows that lie
-// SHALLOW_STRIDE apart, the others any; all of `unsigned_tiles` take rows that are unsigned as they are, at any stride.
-static const tile_kind tiles[TILE_KINDS], unsigned_tiles[TILE_KINDS];
+// The including path's own: largest first, the last one has one row.
+static const tile_kind tiles[TILE_KINDS];
 
 // The next rows at a time: TWICE_SECOND are two of the second kind, which leave less of the registers idle than one of the
 // first and a small one.
@@ -151,34 +145,17 @@ static int next_kind(size_t left) {
   return kind;
 }
 
-static void copy_unsigned(const int8_t *a, size_t a_stride, size_t rows, size_t depth, uint8_t *copy,
-                          size_t stride) {
-  for (size_t r = 0; r < rows; r++) {
-    for (size_t k = 0; k < depth; k += 64) v_store_flipped(copy + r * stride + k, a + r * a_stride + k);
-  }
-}
-
 static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size_t rows, const ck_panels *rhs,
                     size_t panel_begin, size_t panel_end, size_t channel_end, const ck_epilogue *epilogue,
                     float *out, size_t out_stride) {
-  _Alignas(64) uint8_t copy[COPY_BYTES];
   size_t depth = rhs->depth, first = 16 * panel_begin;
-  if (depth + 64 > COPY_BYTES) {
-    ck_table_for(CK_PATH_AVX2)->gemm_s8(a, a_stride, a_scale, rows, rhs, panel_begin, panel_end, channel_end,
-                                        epilogue, out, out_stride);
-    return;
-  }
   panel_end = ck_min_size(panel_end, (channel_end + 15) / 16);
-  size_t stride = depth <= SHALLOW ? SHALLOW_STRIDE : depth + 64;
-  size_t most_rows = COPY_BYTES / stride;
   size_t chunk = CHUNK_BYTES / (16 * depth) / TILE_PANELS * TILE_PANELS;
   if (chunk < TILE_PANELS) chunk = TILE_PANELS;
   for (size_t begin = panel_begin; begin < panel_end; begin += chunk) {
     size_t end = ck_min_size(begin + chunk, panel_end);
     for (size_t row = 0; row < rows;) {
-      int kind = next_kind(rows - row);
-      while (tiles[kind].rows > most_rows || (depth > SHALLOW && kind < 2)) kind++;
-      copy_unsigned(a + row * a_stride, a_stride, tiles[kind].rows, depth, copy, stride);
+      const tile_kind *kind = &tiles[next_kind(rows - row)];
       for (size_t panel = begin; panel < end; panel += TILE_PANELS) {
         v_target target = {a_scale + row,
                            1,
@@ -189,15 +166,15 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
                            ck_min_size(ck_min_size(16 * end, channel_end) - 16 * panel, 16 * TILE_PANELS),
                            *epilogue};
         int both = TILE_PANELS > 1 && panel + 1 < end;
-        tiles[kind].tile[both](copy, stride, rhs->weight + panel * 16 * depth, depth, 16 * depth,
-                               rhs->sum + 16 * panel, &target);
+        kind->tile[both]((const uint8_t *)a + row * a_stride, a_stride, rhs->weight + panel * 16 * depth, depth,
+                         16 * depth, rhs->sum + 16 * panel, &target);
       }
-      row += tiles[kind].rows;
+      row += kind->rows;
     }
   }
 }
 
-// Weights of attention are unsigned as they lie: no copy, no offset.
+// Weights of attention are never negative: no offset.
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
                            size_t block_count, size_t rows, const ck_panels *rhs, size_t channel_end,
                            const float *row_factor, float *out, size_t out_stride) {
@@ -207,7 +184,7 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
     size_t begin = b * block, length = ck_min_size(block, depth - begin);
     for (size_t panel = 0; panel < panel_end; panel += TILE_PANELS) {
       for (size_t row = 0; row < rows;) {
-        const tile_kind *kind = &unsigned_tiles[next_kind(rows - row)];
+        const tile_kind *kind = &tiles[next_kind(rows - row)];
         v_target target = {a_scale + row * block_count + b,
                            block_count,
                            rhs->scale + 16 * panel,
@@ -244,4 +221,13 @@ static uint64_t peak_s8(uint64_t macs) {
 #pragma GCC unroll 12
   for (int r = 0; r < TILE_ROWS; r++) v_hide(&acc[r]);
   return done;
+}
+
+static void fill_products(ck_table *table) {
+  table->row_offset = ROW_OFFSET;
+  table->quantize_rows = quantize_rows;
+  table->norm_quantize_rows = norm_quantize_rows;
+  table->gemm_s8 = gemm_s8;
+  table->gemm_s8_blocks = gemm_s8_blocks;
+  table->peak_s8 = peak_s8;
 }

@@ -133,6 +133,7 @@ static void from_half(const uint16_t *x, size_t count, float *out) {
 }
 
 static void fill_rows(ck_table *table) {
+  table->row_offset = ROW_OFFSET;
   table->quantize_rows = quantize_rows;
   table->norm_rows = norm_rows;
   table->norm_quantize_rows = norm_quantize_rows;

@@ -26,7 +26,7 @@ package struct PackedLinear {
 
 /// Room for one worker's prepared rows.
 ///
-/// - Memory: int8: rows * (depth + 4) bytes and one float row; float32: rows * depth floats and a chunk of expanded weights.
+/// - Memory: int8: rows * (depth + 4) bytes (64 more where depth is a multiple of 2048) and one float row; float32: rows * depth floats and a chunk of expanded weights.
 package struct RowScratch {
   package static let weightChunk = 128
 
@@ -37,11 +37,14 @@ package struct RowScratch {
   let float: UnsafeMutablePointer<Float>
   let weights: UnsafeMutablePointer<Float>?
 
+  /// Bytes from one quantized row to the next: multiples of 2048 would crowd the rows of a tile into a few sets of the first cache.
+  static func stride(_ depth: Int) -> Int { depth % 2048 == 0 ? depth + 64 : depth }
+
   package init(_ arena: Arena, engine: Engine, rows: Int, depth unpadded: Int) throws(ComputeError) {
     rowCapacity = rows
     depth = roundUp(unpadded, to: 64)
     if engine.isInteger {
-      quantized = try arena.reserve(Int8.self, rows * depth)
+      quantized = try arena.reserve(Int8.self, rows * Self.stride(depth))
       scale = try arena.floats(rows)
       float = try arena.floats(depth)
       weights = nil
@@ -75,9 +78,10 @@ extension Engine {
     let depth = roundUp(columns, to: 64)
     precondition(depth <= scratch.depth && rows <= scratch.rowCapacity, "row scratch too small")
     if let quantized = scratch.quantized, let scale = scratch.scale {
-      table.pointee.quantize_rows(x, xStride, rows, columns, quantized, depth, scale)
+      let stride = RowScratch.stride(depth)
+      table.pointee.quantize_rows(x, xStride, rows, columns, quantized, stride, scale)
       return PreparedRows(
-        rows: rows, quantized: quantized, scale: scale, stride: depth, float: nil, floatStride: 0, weights: nil)
+        rows: rows, quantized: quantized, scale: scale, stride: stride, float: nil, floatStride: 0, weights: nil)
     }
     return PreparedRows(
       rows: rows, quantized: nil, scale: nil, stride: 0, float: x, floatStride: xStride, weights: scratch.weights)
@@ -93,8 +97,9 @@ extension Engine {
     precondition(depth <= scratch.depth && row + rows <= scratch.rowCapacity, "row scratch too small")
     observer?.observe(self, x, xStride, rows: rows, norm)
     if let quantized = scratch.quantized, let scale = scratch.scale {
+      let stride = RowScratch.stride(depth)
       table.pointee.norm_quantize_rows(
-        x, xStride, rows, norm.width, norm.weight, norm.bias, norm.epsilon, quantized + row * depth, depth,
+        x, xStride, rows, norm.width, norm.weight, norm.bias, norm.epsilon, quantized + row * stride, stride,
         scale + row, temporary ?? scratch.float)
     } else {
       table.pointee.norm_rows(
@@ -110,9 +115,10 @@ extension Engine {
     rows: Int, columns: Int, from row: Int = 0, _ scratch: RowScratch, expanding own: RowScratch? = nil
   ) -> PreparedRows {
     let depth = roundUp(columns, to: 64)
+    let stride = RowScratch.stride(depth)
     return PreparedRows(
-      rows: rows, quantized: scratch.quantized.map { UnsafePointer($0 + row * depth) },
-      scale: scratch.scale.map { UnsafePointer($0 + row) }, stride: depth,
+      rows: rows, quantized: scratch.quantized.map { UnsafePointer($0 + row * stride) },
+      scale: scratch.scale.map { UnsafePointer($0 + row) }, stride: stride,
       float: UnsafePointer(scratch.float + row * depth), floatStride: depth, weights: (own ?? scratch).weights)
   }
 

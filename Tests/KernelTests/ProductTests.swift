@@ -13,8 +13,9 @@ import Testing
     var view = panels.view
     var last = epilogue
     let stride = panels.channels - 16 * firstPanel
+    let stored = turned(a, for: path.table)
     path.table.gemm_s8(
-      a.pointer + rows.lowerBound * panels.depth, panels.depth, scale.pointer + rows.lowerBound, rows.count, &view,
+      stored.pointer + rows.lowerBound * panels.depth, panels.depth, scale.pointer + rows.lowerBound, rows.count, &view,
       firstPanel, panels.panelCount, panels.channels, &last, out.pointer + rows.lowerBound * stride, stride)
   }
 

@@ -26,7 +26,7 @@ import Testing
     let q = GuardedBuffer<Int8>(count: rows * stride)
     let scale = GuardedBuffer<Float>(count: rows)
     table.quantize_rows(x.pointer, columns, rows, columns, q.pointer, stride, scale.pointer)
-    return q.elements.map(Float.init) + scale.elements
+    return turned(q, for: table).elements.map(Float.init) + scale.elements
   }
 
   @Test func scalarQuantizesLikeNaive() {
@@ -114,7 +114,7 @@ import Testing
         table.norm_quantize_rows(
           x.pointer, columns, rows, columns, gamma.pointer, beta.pointer, 1e-6, q.pointer, stride, scale.pointer,
           scratch.pointer)
-        return q.elements.map(Float.init) + scale.elements
+        return turned(q, for: table).elements.map(Float.init) + scale.elements
       }
     }
   }

@@ -32,8 +32,9 @@ import Testing
       let (weights, sum) = (GuardedBuffer<Int8>(count: rows * stride), GuardedBuffer<Float>(count: rows))
       let scale = GuardedBuffer<Float>(count: rows * blocks)
       let part = GuardedBuffer<Float>(count: rows * blocks)
+      let stored = turned(queries, for: path.table)
       path.table.softmax_weights(
-        ck_table_for(path.id), queries.pointer, keys.depth, queryScale.pointer, rows, &panels, keyCount, 0.125,
+        ck_table_for(path.id), stored.pointer, keys.depth, queryScale.pointer, rows, &panels, keyCount, 0.125,
         biased ? biasH.pointer : nil, biased ? biasW.pointer : nil, biased ? gridW : 1, weights.pointer, stride,
         scale.pointer, part.pointer, blocks, sum.pointer)
       return (weights.elements, scale.elements, sum.elements)

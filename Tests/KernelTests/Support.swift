@@ -54,3 +54,8 @@ func floats(_ count: Int, _ low: Float, _ high: Float, _ random: inout SeededRan
 func bytes(_ count: Int, _ random: inout SeededRandom) -> GuardedBuffer<Int8> {
   GuardedBuffer((0..<count).map { _ in random.int8() })
 }
+
+/// Rows as a path stores them, or back: the same bytes, or 128 more as unsigned ones.
+func turned(_ rows: GuardedBuffer<Int8>, for table: ck_table) -> GuardedBuffer<Int8> {
+  table.row_offset == 0 ? rows : GuardedBuffer(rows.elements.map { $0 ^ -128 })
+}

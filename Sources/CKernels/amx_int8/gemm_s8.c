@@ -314,6 +314,7 @@ static uint64_t peak_s8(uint64_t macs) {
 #endif
 
 void ck_fill__amx_int8(ck_table *table) {
+  ck_fill_rows__avx512_vnni(table);
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
   table->softmax_weights = softmax_weights_tiles;

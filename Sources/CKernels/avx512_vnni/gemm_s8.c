@@ -21,35 +21,23 @@ enum {
 };
 #include "../lane_dot_product.h"
 
-CK_TILE(12, 2, 32, s8, SHALLOW_STRIDE, avx512_vnni)
-CK_TILE(8, 2, 32, s8, SHALLOW_STRIDE, avx512_vnni)
-CK_TILE(4, 2, 32, s8, stride, avx512_vnni)
-CK_TILE(2, 2, 32, s8, stride, avx512_vnni)
-CK_TILE(1, 2, 32, s8, stride, avx512_vnni)
-CK_TILE(12, 1, 16, s8, SHALLOW_STRIDE, avx512_vnni)
-CK_TILE(8, 1, 16, s8, SHALLOW_STRIDE, avx512_vnni)
-CK_TILE(4, 1, 16, s8, stride, avx512_vnni)
-CK_TILE(2, 1, 16, s8, stride, avx512_vnni)
-CK_TILE(1, 1, 16, s8, stride, avx512_vnni)
-CK_TILE(12, 2, 32, u8s8, stride, avx512_vnni)
-CK_TILE(8, 2, 32, u8s8, stride, avx512_vnni)
-CK_TILE(12, 1, 16, u8s8, stride, avx512_vnni)
-CK_TILE(8, 1, 16, u8s8, stride, avx512_vnni)
+CK_TILE(12, 2, 32, avx512_vnni)
+CK_TILE(8, 2, 32, avx512_vnni)
+CK_TILE(4, 2, 32, avx512_vnni)
+CK_TILE(2, 2, 32, avx512_vnni)
+CK_TILE(1, 2, 32, avx512_vnni)
+CK_TILE(12, 1, 16, avx512_vnni)
+CK_TILE(8, 1, 16, avx512_vnni)
+CK_TILE(4, 1, 16, avx512_vnni)
+CK_TILE(2, 1, 16, avx512_vnni)
+CK_TILE(1, 1, 16, avx512_vnni)
 
 static const tile_kind tiles[TILE_KINDS] = {
-    {12, {ck_gemm_s8_12x16k4__avx512_vnni, ck_gemm_s8_12x32k4__avx512_vnni}},
-    {8, {ck_gemm_s8_8x16k4__avx512_vnni, ck_gemm_s8_8x32k4__avx512_vnni}},
-    {4, {ck_gemm_s8_4x16k4__avx512_vnni, ck_gemm_s8_4x32k4__avx512_vnni}},
-    {2, {ck_gemm_s8_2x16k4__avx512_vnni, ck_gemm_s8_2x32k4__avx512_vnni}},
-    {1, {ck_gemm_s8_1x16k4__avx512_vnni, ck_gemm_s8_1x32k4__avx512_vnni}},
-};
-
-static const tile_kind unsigned_tiles[TILE_KINDS] = {
     {12, {ck_gemm_u8s8_12x16k4__avx512_vnni, ck_gemm_u8s8_12x32k4__avx512_vnni}},
     {8, {ck_gemm_u8s8_8x16k4__avx512_vnni, ck_gemm_u8s8_8x32k4__avx512_vnni}},
-    {4, {ck_gemm_s8_4x16k4__avx512_vnni, ck_gemm_s8_4x32k4__avx512_vnni}},
-    {2, {ck_gemm_s8_2x16k4__avx512_vnni, ck_gemm_s8_2x32k4__avx512_vnni}},
-    {1, {ck_gemm_s8_1x16k4__avx512_vnni, ck_gemm_s8_1x32k4__avx512_vnni}},
+    {4, {ck_gemm_u8s8_4x16k4__avx512_vnni, ck_gemm_u8s8_4x32k4__avx512_vnni}},
+    {2, {ck_gemm_u8s8_2x16k4__avx512_vnni, ck_gemm_u8s8_2x32k4__avx512_vnni}},
+    {1, {ck_gemm_u8s8_1x16k4__avx512_vnni, ck_gemm_u8s8_1x32k4__avx512_vnni}},
 };
 
 #if defined(__clang__)
@@ -59,9 +47,7 @@ static const tile_kind unsigned_tiles[TILE_KINDS] = {
 #endif
 
 void ck_fill__avx512_vnni(ck_table *table) {
-  table->gemm_s8 = gemm_s8;
   ck_fill_rows__avx512_vnni(table);
-  table->gemm_s8_blocks = gemm_s8_blocks;
-  table->peak_s8 = peak_s8;
+  fill_products(table);
 }
 #endif

@@ -106,13 +106,11 @@ static inline vf v_load_half(const uint16_t *p) {
 }
 
 // What unsigned-by-signed products need: a depth group of a panel, four bytes for every lane, a sum's start that makes up
-// for 128 added to every byte of a row, and 64 bytes of a row with that added.
+// for 128 added to every byte of a row, and lanes in [-127, 127] that become such bytes.
 static inline vi v_load_group(const int8_t *p) { return _mm512_loadu_si512(p); }
 static inline vi v_int_set(int32_t x) { return _mm512_set1_epi32(x); }
 static inline vi v_dot(vi acc, vi x, vi w) { return _mm512_dpbusd_epi32(acc, x, w); }
 static inline vi v_dot_start(vi sum) { return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)); }
-static inline void v_store_flipped(uint8_t *to, const int8_t *from) {
-  _mm512_storeu_si512(to, _mm512_xor_si512(_mm512_loadu_si512(from), _mm512_set1_epi8((char)0x80)));
-}
+static inline vi v_int_flip(vi x) { return _mm512_xor_si512(x, _mm512_set1_epi32(-128)); }
 // A value that the compiler must neither foresee nor leave out.
 static inline __attribute__((always_inline)) void v_hide(vi *x) { __asm__ volatile("" : "+v"(*x)); }

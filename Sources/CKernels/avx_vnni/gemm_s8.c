@@ -25,25 +25,16 @@ enum {
 };
 #include "../lane_dot_product.h"
 
-CK_TILE(6, 1, 16, s8, SHALLOW_STRIDE, avx_vnni)
-CK_TILE(4, 1, 16, s8, SHALLOW_STRIDE, avx_vnni)
-CK_TILE(2, 1, 16, s8, stride, avx_vnni)
-CK_TILE(1, 1, 16, s8, stride, avx_vnni)
-CK_TILE(6, 1, 16, u8s8, stride, avx_vnni)
-CK_TILE(4, 1, 16, u8s8, stride, avx_vnni)
+CK_TILE(6, 1, 16, avx_vnni)
+CK_TILE(4, 1, 16, avx_vnni)
+CK_TILE(2, 1, 16, avx_vnni)
+CK_TILE(1, 1, 16, avx_vnni)
 
 static const tile_kind tiles[TILE_KINDS] = {
-    {6, {ck_gemm_s8_6x16k4__avx_vnni}},
-    {4, {ck_gemm_s8_4x16k4__avx_vnni}},
-    {2, {ck_gemm_s8_2x16k4__avx_vnni}},
-    {1, {ck_gemm_s8_1x16k4__avx_vnni}},
-};
-
-static const tile_kind unsigned_tiles[TILE_KINDS] = {
     {6, {ck_gemm_u8s8_6x16k4__avx_vnni}},
     {4, {ck_gemm_u8s8_4x16k4__avx_vnni}},
-    {2, {ck_gemm_s8_2x16k4__avx_vnni}},
-    {1, {ck_gemm_s8_1x16k4__avx_vnni}},
+    {2, {ck_gemm_u8s8_2x16k4__avx_vnni}},
+    {1, {ck_gemm_u8s8_1x16k4__avx_vnni}},
 };
 
 #if defined(__clang__)
@@ -52,9 +43,5 @@ static const tile_kind unsigned_tiles[TILE_KINDS] = {
 #pragma GCC pop_options
 #endif
 
-void ck_fill__avx_vnni(ck_table *table) {
-  table->gemm_s8 = gemm_s8;
-  table->gemm_s8_blocks = gemm_s8_blocks;
-  table->peak_s8 = peak_s8;
-}
+void ck_fill__avx_vnni(ck_table *table) { fill_products(table); }
 #endif

@@ -1,5 +1,5 @@
 // AVX2's lanes, and what unsigned-by-signed products need: a depth group of a panel, four bytes for every lane, a sum's start
-// that makes up for 128 added to every byte of a row, and 64 bytes of a row with that added.
+// that makes up for 128 added to every byte of a row, and lanes in [-127, 127] that become such bytes.
 #pragma once
 #include "../avx2/lanes.h"
 
@@ -22,11 +22,9 @@ V_FUNCTION vi v_dot_start(vi sum) {
   V_PARTS sum.q[i] = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(sum.q[i], 7));
   return sum;
 }
-V_FUNCTION void v_store_flipped(uint8_t *to, const int8_t *from) {
-  V_PARTS {
-    __m256i x = _mm256_loadu_si256((const __m256i *)(from + 32 * i));
-    _mm256_storeu_si256((__m256i *)(to + 32 * i), _mm256_xor_si256(x, _mm256_set1_epi8((char)0x80)));
-  }
+V_FUNCTION vi v_int_flip(vi x) {
+  V_PARTS x.q[i] = _mm256_xor_si256(x.q[i], _mm256_set1_epi32(-128));
+  return x;
 }
 // A value that the compiler must neither foresee nor leave out.
 V_FUNCTION void v_hide(vi *x) { V_PARTS __asm__ volatile("" : "+x"(x->q[i])); }

@@ -34,7 +34,7 @@ typedef enum ck_activation {
 
 // An INT8 right-hand side: `panel_count` panels of 16 output channels. Panel p, depth group g, channel c,
 // byte b lives at weight[((p * (depth / 4) + g) * 16 + c) * 4 + b] and holds w[channel 16 p + c][depth 4 g + b].
-// depth is a multiple of 64 (zero padded); channels are padded with zeros. Values lie in [-127, 127].
+// depth is a multiple of 64 (zero padded), at most 65,536: sums fit 32 bits; channels are padded with zeros. Values lie in [-127, 127].
 // weight is 64-byte aligned; scale, sum and bias hold 16 * panel_count entries; bias may be NULL.
 typedef struct ck_panels {
   const int8_t *weight;
@@ -59,7 +59,12 @@ typedef struct ck_table {
   ck_path path;
   const char *name;     // "scalar", "avx2", "avx_vnni", "avx512_vnni", "amx_int8", "neon", "neon_dotprod", "neon_i8mm"
 
-  // INT8 matrix product. a: [rows, a_stride] int8 in [-127, 127], each row zero padded to rhs->depth;
+  // 0, or 128 where products take unsigned by signed bytes: quantize_rows and norm_quantize_rows add it to every byte they
+  // write, padding too, and gemm_s8 and softmax_weights expect it in their rows. Contracts below speak of values without it.
+  int row_offset;
+
+  // INT8 matrix product. a: [rows, a_stride] int8 in [-127, 127], each row zero padded to rhs->depth; a stride that is no
+  // multiple of 2048 keeps rows out of each other's way;
   // out: [rows, out_stride] float, written for channels 16*panel_begin ..< min(16*panel_end, channel_end), at
   // out[row * out_stride + (channel - 16*panel_begin)]. Bit-identical on all paths when activation is NONE or
   // RELU; else within the activation's stated error. Depth is never split across calls or threads.
