@@ -77,7 +77,7 @@ struct AffinityStrips {
     let factor: UnsafeMutablePointer<Float>
     let mixed: UnsafeMutablePointer<Float>
     let rows: RowScratch
-    let line: UnsafeMutablePointer<Float>
+    let halfway: UnsafeMutablePointer<Float>
     let collapsed: UnsafeMutablePointer<Float>
     let aggregated: UnsafeMutablePointer<Float>
   }
@@ -150,7 +150,7 @@ struct AffinityStrips {
       sum: try arena.floats(strip * validStride), threshold: try arena.floats(strip),
       factor: try arena.floats(strip), mixed: try arena.floats(strip * config.inner),
       rows: try RowScratch(arena, engine: engine, rows: strip, depth: max(config.inner, config.width)),
-      line: try arena.floats(target.columns.count),
+      halfway: try arena.floats(target.canvas.rows * target.validColumns),
       collapsed: try arena.floats(strip * target.canvas.rows * target.columns.count),
       aggregated: try arena.floats(strip * target.canvas.width))
   }
@@ -302,13 +302,9 @@ struct AffinityStrips {
         continue
       }
       encoder.taps?.record("affinity.\(own)", affinity, [validCount])
-      var total: Float = 0
-      for key in 0..<validCount { total += affinity[key] }
-      if !(total > 0) {
-        affinity[own] = 1
-        total = 1
+      if !collapse(affinity, shared.taps, room.halfway, out: out) {
+        shared.taps.forEachTap(row: y, column: column + row) { out[$0] += $1 }
       }
-      collapse(affinity, factor: 1 / total, shared.taps, room.line, out: out)
     }
     for canvasRow in 0..<target.canvas.rows {
       let cell = canvasRow * target.canvas.columns + target.columns.lowerBound
@@ -335,29 +331,40 @@ struct AffinityStrips {
     for key in 0..<validCount { sum[key] += row[key] * factor }
   }
 
-  /// out [canvas cells] = factor * affinity R, one grid row at a time.
+  /// out [canvas cells] += affinity R / sum(affinity), columns of the grid first; whether there is anything to divide by (out is
+  /// untouched otherwise).
   private func collapse(
-    _ affinity: UnsafePointer<Float>, factor: Float, _ taps: GridTaps,
-    _ line: UnsafeMutablePointer<Float>, out: UnsafeMutablePointer<Float>
-  ) {
-    let columns = target.columns.count
+    _ affinity: UnsafePointer<Float>, _ taps: GridTaps, _ halfway: UnsafeMutablePointer<Float>,
+    out: UnsafeMutablePointer<Float>
+  ) -> Bool {
+    let (width, columns, canvasRows) = (target.validColumns, target.columns.count, target.canvas.rows)
+    halfway.update(repeating: 0, count: canvasRows * width)
+    for y in 0..<target.validRows {
+      let row = affinity + y * width
+      for tap in 2 * y..<2 * y + 2 {
+        let share = taps.rows.weights[tap]
+        if share == 0 { continue }
+        let line = halfway + Int(taps.rows.indices[tap]) * width
+        for x in 0..<width { line[x] += share * row[x] }
+      }
+    }
+    // Every key's shares add up to 1, so the sum is the same here.
+    var total: Float = 0
+    for index in 0..<canvasRows * width { total += halfway[index] }
+    guard total > 0 else { return false }
+    let factor = 1 / total
     taps.columns.indices.withUnsafeBufferPointer { index in
       taps.columns.weights.withUnsafeBufferPointer { weight in
-        for y in 0..<target.validRows {
-          line.update(repeating: 0, count: columns)
-          let row = affinity + y * target.validColumns
-          for x in 0..<target.validColumns {
-            line[Int(index[2 * x])] += row[x] * weight[2 * x]
-            line[Int(index[2 * x + 1])] += row[x] * weight[2 * x + 1]
-          }
-          for tap in 2 * y..<2 * y + 2 {
-            let share = taps.rows.weights[tap] * factor
-            if share == 0 { continue }
-            let target = out + Int(taps.rows.indices[tap]) * columns
-            for x in 0..<columns { target[x] += share * line[x] }
+        for canvasRow in 0..<canvasRows {
+          let (line, target) = (halfway + canvasRow * width, out + canvasRow * columns)
+          for x in 0..<width {
+            let value = line[x] * factor
+            target[Int(index[2 * x])] += value * weight[2 * x]
+            target[Int(index[2 * x + 1])] += value * weight[2 * x + 1]
           }
         }
       }
     }
+    return true
   }
 }
