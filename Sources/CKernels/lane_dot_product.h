@@ -176,12 +176,12 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
 
 // Weights of attention are never negative: no offset.
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
-                           size_t block_count, size_t rows, const ck_panels *rhs, size_t channel_end,
+                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs, size_t channel_end,
                            const float *row_factor, float *out, size_t out_stride) {
   static const int32_t no_offset[16 * TILE_PANELS];
   size_t depth = rhs->depth, panel_end = (channel_end + 15) / 16;
-  for (size_t b = 0; b < block_count && b * block < depth; b++) {
-    size_t begin = b * block, length = ck_min_size(block, depth - begin);
+  for (size_t b = 0; b < block_count && b * block < keys; b++) {
+    size_t begin = b * block, length = ck_min_size(block, (keys - begin + 3) / 4 * 4);
     for (size_t panel = 0; panel < panel_end; panel += TILE_PANELS) {
       for (size_t row = 0; row < rows;) {
         const tile_kind *kind = &tiles[next_kind(rows - row)];

@@ -202,7 +202,7 @@ extension Engine {
     var panels = values.panels
     table.pointee.gemm_s8_blocks(
       weights, stride, blockScale, AttentionScratch.block,
-      ceilDivide(values.depth, by: AttentionScratch.block), rows, &panels, values.width, sums, out, outStride)
+      ceilDivide(values.depth, by: AttentionScratch.block), values.count, rows, &panels, values.width, sums, out, outStride)
   }
 
   /// One strip of one head: out = softmax(factor * q k^T + bias) v.

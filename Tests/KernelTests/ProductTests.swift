@@ -103,7 +103,7 @@ import Testing
         let out = GuardedBuffer<Float>(count: rows * channels)
         var view = panels.view
         path.table.gemm_s8_blocks(
-          a.pointer, panels.depth, scale.pointer, block, count, rows, &view, channels,
+          a.pointer, panels.depth, scale.pointer, block, count, keys, rows, &view, channels,
           rows % 2 == 0 ? nil : factor.pointer, out.pointer, channels)
         return out.elements
       }

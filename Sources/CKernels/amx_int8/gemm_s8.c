@@ -256,14 +256,15 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
 }
 
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block_length,
-                           size_t block_count, size_t rows, const ck_panels *rhs, size_t channel_end,
+                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs, size_t channel_end,
                            const float *row_factor, float *out, size_t out_stride) {
   _Alignas(64) int32_t sums[2 * 1024];
   size_t depth = rhs->depth, panel_end = (channel_end + 15) / 16, shaped = 0, turn = 0;
+  size_t used = ck_min_size((keys + 63) / 64 * 64, depth);
   pending p;
   memset(&p, 0, sizeof p);
-  for (size_t b = 0; b < block_count && b * block_length < depth; b++) {
-    size_t begin = b * block_length, length = ck_min_size(block_length, depth - begin);
+  for (size_t b = 0; b < block_count && b * block_length < used; b++) {
+    size_t begin = b * block_length, length = ck_min_size(block_length, used - begin);
     for (size_t row = 0; row < rows; row += 32) {
       size_t count = ck_min_size(rows - row, 32);
       if (count != shaped) set_shapes(ck_min_size(count, 16), count > 16 ? count - 16 : 0);

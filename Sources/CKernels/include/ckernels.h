@@ -130,10 +130,11 @@ typedef struct ck_table {
 
   // Block-scaled INT8 product: out[r][c] = (overwritten) sum over blocks b of a_scale[r*block_count+b] * w_scale[c] * (integer product over
   // block b), added in block order, then times row_factor[r] (NULL: 1). a in [0, 127], as softmax_weights and quantize_blocks
-  // write it; a stride that is no multiple of 4096 keeps its rows out of each other's way. rhs packs columns, depth = padded keys.
+  // write it; a stride that is no multiple of 4096 keeps its rows out of each other's way. rhs packs columns, depth = padded keys;
+  // only the first `keys` count, bytes of a or rhs behind them are zero.
   // Writes channels 0 ..< channel_end.
   void (*gemm_s8_blocks)(const int8_t *a, size_t a_stride, const float *a_scale, size_t block, size_t block_count,
-                         size_t rows, const ck_panels *rhs, size_t channel_end, const float *row_factor, float *out,
+                         size_t keys, size_t rows, const ck_panels *rhs, size_t channel_end, const float *row_factor, float *out,
                          size_t out_stride);
 
   // Float products for small or sensitive work. Each output element is one fixed-order sum that does not depend on rows.

@@ -31,14 +31,14 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
 }
 
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
-                           size_t block_count, size_t rows, const ck_panels *rhs, size_t channel_end,
+                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs, size_t channel_end,
                            const float *row_factor, float *out, size_t out_stride) {
   for (size_t row = 0; row < rows; row++) {
     for (size_t channel = 0; channel < channel_end; channel++) {
       const int8_t *weight = rhs->weight + (channel / 16) * 16 * rhs->depth + (channel % 16) * 4;
       float total = 0;
-      for (size_t b = 0; b < block_count && b * block < rhs->depth; b++) {
-        size_t begin = b * block, length = ck_min_size(block, rhs->depth - begin);
+      for (size_t b = 0; b < block_count && b * block < keys; b++) {
+        size_t begin = b * block, length = ck_min_size(block, (keys - begin + 3) / 4 * 4);
         float acc = (float)dot(a + row * a_stride + begin, weight + begin * 16, length);
         float factor = a_scale[row * block_count + b] * rhs->scale[channel];
         float part = acc * factor;

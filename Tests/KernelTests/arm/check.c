@@ -100,8 +100,8 @@ static void check_gemm(const ck_table *t, size_t rows, size_t channels, size_t c
   float *x = floats(rows * channels, -1, 1), *y = copy(x, rows * channels * 4);
   const float *factor = bias ? scale : NULL;
   for (size_t i = 0; i < rows * p.depth; i++) a[i] = a[i] < 0 ? (int8_t)-a[i] : a[i];  // weights of attention
-  s->gemm_s8_blocks(a, p.depth, block_scale, block, blocks, rows, &p, channels, factor, x, channels);
-  t->gemm_s8_blocks(a, p.depth, block_scale, block, blocks, rows, &p, channels, factor, y, channels);
+  s->gemm_s8_blocks(a, p.depth, block_scale, block, blocks, cols, rows, &p, channels, factor, x, channels);
+  t->gemm_s8_blocks(a, p.depth, block_scale, block, blocks, cols, rows, &p, channels, factor, y, channels);
   same(t, "gemm_s8_blocks", x, y, rows * channels * 4, rows, channels, cols);
   release();
 }
