@@ -172,6 +172,9 @@ def main():
     parser.add_argument("--prepare", action="store_true", help="only make what the peers need")
     parser.add_argument("--record", type=pathlib.Path, help="write everything measured here (.json)")
     a = parser.parse_args()
+    for kind in filter(None, a.peers.split(",")):
+        if kind not in PEERS:
+            parser.error(f"--peers: '{kind}' is none of {', '.join(PEERS)}")
     a.cache = a.cache.resolve()
     a.cache.mkdir(parents=True, exist_ok=True)
     if a.model is None:

@@ -12,27 +12,35 @@ static void norm_rows(const float *x, size_t x_stride, size_t rows, size_t cols,
   }
 }
 
+// Four rows at a time: their bytes of one depth group lie side by side.
 static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t row_begin, size_t row_end, size_t cols,
                       const float *center, int8_t *weight, float *scale, int32_t *sum, size_t depth) {
-  size_t last = (row_end + 15) / 16 * 16;
-  for (size_t row = row_begin; row < last; row++) {
-    size_t used = row < rows && row < row_end ? cols : 0;
-    const float *source = used ? x + row * x_stride : x;
-    int8_t *channel = weight + (row / 16) * 16 * depth + (row % 16) * 4;
-    vf factor = v_set(quantization_factor(largest(source, center, used), &scale[row]));
-    vi total = v_int_zero();
-    for (size_t k = 0; k < depth; k += 16) {
-      int8_t four_groups[16] = {0};
-      if (k < used) {
-        vf value = v_load_to(source + k, used - k);
-        if (center) value = v_sub(value, v_load_to(center + k, used - k));
-        vi q = v_int(v_mul(v_finite(value), factor));
-        total = v_int_add(total, q);
-        v_store_bytes(four_groups, q);
-      }
-      for (size_t g = 0; g < 4; g++) memcpy(channel + (k / 4 + g) * 64, four_groups + 4 * g, 4);
+  size_t last = (row_end + 15) / 16 * 16, end = ck_min_size(rows, row_end);
+  for (size_t row = row_begin; row < last; row += 4) {
+    const float *source[4];
+    size_t used[4];
+    vf factor[4];
+    vi total[4], q[4];
+    V_EACH4 {
+      size_t at = row + (size_t)j;
+      used[j] = at < end ? cols : 0;
+      source[j] = at < end ? x + at * x_stride : x;
+      factor[j] = v_set(quantization_factor(largest(source[j], center, used[j]), &scale[at]));
+      total[j] = v_int_zero();
     }
-    sum[row] = v_int_sum(total);
+    int8_t *panel = weight + (row / 16) * 16 * depth + (row % 16) * 4;
+    for (size_t k = 0; k < depth; k += 16) {
+      V_EACH4 {
+        q[j] = v_int_zero();
+        if (k >= used[j]) continue;
+        vf value = v_load_to(source[j] + k, cols - k);
+        if (center) value = v_sub(value, v_load_to(center + k, cols - k));
+        q[j] = v_int(v_mul(v_finite(value), factor[j]));
+        total[j] = v_int_add(total[j], q[j]);
+      }
+      v_store_groups(panel + k * 16, q);
+    }
+    V_EACH4 sum[row + (size_t)j] = v_int_sum(total[j]);
   }
 }
 

@@ -170,6 +170,14 @@ V_FUNCTION void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {
     _mm256_storeu_si256((__m256i *)(p + 32 * i), _mm256_or_si256(ab, cd));
   }
 }
+// Four rows' bytes: lanes 4 g ..< 4 g + 4 of each at p + 64 g, row after row.
+V_FUNCTION void v_store_groups(int8_t *p, const vi rows[4]) {
+  for (int r = 0; r < 4; r++) {
+    int8_t lanes[16];
+    v_store_bytes(lanes, rows[r]);
+    for (int g = 0; g < 4; g++) memcpy(p + 64 * g + 4 * r, lanes + 4 * g, 4);
+  }
+}
 V_FUNCTION void v_store_half(uint16_t *p, vf x) {
   V_PARTS _mm_storeu_si128((__m128i *)(p + 8 * i),
                            _mm256_cvtps_ph(x.q[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

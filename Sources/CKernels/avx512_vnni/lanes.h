@@ -98,6 +98,17 @@ static inline void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {
   vi cd = _mm512_or_si512(_mm512_slli_epi32(_mm512_and_si512(c, low), 16), _mm512_slli_epi32(d, 24));
   _mm512_storeu_si512(p, _mm512_or_si512(ab, cd));
 }
+// Four rows' bytes: lanes 4 g ..< 4 g + 4 of each at p + 64 g, row after row.
+static inline void v_store_groups(int8_t *p, const vi rows[4]) {
+  __m128i a = _mm512_cvtepi32_epi8(rows[0]), b = _mm512_cvtepi32_epi8(rows[1]);
+  __m128i c = _mm512_cvtepi32_epi8(rows[2]), d = _mm512_cvtepi32_epi8(rows[3]);
+  __m128i ab0 = _mm_unpacklo_epi32(a, b), ab1 = _mm_unpackhi_epi32(a, b);
+  __m128i cd0 = _mm_unpacklo_epi32(c, d), cd1 = _mm_unpackhi_epi32(c, d);
+  _mm_storeu_si128((__m128i *)p, _mm_unpacklo_epi64(ab0, cd0));
+  _mm_storeu_si128((__m128i *)(p + 64), _mm_unpackhi_epi64(ab0, cd0));
+  _mm_storeu_si128((__m128i *)(p + 128), _mm_unpacklo_epi64(ab1, cd1));
+  _mm_storeu_si128((__m128i *)(p + 192), _mm_unpackhi_epi64(ab1, cd1));
+}
 static inline void v_store_half(uint16_t *p, vf x) {
   _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

@@ -178,6 +178,14 @@ V_FUNCTION void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {
     vst1q_s8(p + 16 * i, vreinterpretq_s8_s32(vsliq_n_s32(low, d.q[i], 24)));
   }
 }
+// Four rows' bytes: lanes 4 g ..< 4 g + 4 of each at p + 64 g, row after row.
+V_FUNCTION void v_store_groups(int8_t *p, const vi rows[4]) {
+  for (int r = 0; r < 4; r++) {
+    int8_t lanes[16];
+    v_store_bytes(lanes, rows[r]);
+    for (int g = 0; g < 4; g++) memcpy(p + 64 * g + 4 * r, lanes + 4 * g, 4);
+  }
+}
 V_FUNCTION void v_store_half(uint16_t *p, vf x) {
   V_PARTS vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.q[i])));
 }
