@@ -101,6 +101,8 @@ class Trident:
         done = subprocess.run(self.command, capture_output=True, check=True)
         seconds = time.monotonic() - start
         self.report = json.loads(done.stdout)
+        if "photo" in self.report:
+            self.report["photo"] = pathlib.Path(self.report["photo"]).name
         self.peak = max(self.peak, self.report.get("memory", {}).get("peak_resident_bytes", 0) / 2**20)
         return seconds
 
