@@ -174,7 +174,8 @@ def main():
     parser.add_argument("--prepare", action="store_true", help="only make what the peers need")
     parser.add_argument("--record", type=pathlib.Path, help="write everything measured here (.json)")
     a = parser.parse_args()
-    for kind in filter(None, a.peers.split(",")):
+    kinds = [kind for kind in a.peers.split(",") if kind]
+    for kind in kinds:
         if kind not in PEERS:
             parser.error(f"--peers: '{kind}' is none of {', '.join(PEERS)}")
     a.cache = a.cache.resolve()
@@ -184,7 +185,7 @@ def main():
         if not a.model.exists():
             make_model(a)
     inputs(a)
-    if "torch-bf16" in a.peers.split(",") and not jemalloc():
+    if "torch-bf16" in kinds and not jemalloc():
         raise SystemExit("torch-bf16 is measured with jemalloc, as its tuned form: apt install libjemalloc2")
     if a.no_amx:
         os.environ.update(ONEDNN_MAX_CPU_ISA="AVX512_CORE_FP16", TRIDENT_CPU="avx512_vnni")
@@ -202,7 +203,7 @@ def main():
         if not reference.exists():
             Peer("reference", a, common).prepare()
         peers = []
-        for kind in filter(None, a.peers.split(",")):
+        for kind in kinds:
             peer = Peer(kind, a, [*common, "--cache", str(a.cache / kind.split("-")[0])])
             if not kind.startswith("torch"):
                 peer.prepare()

@@ -123,4 +123,16 @@ static inline float ck_sqrt(float x) {
 #endif
 }
 
+#if CK_X86
+// Four times 16 bytes: bytes 4 g ..< 4 g + 4 of each at p + 64 g, a then b, c and d.
+static inline void ck_store_groups(int8_t *p, __m128i a, __m128i b, __m128i c, __m128i d) {
+  __m128i ab0 = _mm_unpacklo_epi32(a, b), ab1 = _mm_unpackhi_epi32(a, b);
+  __m128i cd0 = _mm_unpacklo_epi32(c, d), cd1 = _mm_unpackhi_epi32(c, d);
+  _mm_storeu_si128((__m128i *)p, _mm_unpacklo_epi64(ab0, cd0));
+  _mm_storeu_si128((__m128i *)(p + 64), _mm_unpackhi_epi64(ab0, cd0));
+  _mm_storeu_si128((__m128i *)(p + 128), _mm_unpacklo_epi64(ab1, cd1));
+  _mm_storeu_si128((__m128i *)(p + 192), _mm_unpackhi_epi64(ab1, cd1));
+}
+#endif
+
 static inline size_t ck_min_size(size_t a, size_t b) { return a < b ? a : b; }

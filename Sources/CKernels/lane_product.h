@@ -90,9 +90,10 @@ static inline void product(const tile_kind *kinds, const int8_t *a, size_t a_str
 static inline void product_blocks(const tile_kind *kinds, const int8_t *a, size_t a_stride, const float *a_scale,
                                   size_t block, size_t block_count, size_t keys, size_t rows,
                                   const ck_panels *rhs, size_t channel_end, const float *row_factor, float *out, size_t out_stride) {
-  size_t depth = rhs->depth, used = ck_min_size((keys + 63) / 64 * 64, depth);
-  for (size_t b = 0; b < block_count && b * block < used; b++) {
-    size_t begin = b * block, length = ck_min_size(block, used - begin);
+  size_t depth = rhs->depth;
+  (void)keys;  // tiles take whole steps of depth
+  for (size_t b = 0; b < block_count && b * block < depth; b++) {
+    size_t begin = b * block, length = ck_min_size(block, depth - begin);
     for (size_t panel = 0; panel * 16 < channel_end; panel++) {
       v_target target = {a_scale + b, block_count, rhs->scale + 16 * panel, NULL, out + 16 * panel, out_stride,
                          ck_min_size(channel_end - 16 * panel, 16), {CK_ACTIVATION_NONE, b > 0}};

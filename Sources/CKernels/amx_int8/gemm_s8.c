@@ -260,11 +260,11 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
                            const float *row_factor, float *out, size_t out_stride) {
   _Alignas(64) int32_t sums[2 * 1024];
   size_t depth = rhs->depth, panel_end = (channel_end + 15) / 16, shaped = 0, turn = 0;
-  size_t used = ck_min_size((keys + 63) / 64 * 64, depth);
+  (void)keys;  // tiles take whole steps of depth
   pending p;
   memset(&p, 0, sizeof p);
-  for (size_t b = 0; b < block_count && b * block_length < used; b++) {
-    size_t begin = b * block_length, length = ck_min_size(block_length, used - begin);
+  for (size_t b = 0; b < block_count && b * block_length < depth; b++) {
+    size_t begin = b * block_length, length = ck_min_size(block_length, depth - begin);
     for (size_t row = 0; row < rows; row += 32) {
       size_t count = ck_min_size(rows - row, 32);
       if (count != shaped) set_shapes(ck_min_size(count, 16), count > 16 ? count - 16 : 0);
@@ -315,7 +315,7 @@ static uint64_t peak_s8(uint64_t macs) {
 #endif
 
 void ck_fill__amx_int8(ck_table *table) {
-  ck_fill_rows__avx512_vnni(table);
+  ck_fill_rows__avx512_vnni(table);  // signed again
   table->gemm_s8 = gemm_s8;
   table->gemm_s8_blocks = gemm_s8_blocks;
   table->softmax_weights = softmax_weights_tiles;

@@ -141,11 +141,11 @@ V_FUNCTION vi v_load_ints(const int32_t *p) {
 }
 V_FUNCTION void v_store_ints(int32_t *p, vi x) { V_PARTS _mm256_storeu_si256((__m256i *)(p + 8 * i), x.q[i]); }
 // Lanes as bytes; they lie in [-127, 127], so that saturation never acts.
-V_FUNCTION void v_store_bytes(int8_t *p, vi x) {
+V_FUNCTION __m128i v_bytes(vi x) {
   __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.q[0], x.q[1]), 0xd8);
-  __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  _mm_storeu_si128((__m128i *)p, bytes);
+  return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
+V_FUNCTION void v_store_bytes(int8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, v_bytes(x)); }
 V_FUNCTION void v_store_bytes_first(int8_t *p, vi x, size_t n) {
   int8_t lanes[16];
   v_store_bytes(lanes, x);
@@ -172,11 +172,7 @@ V_FUNCTION void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {
 }
 // Four rows' bytes: lanes 4 g ..< 4 g + 4 of each at p + 64 g, row after row.
 V_FUNCTION void v_store_groups(int8_t *p, const vi rows[4]) {
-  for (int r = 0; r < 4; r++) {
-    int8_t lanes[16];
-    v_store_bytes(lanes, rows[r]);
-    for (int g = 0; g < 4; g++) memcpy(p + 64 * g + 4 * r, lanes + 4 * g, 4);
-  }
+  ck_store_groups(p, v_bytes(rows[0]), v_bytes(rows[1]), v_bytes(rows[2]), v_bytes(rows[3]));
 }
 V_FUNCTION void v_store_half(uint16_t *p, vf x) {
   V_PARTS _mm_storeu_si128((__m128i *)(p + 8 * i),

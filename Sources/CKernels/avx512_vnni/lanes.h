@@ -80,7 +80,8 @@ static inline int32_t v_int_sum(vi x) { return _mm512_reduce_add_epi32(x); }
 static inline vi v_load_ints(const int32_t *p) { return _mm512_loadu_si512(p); }
 static inline void v_store_ints(int32_t *p, vi x) { _mm512_storeu_si512(p, x); }
 // Lanes as bytes; they lie in [-127, 127].
-static inline void v_store_bytes(int8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
+static inline __m128i v_bytes(vi x) { return _mm512_cvtepi32_epi8(x); }
+static inline void v_store_bytes(int8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, v_bytes(x)); }
 static inline void v_store_bytes_first(int8_t *p, vi x, size_t n) {
   _mm512_mask_cvtepi32_storeu_epi8(p, v_first(n), x);
 }
@@ -100,14 +101,7 @@ static inline void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {
 }
 // Four rows' bytes: lanes 4 g ..< 4 g + 4 of each at p + 64 g, row after row.
 static inline void v_store_groups(int8_t *p, const vi rows[4]) {
-  __m128i a = _mm512_cvtepi32_epi8(rows[0]), b = _mm512_cvtepi32_epi8(rows[1]);
-  __m128i c = _mm512_cvtepi32_epi8(rows[2]), d = _mm512_cvtepi32_epi8(rows[3]);
-  __m128i ab0 = _mm_unpacklo_epi32(a, b), ab1 = _mm_unpackhi_epi32(a, b);
-  __m128i cd0 = _mm_unpacklo_epi32(c, d), cd1 = _mm_unpackhi_epi32(c, d);
-  _mm_storeu_si128((__m128i *)p, _mm_unpacklo_epi64(ab0, cd0));
-  _mm_storeu_si128((__m128i *)(p + 64), _mm_unpackhi_epi64(ab0, cd0));
-  _mm_storeu_si128((__m128i *)(p + 128), _mm_unpacklo_epi64(ab1, cd1));
-  _mm_storeu_si128((__m128i *)(p + 192), _mm_unpackhi_epi64(ab1, cd1));
+  ck_store_groups(p, v_bytes(rows[0]), v_bytes(rows[1]), v_bytes(rows[2]), v_bytes(rows[3]));
 }
 static inline void v_store_half(uint16_t *p, vf x) {
   _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

@@ -152,11 +152,12 @@ V_FUNCTION vi v_load_ints(const int32_t *p) {
 }
 V_FUNCTION void v_store_ints(int32_t *p, vi x) { V_PARTS vst1q_s32(p + 4 * i, x.q[i]); }
 // Lanes as bytes; they lie in [-127, 127].
-V_FUNCTION void v_store_bytes(int8_t *p, vi x) {
+V_FUNCTION int8x16_t v_bytes(vi x) {
   int16x8_t low = vcombine_s16(vmovn_s32(x.q[0]), vmovn_s32(x.q[1]));
   int16x8_t high = vcombine_s16(vmovn_s32(x.q[2]), vmovn_s32(x.q[3]));
-  vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+  return vcombine_s8(vmovn_s16(low), vmovn_s16(high));
 }
+V_FUNCTION void v_store_bytes(int8_t *p, vi x) { vst1q_s8(p, v_bytes(x)); }
 V_FUNCTION void v_store_bytes_first(int8_t *p, vi x, size_t n) {
   int8_t lanes[16];
   v_store_bytes(lanes, x);
@@ -180,11 +181,11 @@ V_FUNCTION void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {
 }
 // Four rows' bytes: lanes 4 g ..< 4 g + 4 of each at p + 64 g, row after row.
 V_FUNCTION void v_store_groups(int8_t *p, const vi rows[4]) {
-  for (int r = 0; r < 4; r++) {
-    int8_t lanes[16];
-    v_store_bytes(lanes, rows[r]);
-    for (int g = 0; g < 4; g++) memcpy(p + 64 * g + 4 * r, lanes + 4 * g, 4);
-  }
+  int32x4x4_t all;
+  for (int r = 0; r < 4; r++) all.val[r] = vreinterpretq_s32_s8(v_bytes(rows[r]));
+  int32_t groups[16];
+  vst4q_s32(groups, all);
+  for (int g = 0; g < 4; g++) memcpy(p + 64 * g, groups + 4 * g, 16);
 }
 V_FUNCTION void v_store_half(uint16_t *p, vf x) {
   V_PARTS vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.q[i])));

@@ -38,7 +38,7 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
       const int8_t *weight = rhs->weight + (channel / 16) * 16 * rhs->depth + (channel % 16) * 4;
       float total = 0;
       for (size_t b = 0; b < block_count && b * block < keys; b++) {
-        size_t begin = b * block, length = ck_min_size(block, (keys - begin + 3) / 4 * 4);
+        size_t begin = b * block, length = ck_min_size(block, keys - begin);
         float acc = (float)dot(a + row * a_stride + begin, weight + begin * 16, length);
         float factor = a_scale[row * block_count + b] * rhs->scale[channel];
         float part = acc * factor;

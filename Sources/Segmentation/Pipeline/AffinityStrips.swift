@@ -297,14 +297,12 @@ struct AffinityStrips {
       let affinity = room.sum + row * stride
       let own = y * target.validColumns + column + row
       let out = room.collapsed + row * cells
-      if options.mode == .none {
-        shared.taps.forEachTap(row: y, column: column + row) { out[$0] += $1 }
-        continue
+      if options.mode != .none {
+        encoder.taps?.record("affinity.\(own)", affinity, [validCount])
+        if collapse(affinity, shared.taps, room.halfway, out: out) { continue }
       }
-      encoder.taps?.record("affinity.\(own)", affinity, [validCount])
-      if !collapse(affinity, shared.taps, room.halfway, out: out) {
-        shared.taps.forEachTap(row: y, column: column + row) { out[$0] += $1 }
-      }
+      // Nothing else is related: the token keeps itself.
+      shared.taps.forEachTap(row: y, column: column + row) { out[$0] += $1 }
     }
     for canvasRow in 0..<target.canvas.rows {
       let cell = canvasRow * target.canvas.columns + target.columns.lowerBound
