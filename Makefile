@@ -3,7 +3,7 @@ BUILD ?= .build
 SWIFT ?= swift
 BIN = $(BUILD)/release
 
-.PHONY: all build install setup demo test test-arm fuzz sanitize trust bench peers accuracy models deb tarball check-packages clean
+.PHONY: all build install setup demo lint format test test-arm fuzz sanitize trust adversary bench peers accuracy models deb tarball check-packages clean
 
 all: build
 
@@ -13,19 +13,33 @@ setup:
 build: setup
 	$(SWIFT) build -c release --scratch-path $(BUILD)
 
-# Programs only; they use this machine's Swift runtime. Packages that stand alone: make deb, make tarball.
+# Programs, manual, completions and the demo model; the programs use this machine's Swift runtime. Packages that stand
+# alone: make deb, make tarball.
 PREFIX ?= /usr/local
 install: build
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install $(BIN)/trident $(BIN)/trident-quantize $(DESTDIR)$(PREFIX)/bin
+	@DESTDIR="$(DESTDIR)" sh Scripts/package/install.sh $(BIN) $(PREFIX)
 
 demo: build
 	@sh Scripts/demo.sh $(BIN)
 
+# No test imports with @testable. Told so, `swift test` compiles as `swift build` does and uses what is there; left to
+# itself it compiles all modules again, and so does the next `make demo`.
+ONE_BUILD = --disable-testable-imports
 test: setup
 	$(SWIFT) build -c release --scratch-path $(BUILD)
-	$(SWIFT) test -c release --scratch-path $(BUILD)
+	$(SWIFT) test -c release --scratch-path $(BUILD) $(ONE_BUILD)
+	python3 Scripts/check-warnings.py $(BIN)
 	sh Scripts/check-programs.sh $(BIN)
+	sh Scripts/check-formats.sh $(BIN) $(BUILD)/formats-venv
+	sh Scripts/check-libraries.sh $(BIN) $(BUILD)/python-venv
+
+# Layout, limits, links and commands in documents, warnings of the compiler; what is missing of the tools is installed.
+# `make format` rewrites.
+lint: build
+	@BUILD=$(BUILD) sh Scripts/lint.sh $(BIN)
+
+format:
+	@BUILD=$(BUILD) sh Scripts/lint.sh --fix
 
 # 64-bit ARM under emulation, on an x86-64 Debian machine, as root: suite, kernels, whole photos, virtual machines.
 test-arm:
@@ -43,9 +57,19 @@ fuzz: setup
 sanitize: setup
 	SWIFT="$(SWIFT)" sh Scripts/sanitize.sh
 
-# Mutated files, long and interrupted runs, full disks. The defaults are for CI; docs/trust.md has the whole campaign.
+# Mutated files, long and interrupted runs, full disks. The defaults are for CI; docs/lab/trust.md has the whole campaign.
 trust: build
 	sh Scripts/trust.sh $(BIN)
+
+# What an adversary who knows the format tries, the long form: edited files and random configurations, with guard pages
+# around every reservation, under AddressSanitizer; then every call of a run fails once, and memory
+# limits are tried at the edge. The suite and `make trust` have
+# the short form.
+ADVERSARY ?= 45
+adversary: build
+	SWIFT="$(SWIFT)" TRIDENT_ADVERSARY=$(ADVERSARY) sh Scripts/sanitize.sh Adversary
+	python3 Scripts/trust/faults.py --programs $(BIN) --work $(BUILD)/faults
+	python3 Scripts/trust/limits.py --programs $(BIN) --runs 600
 
 models:
 	sh Scripts/models.sh models/download

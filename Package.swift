@@ -6,6 +6,8 @@ let package = Package(
   name: "trident",
   products: [
     .library(name: "Segmentation", targets: ["Segmentation"]),
+    // libtridentc.so, which is installed as libtrident.so: a product of that name is there already.
+    .library(name: "tridentc", type: .dynamic, targets: ["CLibrary"]),
     .executable(name: "trident", targets: ["trident"]),
     .executable(name: "trident-quantize", targets: ["trident-quantize"]),
   ],
@@ -17,35 +19,58 @@ let package = Package(
     .systemLibrary(name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CKernels"),
-    .target(name: "CRaster", dependencies: ["CPNG", "CJPEG"]),
+    .target(name: "CSystem"),
+    .target(name: "System", dependencies: ["CSystem"]),
+    .target(name: "CRaster", dependencies: ["CPNG", "CJPEG", "CSystem", "CZlib"]),
     .target(name: "Compute", dependencies: ["CKernels"]),
-    .target(name: "Container"),
-    .target(name: "Raster", dependencies: ["CRaster"]),
-    .target(name: "Segmentation", dependencies: ["Compute", "Container", "Raster"]),
-    .target(name: "Evaluation", dependencies: ["Container", "Raster", "Segmentation"]),
+    .target(name: "Container", dependencies: ["System"]),
+    .target(name: "Raster", dependencies: ["CRaster", "System"]),
+    // One module of three layers: networks, what methods share, methods. See docs/decisions/0004-house.md.
     .target(
-      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Segmentation"],
+      name: "Segmentation", dependencies: ["Compute", "Container", "Raster", "System"], path: "Sources",
+      exclude: [
+        "Application", "CJPEG", "CKernels", "CLibrary", "CPNG", "CRaster", "CSystem", "CTrident", "CZlib",
+        "Compute", "Container", "Raster", "System", "trident",
+      ],
+      sources: ["Networks", "Segmentation", "Methods"]),
+    .target(name: "Application", dependencies: ["Compute", "Container", "Raster", "Segmentation", "System"]),
+    .target(name: "CTrident"),
+    .target(
+      name: "CLibrary", dependencies: ["CTrident", "Segmentation", "System"],
+      linkerSettings: [
+        .unsafeFlags(["-Xlinker", "-soname", "-Xlinker", "libtrident.so.0"], .when(platforms: [.linux]))
+      ]),
+    .target(
+      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Segmentation", "System"],
       path: "Quantize/Quantization"),
     .executableTarget(
       name: "trident",
       dependencies: [
-        "Compute", "Container", "Evaluation", "Raster", "Segmentation",
+        "Application", "Compute", "Container", "Raster", "Segmentation", "System",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(
       name: "trident-quantize",
       dependencies: [
-        "Container", "Quantization", "Raster", "Segmentation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Quantization", "Segmentation", "System",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Quantize/trident-quantize"),
     .target(name: "TestSupport", dependencies: ["Compute"], path: "Tests/TestSupport"),
     .testTarget(name: "KernelTests", dependencies: ["CKernels", "TestSupport"], exclude: ["arm"]),
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "TestSupport"]),
-    .testTarget(name: "ContainerTests", dependencies: ["Container", "TestSupport"]),
-    .testTarget(name: "RasterTests", dependencies: ["Raster", "TestSupport"]),
-    .testTarget(name: "SegmentationTests", dependencies: ["CZlib", "Quantization", "Segmentation", "TestSupport"]),
+    .testTarget(name: "SystemTests", dependencies: ["System", "TestSupport"]),
+    .testTarget(name: "ContainerTests", dependencies: ["Container", "System", "TestSupport"]),
+    .testTarget(name: "RasterTests", dependencies: ["Raster", "System", "TestSupport"]),
     .testTarget(
-      name: "EvaluationTests", dependencies: ["Compute", "Evaluation", "Raster", "Segmentation", "TestSupport"]),
-    .testTarget(name: "QuantizationTests", dependencies: ["Quantization", "Segmentation", "TestSupport"]),
+      name: "SegmentationTests",
+      dependencies: ["CZlib", "Quantization", "Segmentation", "System", "TestSupport"]),
+    .testTarget(
+      name: "ApplicationTests",
+      dependencies: [
+        "Application", "Compute", "Container", "Raster", "Segmentation", "System", "TestSupport", "trident",
+      ]),
+    .testTarget(
+      name: "QuantizationTests", dependencies: ["Quantization", "Segmentation", "System", "TestSupport"]),
   ]
 )

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """How seconds grow with windows, classes, megapixels and regions: one figure of four plots.
 
-    cost.py --model M.gguf --photo P.jpg [--trident .build/release/trident] [--out docs/images/cost.svg] [--repeat 3]
+    cost.py --model M.gguf --photo P.jpg [--trident .build/release/trident] [--out docs/images/cost.svg]
+    [--repeat 3]
 
-Needs Pillow. Every point is the median of `trident segment --json` (start of the first stage to the last label row).
-Regions are had by lowering --minimal-area, classes by a vocabulary of made-up words encoded beforehand.
+Needs Pillow. Every point is the median of `trident segment --json` (start of the first stage to the last
+label row). Regions are had by lowering --minimal-area, classes by a vocabulary of made-up words encoded
+beforehand.
 """
 
 import argparse
@@ -19,15 +21,18 @@ from PIL import Image
 
 def measure(a, photo, classes, *flags):
     """Median seconds, and the last report."""
-    command = [a.trident, "segment", "-m", a.model, "--vocabulary", classes, "--json", "--quiet", *map(str, flags), photo]
-    reports = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(a.repeat)]
+    command = [a.trident, "segment", "-m", a.model, "--vocabulary", classes, "--json", "--quiet",
+               *map(str, flags), photo]
+    reports = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+               for _ in range(a.repeat)]
     return statistics.median(r["seconds"] for r in reports), reports[-1]
 
 
 def vocabulary(a, folder, count):
     words, out = folder / f"{count}.txt", folder / f"{count}.tvoc"
     words.write_text("".join(f"thing {n}\n" for n in range(count)))
-    subprocess.run([a.trident, "text", "-m", a.model, "--classes", words, "-o", out, "--quiet", "--no-cache"], check=True)
+    subprocess.run([a.trident, "text", "-m", a.model, "--classes", words, "-o", out, "--quiet", "--no-cache"],
+                   check=True)
     return out
 
 
@@ -60,7 +65,7 @@ def svg(plots):
              'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>']
     for index, (title, points) in enumerate(plots):
         x0, y0, wide, high = index * width + left, height - bottom, width - left - 18, height - bottom - 16
-        most, top = max(max(x for x, _ in points), 1e-9), max(y for _, y in points) * 1.1
+        most, top = max(*(x for x, _ in points), 1e-09), max(y for _, y in points) * 1.1
         at = lambda x, y: (x0 + x / most * wide, y0 - y / top * high)
         parts.append(f'<path d="M{x0} {y0 - high}V{y0}H{x0 + wide}" fill="none" stroke="#888"/>')
         line = " ".join(f"{px:.1f},{py:.1f}" for px, py in (at(*p) for p in points))
@@ -72,9 +77,9 @@ def svg(plots):
             drop, last = (12 if px - last < 24 else 0), px
             parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="#2563a8"/>'
                          f'<text x="{px:.1f}" y="{py - 7 + 2 * drop:.1f}" text-anchor="middle">{y:.2f}</text>'
-                         f'<text x="{px:.1f}" y="{y0 + 12 + drop}" text-anchor="middle" fill="#666">{x if x > 99 else round(x, 1):g}</text>')
+                         f'<text x="{px:.1f}" y="{y0 + 12 + drop}" text-anchor="middle" fill="#666">{x if x > 99 else round(x, 1):g}</text>')  # noqa: E501
         parts.append(f'<text x="{x0 + wide / 2}" y="{height - 6}" text-anchor="middle">{title}</text>')
-    parts.append(f'<text x="4" y="12">seconds</text></svg>\n')
+    parts.append('<text x="4" y="12">seconds</text></svg>\n')
     return "\n".join(parts)
 
 

@@ -1,6 +1,7 @@
 // swift-tools-version:6.0
-// Fuzzers of every parser and of whole runs. The code under test is compiled here a second time, instrumented, so that
-// the main package needs no sanitizer: Sources, Quantize and the toys are links into it.
+// Fuzzers of every parser and of whole runs. The code under test is compiled here a second time,
+// instrumented, so that the main package needs no sanitizer: Sources, Quantize and the toys are links into
+// it.
 import PackageDescription
 
 let package = Package(
@@ -10,18 +11,30 @@ let package = Package(
     .systemLibrary(name: "CJPEG", path: "Sources/CJPEG", pkgConfig: "libjpeg"),
     .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib"),
     .target(name: "CKernels", path: "Sources/CKernels"),
-    .target(name: "CRaster", dependencies: ["CPNG", "CJPEG"], path: "Sources/CRaster"),
+    .target(name: "CSystem", path: "Sources/CSystem"),
+    .target(name: "System", dependencies: ["CSystem"], path: "Sources/System"),
+    .target(name: "CRaster", dependencies: ["CPNG", "CJPEG", "CSystem", "CZlib"], path: "Sources/CRaster"),
     .target(name: "Compute", dependencies: ["CKernels"], path: "Sources/Compute"),
-    .target(name: "Container", path: "Sources/Container"),
-    .target(name: "Raster", dependencies: ["CRaster"], path: "Sources/Raster"),
-    .target(name: "Segmentation", dependencies: ["Compute", "Container", "Raster"], path: "Sources/Segmentation"),
+    .target(name: "Container", dependencies: ["System"], path: "Sources/Container"),
+    .target(name: "Raster", dependencies: ["CRaster", "System"], path: "Sources/Raster"),
     .target(
-      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Segmentation"],
+      name: "Segmentation", dependencies: ["Compute", "Container", "Raster", "System"], path: "Sources",
+      exclude: [
+        "CJPEG", "CKernels", "CPNG", "CRaster", "CSystem", "CZlib", "Compute", "Container", "Evaluation",
+        "Raster", "System",
+        "trident",
+      ],
+      sources: ["Networks", "Segmentation", "Methods"]),
+    .target(
+      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Segmentation", "System"],
       path: "Quantize/Quantization"),
     .target(name: "Toys", path: "Toys"),
     .target(name: "CFuzzer", path: "CFuzzer"),
     .executableTarget(
-      name: "fuzz", dependencies: ["CFuzzer", "Compute", "Container", "Quantization", "Raster", "Segmentation", "Toys"],
+      name: "fuzz",
+      dependencies: [
+        "CFuzzer", "Compute", "Container", "Quantization", "Raster", "Segmentation", "System", "Toys",
+      ],
       path: "Entries"),
   ]
 )

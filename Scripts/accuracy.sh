@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measures the demo model on held-out scenes and writes the tables of docs/accuracy.md. An ended run goes on where it stopped.
+# Measures the demo model on held-out scenes and writes the tables of docs/lab/accuracy.md. An ended run goes on where it stopped.
 # Usage: [SCENES=300] [STUDY=100] [DATA=FOLDER] accuracy.sh [TRIDENT [MODEL]]
 # SCENES: for INT8 beside float32; STUDY: for every other row. DATA holds images/, labels/, classes.txt; without it the
 # scenes are made (needs python3 with numpy and Pillow, and the packages of models/demo/README.md).
@@ -10,7 +10,7 @@ model=${2:-models/demo/demo.gguf}
 scenes=${SCENES:-300}
 study=${STUDY:-100}
 data=${DATA:-out/accuracy/scenes}
-page=docs/accuracy.md
+page=docs/lab/accuracy.md
 out=out/accuracy/$(sha256sum "$model" | cut -c1-12)
 mkdir -p "$out"
 if [ ! -f "$data/classes.txt" ]; then

@@ -1,6 +1,6 @@
-// A storage card in a bad mood, for tests: preloaded into a program, it makes every read short (BAD_CARD_SHORT=1), or
-// reads of one file (BAD_CARD_FAILS=end of its path) fail with EIO after so many (BAD_CARD_AFTER), or the power goes at the
-// n-th renaming (BAD_CARD_ENDS=n). Build: cc -shared -fPIC.
+// A storage card in a bad mood, for tests: preloaded into a program, it makes every read short
+// (BAD_CARD_SHORT=1), or reads of one file (BAD_CARD_FAILS=end of its path) fail with EIO after so many
+// (BAD_CARD_AFTER), or the power goes at the n-th renaming (BAD_CARD_ENDS=n). Build: cc -shared -fPIC.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,7 +19,8 @@ static ssize_t mood(int fd, size_t count) {
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     size_t end = strlen(fails);
-    if (length >= (ssize_t)end && memcmp(path + length - end, fails, end) == 0 && ++reads > (after ? atoi(after) : 0)) {
+    if (length >= (ssize_t)end && memcmp(path + length - end, fails, end) == 0 &&
+        ++reads > (after ? atoi(after) : 0)) {
       errno = EIO;
       return -1;
     }
@@ -27,14 +28,14 @@ static ssize_t mood(int fd, size_t count) {
   return getenv("BAD_CARD_SHORT") && count > 3 ? (ssize_t)(count / 3) : (ssize_t)count;
 }
 
-#define READ(name, parameters, ...)                                         \
-  ssize_t name parameters {                                                 \
-    static ssize_t(*next) parameters;                                       \
-    if (!next) next = (ssize_t(*) parameters)dlsym(RTLD_NEXT, #name);       \
-    ssize_t allowed = mood(fd, count);                                      \
-    if (allowed < 0) return -1;                                             \
-    count = (size_t)allowed;                                                \
-    return next(__VA_ARGS__);                                               \
+#define READ(name, parameters, ...)                                   \
+  ssize_t name parameters {                                           \
+    static ssize_t(*next) parameters;                                 \
+    if (!next) next = (ssize_t(*) parameters)dlsym(RTLD_NEXT, #name); \
+    ssize_t allowed = mood(fd, count);                                \
+    if (allowed < 0) return -1;                                       \
+    count = (size_t)allowed;                                          \
+    return next(__VA_ARGS__);                                         \
   }
 
 READ(read, (int fd, void *bytes, size_t count), fd, bytes, count)

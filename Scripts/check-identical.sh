@@ -25,11 +25,11 @@ for flags in "--threads 2" "--threads 3" "--threads 4" "--threads 2 --memory-lim
   # Flags are words.
   # shellcheck disable=SC2086
   run next --vocabulary "$work/v.tvoc" $flags
-  check $flags
+  check "$flags"
 done
 # The text of the same run, cut small.
 for flags in "--threads 2 --memory-limit 40M --no-cache" "--threads 1 --memory-limit $smallest --no-cache"; do
   # shellcheck disable=SC2086
   run next --classes "$work/classes" $flags
-  check $flags
+  check "$flags"
 done

@@ -49,6 +49,7 @@ if [ -n "$wanted" ]; then patience=900; fi
 
 # One run of a target. A job of its own, so that the script's end is the fuzzer's end.
 slice() {
+  # shellcheck disable=SC2046
   "$fuzz" "$1" -max_total_time="$seconds" -timeout=$patience -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len="$(length "$1")" \
     -print_final_stats=1 -artifact_prefix="$work/$1-" "$work/$1" $(seeds "$1") >"$work/$1.log" 2>&1 &
   fuzzer=$!
@@ -91,6 +92,7 @@ run() {
 }
 
 mkdir -p "$work"
+# shellcheck disable=SC2046
 if [ $# -eq 0 ]; then set -- $("$fuzz"); fi
 failed=0
 while [ $# -gt 0 ]; do

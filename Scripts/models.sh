@@ -1,6 +1,6 @@
 #!/bin/sh
 # Downloads published checkpoints and verifies them. Usage: models.sh FOLDER [NAME]...
-# Names: clip-b16 clip-l14 clip-l14-336 clip-h14 metaclip-b16 dino-b16 dino-s16 dino-b8 dino-s8 sam-b sam-l sam-h vocab.
+# Names: clip-b16 clip-l14 clip-l14-336 clip-h14 metaclip-b16 dino-b16 dino-s16 dino-b8 dino-s8 sam-b sam-l sam-h vocab radio-b radio-l siglip2-text siglip2-tokenizer blip-base blip-large bert-vocab.
 # Without names: what the base model needs. See models/README.md for sources and licences.
 set -eu
 
@@ -14,6 +14,7 @@ shift
 
 openai=https://openaipublic.azureedge.net/clip/models
 meta=https://dl.fbaipublicfiles.com
+salesforce=https://storage.googleapis.com/sfr-vision-language-research/BLIP/models
 
 # Prints: address, file name, kind of checksum (sha256, md5 or none), checksum.
 describe() {
@@ -41,6 +42,19 @@ describe() {
     vocab)
       echo "https://raw.githubusercontent.com/openai/CLIP/main/clip/bpe_simple_vocab_16e6.txt.gz" \
         "bpe_simple_vocab_16e6.txt.gz sha256 924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a" ;;
+    radio-b) hub=https://huggingface.co/nvidia/C-RADIOv3-B/resolve/main
+      echo "$hub/c-radio_v3-b_half.pth.tar c-radio_v3-b_half.pth.tar none -" ;;
+    radio-l) hub=https://huggingface.co/nvidia/C-RADIOv3-L/resolve/main
+      echo "$hub/c-radio_v3-l_half.pth.tar c-radio_v3-l_half.pth.tar none -" ;;
+    siglip2-text) hub=https://huggingface.co/google/siglip2-so400m-patch16-naflex/resolve/main
+      echo "$hub/model.safetensors siglip2-so400m/model.safetensors none -" ;;
+    siglip2-tokenizer) hub=https://huggingface.co/google/siglip2-so400m-patch16-naflex/resolve/main
+      echo "$hub/tokenizer.json siglip2-so400m/tokenizer.json none -" ;;
+    blip-base) name=model_base_retrieval_coco.pth
+      echo "$salesforce/$name $name none -" ;;
+    blip-large) name=model_large_retrieval_flickr.pth
+      echo "$salesforce/$name $name none -" ;;
+    bert-vocab) echo "https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt vocab.txt none -" ;;
     *) return 1 ;;
   esac
 }
@@ -60,7 +74,7 @@ verify() {
 }
 
 for name in "$@"; do
-  if ! description=$(describe "$name"); then
+  if ! describe "$name" >/dev/null; then
     echo "unknown checkpoint '$name'; known: $(sed -n 's/^# Names: \(.*\)\.$/\1/p' "$0")" >&2
     exit 2
   fi

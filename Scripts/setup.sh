@@ -1,8 +1,13 @@
 #!/bin/sh
 # Installs the packages that building and testing need, where they are missing; on systems without apt it only looks.
+# Usage: setup.sh [lint]    lint: what `make lint` needs
 set -eu
 missing=""
-if command -v dpkg-query >/dev/null 2>&1; then
+extra=""
+if [ "${1:-}" = lint ]; then
+  command -v shellcheck >/dev/null 2>&1 || missing=" shellcheck"
+  python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+elif command -v dpkg-query >/dev/null 2>&1; then
   have() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
   for package in libjpeg-dev libpng-dev zlib1g-dev pkg-config; do have "$package" || missing="$missing $package"; done
 elif ! pkg-config --exists libjpeg libpng zlib 2>/dev/null; then
@@ -11,8 +16,9 @@ fi
 command -v git >/dev/null 2>&1 || missing="$missing git ca-certificates"
 command -v swift >/dev/null 2>&1 || missing="$missing swiftlang"
 # Only --precision float32 and tests of it load OpenBLAS.
-extra=""
-PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q 'libopenblas\.so\.0' || extra=" libopenblas0-pthread"
+if [ "${1:-}" != lint ]; then
+  PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q 'libopenblas\.so\.0' || extra=" libopenblas0-pthread"
+fi
 [ -n "$missing$extra" ] || exit 0
 
 root=""

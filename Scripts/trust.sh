@@ -1,5 +1,5 @@
 #!/bin/sh
-# Short forms of the campaigns in docs/trust.md. Usage: trust.sh FOLDER_OF_PROGRAMS [MUTANTS_A_FORMAT] [PHOTOS] [MOMENTS]
+# Short forms of the campaigns in docs/lab/trust.md. Usage: trust.sh FOLDER_OF_PROGRAMS [MUTANTS_A_FORMAT] [PHOTOS] [MOMENTS] [CALLS]
 set -eu
 bin=${1:?usage: trust.sh FOLDER_OF_PROGRAMS}
 mutants=${2:-200}
@@ -21,6 +21,7 @@ run() {
 }
 
 run Scripts/trust/mutate.py --programs "$bin" --count "$mutants" --work "$work"
+run Scripts/trust/faults.py --programs "$bin" --work "$work/faults" --step "${5:-10}"
 for campaign in photos pair kill storage; do
   run Scripts/trust/campaign.py $campaign --programs "$bin" --photos "$photos" --moments "$moments"
 done

@@ -1,5 +1,6 @@
-// Preloaded into a peer, tells it the tile sizes of AMX on virtual machines that offer AMX but hide cpuid leaves 0x1D and
-// 0x1E (oneDNN then loads an empty tile palette and dies of an illegal instruction). Each cpuid traps and is answered here.
+// Preloaded into a peer, tells it the tile sizes of AMX on virtual machines that offer AMX but hide cpuid
+// leaves 0x1D and 0x1E (oneDNN then loads an empty tile palette and dies of an illegal instruction). Each
+// cpuid traps and is answered here.
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <signal.h>

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Trident beside other runtimes: the same photo, weights and threads, in one run, turn by turn.
 
-    compare.py --trident .build/release/trident [--model M.gguf] [--cache DIR] [--rounds 3] [--record FILE.json]
+    compare.py --trident .build/release/trident [--model M.gguf] [--cache DIR] [--rounds 3] [--record
+    FILE.json]
 
-Every peer is a process of its own that prepares, warms up and then takes turns with `trident segment`, so that both see
-the same machine; peers come one after another, since together they would not fit. Prints a table of medians, peaks
-(VmHWM) and ratios to trident's median beside that peer. Without --model it makes random checkpoints of the published
-shapes and quantizes them (needs trident-quantize beside trident).
+Every peer is a process of its own that prepares, warms up and then takes turns with `trident segment`, so
+that both see the same machine; peers come one after another, since together they would not fit. Prints a
+table of medians, peaks (VmHWM) and ratios to trident's median beside that peer. Without --model it makes
+random checkpoints of the published shapes and quantizes them (needs trident-quantize beside trident).
 Peers compute networks only; trident's time is its whole process, from start to PNG.
 """
 
@@ -24,7 +25,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 REFERENCE = HERE.parent.parent / "Tests/Reference"
-WORDS = ("sky; cloud,aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,dining table,dog,horse,motorbike,person,"
+WORDS = ("sky; cloud,aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,dining table,dog,horse,motorbike,person,"  # noqa: E501
          "potted plant,sheep,sofa,train,television").split(",")
 # What is run, how attention is written for it (the faster of both, measured), and its name in the table.
 PEERS = {
@@ -43,7 +44,8 @@ def jemalloc():
 
 
 def amx_leaves(cache):
-    """The library that gives AMX to peers on machines that hide its cpuid leaves; None where there is no AMX or no compiler."""
+    """The library that gives AMX to peers on machines that hide its cpuid leaves; None where there is no AMX
+    or no compiler."""
     if "amx_int8" not in pathlib.Path("/proc/cpuinfo").read_text():
         return None
     library = cache / "amx_leaves.so"
@@ -59,10 +61,11 @@ class Peer:
         self.env = dict(os.environ, OMP_NUM_THREADS=str(a.threads), TOKENIZERS_PARALLELISM="false")
         if kind == "torch-bf16" and jemalloc():
             preload.append(jemalloc())
-            self.env["MALLOC_CONF"] = "oversize_threshold:1,background_thread:true,metadata_thp:auto,thp:always"
+            self.env["MALLOC_CONF"] = "oversize_threshold:1,background_thread:true,metadata_thp:auto,thp:always"  # noqa: E501
         if preload:
             self.env["LD_PRELOAD"] = ":".join(preload)
-        self.command = [sys.executable, str(HERE / "peer.py"), kind.split("/")[0], "--model", str(a.model), "--threads",
+        self.command = [sys.executable, str(HERE / "peer.py"), kind.split("/")[0], "--model", str(a.model),
+                        "--threads",
                         str(a.threads), "--attention", attention, *extra]
 
     def prepare(self):
@@ -72,7 +75,8 @@ class Peer:
             raise SystemExit(f"{self.kind}: preparing failed\n{log.stderr[-2000:]}")
 
     def start(self):
-        self.process = subprocess.Popen(self.command, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen(self.command, env=self.env, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL, text=True)
         if self.process.stdout.readline().strip() != "ready":
             raise SystemExit(f"{self.kind}: did not start; run: {' '.join(self.command)}")
@@ -122,17 +126,20 @@ def make_model(a):
 def inputs(a):
     """Photo, class list, vocabulary; returns the number of regions that trident refines."""
     sys.path.insert(0, str(REFERENCE))
-    from PIL import Image
     from photos import synthetic
+    from PIL import Image
     a.photo, a.words, a.vocabulary = a.cache / "photo.jpg", a.cache / "classes.txt", a.cache / "classes.tvoc"
     Image.fromarray(synthetic(448, 448, 3)).save(a.photo, quality=92)
     a.words.write_text("\n".join(WORDS) + "\n")
-    subprocess.run([a.trident, "text", "-m", a.model, "--classes", a.words, "-o", a.vocabulary, "--quiet"], check=True)
+    subprocess.run([a.trident, "text", "-m", a.model, "--classes", a.words, "-o", a.vocabulary, "--quiet"],
+                   check=True)
 
 
 def machine():
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo")
+                if line.startswith("model name")), "?")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True,
+                            text=True).stdout
     names = ("torch", "openvino", "nncf", "onnx", "onnxruntime")
     return {"date": datetime.date.today().isoformat(), "cpu": cpu, "cores": os.cpu_count(),
             "system": platform.platform(), "commit": commit.strip(),
@@ -141,7 +148,7 @@ def machine():
 
 def table(peers, ours):
     row = lambda name, r, ratio, agreement: (
-        f"| {name} | {statistics.median(r.seconds):.2f} | {min(r.seconds):.2f}-{max(r.seconds):.2f} | {r.peak:,.0f} "
+        f"| {name} | {statistics.median(r.seconds):.2f} | {min(r.seconds):.2f}-{max(r.seconds):.2f} | {r.peak:,.0f} "  # noqa: E501
         f"| {ratio} | {agreement} |")
     lines = ["| | seconds | range | peak MiB | times trident | agreement |", "|---|---|---|---|---|---|"]
     for r in sorted(peers, key=lambda r: -statistics.median(r.seconds)):
@@ -170,7 +177,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--text", action="store_true", help="compare text encoding instead of a photo")
-    parser.add_argument("--no-amx", action="store_true", help="as on a machine without AMX, for all (AVX-512 at most)")
+    parser.add_argument("--no-amx", action="store_true",
+                        help="as on a machine without AMX, for all (AVX-512 at most)")
     parser.add_argument("--prepare", action="store_true", help="only make what the peers need")
     parser.add_argument("--record", type=pathlib.Path, help="write everything measured here (.json)")
     a = parser.parse_args()
@@ -191,10 +199,12 @@ def main():
         os.environ.update(ONEDNN_MAX_CPU_ISA="AVX512_CORE_FP16", TRIDENT_CPU="avx512_vnni")
     a.leaves = None if a.no_amx else amx_leaves(a.cache)
     if a.text:
-        ours = Trident("trident text", a, ["text", "--classes", a.words, "-o", a.cache / "out.tvoc", "--no-cache", "--json"])
+        ours = Trident("trident text", a,
+                       ["text", "--classes", a.words, "-o", a.cache / "out.tvoc", "--no-cache", "--json"])
         peers = [Peer("torch-text-fp32", a, ["--words", str(a.words)])]
     else:
-        segment = ["segment", "--vocabulary", a.vocabulary, a.photo, "-o", a.cache / "out.png", "--overwrite", "--json"]
+        segment = ["segment", "--vocabulary", a.vocabulary, a.photo, "-o", a.cache / "out.png", "--overwrite",
+                   "--json"]
         ours = Trident("trident", a, segment)
         ours.once()
         regions = ours.report["regions"]["refined"] + ours.report["regions"]["failed"]
@@ -215,9 +225,11 @@ def main():
         print(peer.name, peer.seconds, peer.beside, file=sys.stderr, flush=True)
     print(table(peers, ours))
     if a.record:
-        rows = [{"kind": r.kind, "name": r.name, "seconds": r.seconds, "trident_beside": r.beside, "peak_mib": r.peak,
+        rows = [{"kind": r.kind, "name": r.name, "seconds": r.seconds, "trident_beside": r.beside,
+                 "peak_mib": r.peak,
                  "agreement": r.agreement} for r in peers]
-        facts = {"machine": machine(), "threads": a.threads, "rounds": a.rounds, "no_amx": a.no_amx, "amx_leaves_given": bool(a.leaves),
+        facts = {"machine": machine(), "threads": a.threads, "rounds": a.rounds, "no_amx": a.no_amx,
+                 "amx_leaves_given": bool(a.leaves),
                  "trident_peak_mib": ours.peak, "results": rows, "trident": ours.report}
         a.record.parent.mkdir(parents=True, exist_ok=True)
         a.record.write_text(json.dumps(facts, indent=1) + "\n")

@@ -1,8 +1,8 @@
 """The method's networks as batched PyTorch modules, the form other runtimes are given.
 
-Same weights and same arithmetic as `Tests/Reference/pipeline.py` (each run prints how far the scores agree), but windows in one batch,
-attention of all heads at once, and everything up to the scores of the grid in one graph, so that a runtime may fuse
-what it likes. The mask decoder is a second graph, called once a region.
+Same weights and same arithmetic as `Tests/Reference/pipeline.py` (each run prints how far the scores agree),
+but windows in one batch, attention of all heads at once, and everything up to the scores of the grid in one
+graph, so that a runtime may fuse what it likes. The mask decoder is a second graph, called once a region.
 """
 
 import os
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../Tests/Reference"))
-import pipeline  # noqa: E402
+import pipeline
 
 
 def linear(m, name, rows=slice(None)):
@@ -85,7 +85,8 @@ class Block(nn.Module):
 
 
 class Tower(nn.Module):
-    """Windows [windows, 3, side, side] to tokens without the class token: DINO whole, CLIP before its last block."""
+    """Windows [windows, 3, side, side] to tokens without the class token: DINO whole, CLIP before its last
+    block."""
 
     def __init__(self, m, net, blocks, kind, fused, side):
         super().__init__()
@@ -120,7 +121,8 @@ class ChannelNorm(nn.Module):
 
 
 class Sam(nn.Module):
-    """Image [1, 3, side, side] to the embedding [1, neck, grid, grid] and the affinity [n, n] of the last block."""
+    """Image [1, 3, side, side] to the embedding [1, neck, grid, grid] and the affinity [n, n] of the last
+    block."""
 
     def __init__(self, m, o, fused):
         super().__init__()
@@ -136,7 +138,8 @@ class Sam(nn.Module):
         self.conv1 = nn.Conv2d(c.width, c.neck, 1, bias=False)
         self.conv1.weight.data = m["sam.neck.conv1.weight"][:, :, None, None].clone()
         self.conv2 = nn.Conv2d(c.neck, c.neck, 3, padding=1, bias=False)
-        self.conv2.weight.data = m["sam.neck.conv2.weight"].reshape(c.neck, 3, 3, c.neck).permute(0, 3, 1, 2).clone()
+        self.conv2.weight.data = m["sam.neck.conv2.weight"].reshape(c.neck, 3, 3, c.neck).permute(0, 3, 1,
+                2).clone()
         self.norm1, self.norm2 = ChannelNorm(m, "sam.neck.norm1"), ChannelNorm(m, "sam.neck.norm2")
 
     def windowed(self, block, x):
@@ -184,7 +187,8 @@ class Encoders(nn.Module):
         super().__init__()
         c = m.clip
         self.o, self.heads = o, c.heads
-        self.origins = [(y // c.patch, x // c.patch) for y, x in pipeline.window_origins(side, side, o.window, o.stride)]
+        self.origins = [(y // c.patch, x // c.patch) for y,
+                        x in pipeline.window_origins(side, side, o.window, o.stride)]
         self.grid, self.cells = side // c.patch, o.window // c.patch
         self.dino = Tower(m, "dino", m.dino.depth, "gelu", fused, o.window)
         self.dino_norm = norm(m, "dino.norm_post", m.dino.epsilon)
@@ -225,7 +229,8 @@ class Encoders(nn.Module):
 
 
 class Decoder(nn.Module):
-    """One region: embedding [1, neck, grid, grid], point [2], box [4], mask prompt [256, 256] -> logits, IoU."""
+    """One region: embedding [1, neck, grid, grid], point [2], box [4], mask prompt [256, 256] -> logits,
+    IoU."""
 
     def __init__(self, m, o):
         super().__init__()
@@ -250,7 +255,8 @@ class Text(nn.Module):
         super().__init__()
         c, t = m.text, m.tensors
         self.token, self.position = nn.Parameter(t["text.token"]), nn.Parameter(t["text.position"])
-        self.blocks = nn.ModuleList(Block(m, f"text.blocks.{n}", c, m.activation, False) for n in range(c.depth))
+        self.blocks = nn.ModuleList(Block(m, f"text.blocks.{n}", c, m.activation, False)
+                                    for n in range(c.depth))
         self.norm_post, self.proj = norm(m, "text.norm_post", c.epsilon), linear(m, "text.proj")
 
     def attend(self, attention, x):

@@ -5,9 +5,10 @@
 
 KIND: torch-fp32, torch-bf16, ort-int8, openvino-bf16, openvino-int8; reference writes plain float32 scores;
 torch-text-fp32 encodes classes instead.
-Weights are those of the model file, as float32. `--prepare` converts (and quantizes) into the cache and ends, so that a
-measured process holds only what it runs. A run: both copies of the photo are there as floats; scores of the grid,
-embedding, and N calls of the mask decoder come out. Decoding, resizing, upsampling, region search and PNG are left out.
+Weights are those of the model file, as float32. `--prepare` converts (and quantizes) into the cache and ends,
+so that a measured process holds only what it runs. A run: both copies of the photo are there as floats;
+scores of the grid, embedding, and N calls of the mask decoder come out. Decoding, resizing, upsampling,
+region search and PNG are left out.
 """
 
 import argparse
@@ -15,13 +16,12 @@ import os
 import sys
 import time
 
-import numpy as np
-import torch
-from PIL import Image
-
 import networks
+import numpy as np
 import pipeline
+import torch
 import weights
+from PIL import Image
 from templates import TEMPLATES
 from tokenizer import Tokenizer
 
@@ -39,7 +39,8 @@ def inputs_of(m, photo, o):
     small = torch.from_numpy(pipeline.sam_copy(photo, m.sam.side).copy()).permute(2, 0, 1).float()
     sam = (small - tensor(pipeline.SAM_MEAN)) / tensor(pipeline.SAM_STD)
     text = torch.nn.functional.normalize(
-        torch.randn(PHRASES, m["clip.proj.weight"].shape[0], generator=torch.Generator().manual_seed(1)), dim=1)
+        torch.randn(PHRASES, m["clip.proj.weight"].shape[0], generator=torch.Generator().manual_seed(1)),
+        dim=1)
     return windows, dino, sam[None], text
 
 
@@ -47,7 +48,8 @@ def prompts(m, regions):
     """(point, box, mask prompt) of each region."""
     side, low = float(m.sam.side), 4 * m.sam.grid
     mask = torch.rand(low, low, generator=torch.Generator().manual_seed(2)) * 0.005
-    return [(torch.tensor([side * (n + 1) / (regions + 1), side / 2]), torch.tensor([0.1, 0.2, 0.8, 0.9]) * side, mask)
+    return [(torch.tensor([side * (n + 1) / (regions + 1), side / 2]),
+             torch.tensor([0.1, 0.2, 0.8, 0.9]) * side, mask)
             for n in range(regions)]
 
 
@@ -76,7 +78,8 @@ def export(m, inputs, regions, side, plain, fused, write):
     """Calls write(name, module, example) for the graphs whose file is not there yet."""
     encoders, decoder = modules(m, side, fused)
     embedding = torch.randn(1, m.sam.neck, m.sam.grid, m.sam.grid)
-    for name, module, example in (("encoders", encoders, inputs), ("decoder", decoder, [embedding, *regions[0]])):
+    for name, module, example in (("encoders", encoders, inputs),
+                                  ("decoder", decoder, [embedding, *regions[0]])):
         if not os.path.exists(plain(name)):
             with torch.no_grad():
                 write(name, module, tuple(example))
@@ -105,7 +108,8 @@ def openvino_prepare(m, inputs, regions, side, cache, precision, fused):
 def openvino_runner(inputs, regions, cache, precision, threads):
     import openvino as ov
     core = ov.Core()
-    settings = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads}
     # NNCF makes a decoder that does not load: it stays bf16.
     encoders, decoder = (core.compile_model(f"{cache}/{name}.xml", "CPU", settings).create_infer_request()
                          for name in (f"encoders-{precision}", "decoder-bf16"))
@@ -140,7 +144,8 @@ def ort_runner(inputs, regions, cache, precision, threads):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    encoders, decoder = (onnxruntime.InferenceSession(f"{cache}/{name}-{precision}.onnx", options, ["CPUExecutionProvider"])
+    encoders, decoder = (onnxruntime.InferenceSession(f"{cache}/{name}-{precision}.onnx", options,
+                                                      ["CPUExecutionProvider"])
                          for name in ("encoders", "decoder"))
     feed = lambda session, values: {port.name: t for port, t in zip(session.get_inputs(), values)}
     inputs = feed(encoders, [t.numpy() for t in inputs])
@@ -169,14 +174,17 @@ def text_runner(m, words):
 
 
 def agreement(reference, scores):
-    """Mean cosine over the grid's cells between the plain float32 scores and a runtime's, each less its mean."""
+    """Mean cosine over the grid's cells between the plain float32 scores and a runtime's, each less its
+    mean."""
     a, b = (np.asarray(t, np.float32).reshape(PHRASES, -1) for t in (reference, scores))
     a, b = (t - t.mean(1, keepdims=True) for t in (a, b))
-    return float(((a * b).sum(0) / np.maximum(np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0), 1e-12)).mean())
+    return float(((a * b).sum(0) / np.maximum(np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0),
+                                              1e-12)).mean())
 
 
 def write_reference(m, photo, text, path):
-    _, taps = pipeline.segment(m, photo, [[str(n)] for n in range(PHRASES)], pipeline.Options(refine=False), text)
+    _, taps = pipeline.segment(m, photo, [[str(n)] for n in range(PHRASES)], pipeline.Options(refine=False),
+                               text)
     np.save(path, taps["scores.phrases"])
 
 
@@ -195,9 +203,10 @@ def main():
     parser.add_argument("--cache")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--attention", choices=["fused", "plain"], default="fused",
-                        help="one call of the runtime's attention, or logits, softmax and mix as separate products")
+                        help="one call of the runtime's attention, or logits, softmax and mix as separate products")  # noqa: E501
     parser.add_argument("--prepare", action="store_true")
-    parser.add_argument("--reference", help="plain float32 scores to compare with (.npy); KIND reference writes them")
+    parser.add_argument("--reference",
+                        help="plain float32 scores to compare with (.npy); KIND reference writes them")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)

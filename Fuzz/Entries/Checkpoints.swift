@@ -1,6 +1,6 @@
 // Checkpoints of every kind: opened, and every tensor read.
-import Container
 import Quantization
+import System
 
 func fuzzZip(_ bytes: UnsafeBufferPointer<UInt8>) {
   var repaired = Array(bytes)
@@ -18,7 +18,8 @@ func fuzzScript(_ bytes: UnsafeBufferPointer<UInt8>) {
   readCheckpoint(storedZip([("m/data.pkl", Array(bytes)), ("m/constants.pkl", []), ("m/data/0", storage)]))
 }
 
-/// Any file: what its first bytes say decides who reads it, above all the readers of legacy and safetensors files.
+/// Any file: what its first bytes say decides who reads it, above all the readers of legacy and safetensors
+/// files.
 func fuzzCheckpoint(_ bytes: UnsafeBufferPointer<UInt8>) { readCheckpoint(Array(bytes)) }
 
 /// Vocabularies of byte pairs: lines, `tokenizer.json`, either gzipped.
@@ -39,22 +40,4 @@ private func readCheckpoint(_ bytes: [UInt8]) {
     }
     try? directory.verifyChecksums()
   }
-}
-
-/// A zip archive with uncompressed entries.
-private func storedZip(_ parts: [(name: String, body: [UInt8])]) -> [UInt8] {
-  func little(_ value: Int, _ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
-  var bytes: [UInt8] = []
-  var directory: [UInt8] = []
-  for (name, body) in parts {
-    let crc = body.withUnsafeBytes { CRC32.of($0) }
-    let common =
-      little(20, 2) + little(0, 8) + little(Int(crc), 4) + little(body.count, 4) + little(body.count, 4)
-      + little(name.utf8.count, 2) + little(0, 2)
-    directory += little(0x0201_4B50, 4) + little(20, 2) + common + little(0, 10) + little(bytes.count, 4) + name.utf8
-    bytes += little(0x0403_4B50, 4) + common + name.utf8 + body
-  }
-  let start = bytes.count
-  return bytes + directory + little(0x0605_4B50, 4) + little(0, 4) + little(parts.count, 2) + little(parts.count, 2)
-    + little(directory.count, 4) + little(start, 4) + little(0, 2)
 }

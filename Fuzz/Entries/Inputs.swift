@@ -1,6 +1,6 @@
 // Inputs as files: anonymous ones in memory, and edits of a valid file.
 import CFuzzer
-import Container
+import System
 
 #if canImport(Glibc)
   import Glibc
@@ -49,7 +49,9 @@ struct Input {
     return taken
   }
 
-  mutating func number(_ byteCount: Int) -> Int { bytes(byteCount).reversed().reduce(0) { $0 << 8 | Int($1) } }
+  mutating func number(_ byteCount: Int) -> Int {
+    bytes(byteCount).reversed().reduce(0) { $0 << 8 | Int($1) }
+  }
 
   /// Applies up to 15 edits to a valid file: where, how wide, and the bytes to put there.
   ///
@@ -66,7 +68,9 @@ struct Input {
         default: random % focus
         }
       let width = [1, 2, 4, 8][Int(kind & 3)]
-      for (index, value) in bytes(width).enumerated() where place + index < file.count { file[place + index] = value }
+      for (index, value) in bytes(width).enumerated() where place + index < file.count {
+        file[place + index] = value
+      }
     }
   }
 }
@@ -87,7 +91,9 @@ func repairChecksums(_ bytes: inout [UInt8]) {
     let end = start + number(place + 20, 4)
     if number(place + 10, 2) == 0, local + 30 <= bytes.count, end <= bytes.count {
       let crc = bytes[start..<end].withUnsafeBytes { CRC32.of($0) }
-      for (at, shift) in [(place + 16, 0), (local + 14, 0)].flatMap({ at in (0..<4).map { (at.0 + $0, 8 * $0) } }) {
+      for (at, shift) in [(place + 16, 0), (local + 14, 0)].flatMap({ at in
+        (0..<4).map { (at.0 + $0, 8 * $0) }
+      }) {
         bytes[at] = UInt8(truncatingIfNeeded: crc >> UInt32(shift))
       }
     }

@@ -19,12 +19,13 @@ func fuzzGGUF(_ bytes: UnsafeBufferPointer<UInt8>) {
       }
       var end = 0
       for tensor in model.tensors {
-        precondition(tensor.offset >= end && tensor.range.upperBound <= bytes.count, "a tensor outside the file")
+        precondition(
+          tensor.offset >= end && tensor.range.upperBound <= bytes.count, "a tensor outside the file")
         end = tensor.range.upperBound
         model.advise(tensor.range, .willNeed)
       }
       try? model.verify { _, _ in }
-      _ = try? ModelReader(model)
+      _ = try? Model(model)
     }
   }
 }

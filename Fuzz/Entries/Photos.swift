@@ -6,7 +6,9 @@ private let pixelLimit = 1 << 20
 
 func fuzzJPEG(_ bytes: UnsafeBufferPointer<UInt8>) { fuzz([0xFF, 0xD8, 0xFF], bytes) }
 
-func fuzzPNG(_ bytes: UnsafeBufferPointer<UInt8>) { fuzz([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A], bytes) }
+func fuzzPNG(_ bytes: UnsafeBufferPointer<UInt8>) {
+  fuzz([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A], bytes)
+}
 
 func fuzzPPM(_ bytes: UnsafeBufferPointer<UInt8>) { fuzz([0x50], bytes) }
 

@@ -2,6 +2,7 @@
 import Container
 import Quantization
 import Segmentation
+import System
 import Toys
 
 #if canImport(Glibc)
@@ -22,7 +23,9 @@ func fuzzSegment(_ bytes: UnsafeBufferPointer<UInt8>) {
   let length = Int(input.byte())
   options.refinement = choices & 1 == 0 ? [.sam, .pamr, .crf, .sam][length >> 5 & 3] : .none
   let words = String(decoding: input.bytes(length & 31), as: UTF8.self)
-  segmentToy(model: model, options: options, words: ["in", words], photo: input.rest.isEmpty ? toyPhoto : Array(input.rest))
+  segmentToy(
+    model: model, options: options, words: ["in", words],
+    photo: input.rest.isEmpty ? toyPhoto : Array(input.rest))
 }
 
 /// Edits of the three toy checkpoints. What `quantize` accepts, `verify` accepts.
@@ -88,21 +91,25 @@ private func quantize(_ sources: [String], output: String) throws {
   do {
     _ = try ModelQuantizer(request) { _ in }.run()
   } catch {
-    precondition(access(output, F_OK) != 0 && access(output + ".partial", F_OK) != 0, "a refusal leaves a file")
+    var temporaries = glob_t()
+    let isClean = glob(scratch + "/.trident-*", 0, nil, &temporaries) == GLOB_NOMATCH
+    precondition(isClean && access(output, F_OK) != 0, "a refusal leaves a file")
     throw error
   }
   try! MappedModel(path: output).verify { _, _ in }
 }
 
 /// A folder of this process; whoever starts it removes `TMPDIR`, as a fuzzer may end anywhere.
-private let scratch: String = {
+let scratch: String = {
   let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
   var template = Array((base + "/fuzz-XXXXXX").utf8CString)
   precondition(mkdtemp(&template) != nil, "no folder for scratch files")
   return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }()
 
-private let toyCheckpoints: [[UInt8]] = [ToyCheckpoint.clip(), .dino(), .sam()].map { Array($0.safetensors()) }
+private let toyCheckpoints: [[UInt8]] = [ToyCheckpoint.clip(), .dino(), .sam()].map {
+  Array($0.safetensors())
+}
 
 private let toyMerges = Array("#version: 0.2\ni n\nt h\na n\n".utf8)
 
@@ -123,4 +130,5 @@ private func editedModel(_ input: inout Input) -> [UInt8] {
 }
 
 /// 24 x 20 pixels of a gradient, as PPM.
-private let toyPhoto: [UInt8] = Array("P6\n24 20\n255\n".utf8) + (0..<(24 * 20 * 3)).map { UInt8(truncatingIfNeeded: $0 * 7) }
+private let toyPhoto: [UInt8] =
+  Array("P6\n24 20\n255\n".utf8) + (0..<(24 * 20 * 3)).map { UInt8(truncatingIfNeeded: $0 * 7) }

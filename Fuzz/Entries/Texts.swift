@@ -1,6 +1,6 @@
 // Class lists and vocabulary files.
-import Container
 import Segmentation
+import System
 
 /// A class list, its prompts and their tokens.
 func fuzzClasses(_ bytes: UnsafeBufferPointer<UInt8>) {
@@ -32,9 +32,14 @@ func fuzzArchive(_ bytes: UnsafeBufferPointer<UInt8>) {
   readVocabulary(file)
 }
 
-/// What can be read can be written, and reads the same again.
+/// What can be read can be written, and reads the same again; means that nobody divided by their lengths are
+/// only read.
 private func readVocabulary(_ bytes: [UInt8]) {
   guard let vocabulary = try? VocabularyFile.decode(bytes) else { return }
+  let rows = stride(from: 0, to: vocabulary.vectors.count, by: vocabulary.width).map {
+    vocabulary.vectors[$0..<$0 + vocabulary.width].reduce(Float(0)) { $0 + $1 * $1 }.squareRoot()
+  }
+  if rows.contains(where: { abs($0 - 1) > 0.99e-3 }) { return }
   let again = try? VocabularyFile.decode(VocabularyFile.encode(vocabulary))
   precondition(again == vocabulary, "a vocabulary changes when it is written and read")
 }

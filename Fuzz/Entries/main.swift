@@ -5,13 +5,14 @@ import CFuzzer
   import Glibc
 #endif
 
-/// What an input of a target is, and what is done with it; what reads strangers' files comes first. A refusal is fine; a trap, a sanitizer report, too much memory
-/// or too much time is a finding.
+/// What an input of a target is, and what is done with it; what reads strangers' files comes first. A refusal
+/// is fine; a trap, a sanitizer report, too much memory or too much time is a finding.
 let targets: [(name: String, body: (UnsafeBufferPointer<UInt8>) -> Void)] = [
   ("pickle", fuzzPickle), ("zip", fuzzZip), ("checkpoint", fuzzCheckpoint), ("script", fuzzScript),
   ("gguf", fuzzGGUF), ("jpeg", fuzzJPEG), ("png", fuzzPNG), ("quantize", fuzzQuantize),
   ("segment", fuzzSegment), ("merges", fuzzMerges), ("classes", fuzzClasses), ("vocabulary", fuzzVocabulary),
-  ("npz", fuzzArchive), ("ppm", fuzzPPM),
+  ("npz", fuzzArchive), ("ppm", fuzzPPM), ("pieces", fuzzPieces), ("words", fuzzWords),
+  ("tokens", fuzzTokens), ("tower", fuzzTower), ("shards", fuzzShards), ("tar", fuzzTar),
 ]
 
 guard CommandLine.arguments.count > 1 else {

@@ -1,5 +1,8 @@
-// What a CLIP checkpoint's tensors do not tell: the activation and, for some, the width of a head. Taken from
-// the checkpoint's own kind or the configuration beside it; never guessed.
+// What a CLIP checkpoint's tensors do not tell: the activation, mean and deviation of pixels and, for some,
+// the width of a head. Taken from the checkpoint's own kind or the configuration beside it.
+
+import Segmentation
+import System
 
 /// The activation of CLIP's MLPs, spelled as in the model file.
 package enum CLIPActivation: String, Sendable, CaseIterable {
@@ -16,11 +19,10 @@ enum CLIPNaming {
 /// A configuration that describes a tower of another width or depth belongs to another checkpoint and is left
 /// alone.
 struct CLIPFamily {
-  static let configByteLimit = 1 << 20
-
   var activation: CLIPActivation?
   var visionHeadWidth: Int?
   var textHeadWidth: Int?
+  var pixels: PixelStatistics?
   /// Where the facts come from, for messages.
   var source = ""
 
@@ -33,36 +35,40 @@ struct CLIPFamily {
     let sizes = CLIPNames.openAISizes.filter { directory.record(names.prefix + $0) != nil }
     if directory.format == .torchScript || sizes.count == CLIPNames.openAISizes.count {
       family.activation = .quickgelu
+      family.pixels = .clip
       family.source = "OpenAI's archives"
       return family
     }
     let name = names.naming == .huggingFace ? "config.json" : "open_clip_config.json"
-    guard let (file, json) = try load(folder(of: directory.path) + name) else { return family }
+    guard let (file, json) = try SidecarFiles.json(name, beside: directory.path) else {
+      family.pixels = try preprocessor(directory, vision)
+      return family
+    }
     family.source = name
     if names.naming == .huggingFace {
-      try family.readHuggingFace(json, file, vision: vision, text: text)
+      if try family.readHuggingFace(json, file, vision: vision, text: text) {
+        family.pixels = try SidecarFiles.preprocessor(beside: directory.path)
+      }
     } else {
-      family.readOpenCLIP(json, vision: vision, text: text)
+      try family.readOpenCLIP(json, file, vision: vision, text: text)
     }
     return family
   }
 
-  private static func load(_ path: String) throws(QuantizationError) -> (InputFile, JSONValue)? {
-    let file: InputFile
-    do throws(QuantizationError) { file = try InputFile.open(path: path) } catch {
-      if case .cannotOpen = error.reason { return nil }
-      throw error
+  /// Mean and deviation of the image processor, unless the configuration beside it is another network's.
+  private static func preprocessor(
+    _ directory: TensorDirectory, _ vision: (width: Int, depth: Int)
+  ) throws(QuantizationError) -> PixelStatistics? {
+    if let (_, config) = try SidecarFiles.json("config.json", beside: directory.path) {
+      guard config.member("vision_config")?.member("hidden_size")?.count == vision.width else { return nil }
     }
-    guard file.byteCount <= configByteLimit else {
-      throw file.error(.limitExceeded(what: "bytes", limit: configByteLimit, found: file.byteCount))
-    }
-    let bytes = try file.bytes(at: 0, count: file.byteCount)
-    return (file, try JSONReader.parse(bytes, file: file, baseOffset: 0))
+    return try SidecarFiles.preprocessor(beside: directory.path)
   }
 
+  /// False where the file describes another model.
   private mutating func readHuggingFace(
-    _ json: JSONValue, _ file: InputFile, vision: (width: Int, depth: Int), text: (width: Int, depth: Int)
-  ) throws(QuantizationError) {
+    _ json: JSON, _ file: InputFile, vision: (width: Int, depth: Int), text: (width: Int, depth: Int)
+  ) throws(QuantizationError) -> Bool {
     var found: [CLIPActivation] = []
     var sections = 0
     for (section, size) in [("vision_config", vision), ("text_config", text)] {
@@ -70,7 +76,7 @@ struct CLIPFamily {
       if let width = config.member("hidden_size")?.count, width != size.width { continue }
       if let depth = config.member("num_hidden_layers")?.count, depth != size.depth { continue }
       sections += 1
-      if case .text(let name)? = config.member("hidden_act") {
+      if case .string(let name)? = config.member("hidden_act") {
         switch name {
         case "quick_gelu": found.append(.quickgelu)
         case "gelu": found.append(.gelu)
@@ -78,34 +84,33 @@ struct CLIPFamily {
         }
       }
       guard let heads = config.member("num_attention_heads")?.count else { continue }
-      guard heads > 0, size.width % heads == 0 else {
-        throw file.error(
-          .unsupportedModel("\(heads) heads do not divide a width of \(size.width)"), name: section)
-      }
-      if section == "vision_config" {
-        visionHeadWidth = size.width / heads
-      } else {
-        textHeadWidth = size.width / heads
-      }
+      let width = try SidecarFiles.headWidth(heads: heads, width: size.width, file, section)
+      if section == "vision_config" { visionHeadWidth = width } else { textHeadWidth = width }
     }
     if let first = found.first, let last = found.last {
       guard first == last else {
         throw file.error(.unsupportedModel("the towers use different activations"), name: "hidden_act")
       }
       activation = first
-    } else if sections == 2, case .text("clip")? = json.member("model_type") {
+    } else if sections == 2, case .string("clip")? = json.member("model_type") {
       // What transformers' CLIPConfig takes where nothing is said.
       activation = .quickgelu
     }
+    return sections > 0
   }
 
   /// open_clip's own default is exact GELU: a configuration without `quick_gelu` says so.
+  ///
+  /// - Errors: towers that are put together otherwise than CLIP's.
   private mutating func readOpenCLIP(
-    _ json: JSONValue, vision: (width: Int, depth: Int), text: (width: Int, depth: Int)
-  ) {
+    _ json: JSON, _ file: InputFile, vision: (width: Int, depth: Int), text: (width: Int, depth: Int)
+  ) throws(QuantizationError) {
     guard let model = json.member("model_cfg"), let config = model.member("vision_cfg"),
       config.member("width")?.count == vision.width, config.member("layers")?.count == vision.depth
     else { return }
+    let cuts = json.member("preprocess_cfg")
+    pixels = try SidecarFiles.statistics(cuts?.member("mean"), cuts?.member("std"), file)
+    try Self.refuseOtherTowers(model, file)
     if case .bool(true)? = model.member("quick_gelu") {
       activation = .quickgelu
     } else {
@@ -119,11 +124,60 @@ struct CLIPFamily {
     }
   }
 
+  private static func refuseOtherTowers(_ model: JSON, _ file: InputFile) throws(QuantizationError) {
+    let usual: [(section: String, key: String, values: [String])] = [
+      ("vision_cfg", "pool_type", ["tok"]), ("text_cfg", "pool_type", ["argmax", "eos", "eot"]),
+      ("text_cfg", "hf_tokenizer_name", ["openai/clip-vit-base-patch32", "openai/clip-vit-large-patch14"]),
+    ]
+    for (section, key, values) in usual {
+      guard let found = model.member(section)?.member(key)?.stringValue, !found.isEmpty else { continue }
+      if values.contains(found) { continue }
+      throw file.error(
+        .unsupportedModel("'\(found)' is not what CLIP's towers do"), name: "\(section).\(key)")
+    }
+    let flags = [
+      ("vision_cfg", "no_ln_pre"), ("vision_cfg", "attentional_pool"), ("text_cfg", "no_causal_mask"),
+      ("text_cfg", "embed_cls"),
+    ]
+    for (section, key) in flags where model.member(section)?.member(key)?.boolValue == true {
+      throw file.error(.unsupportedModel("CLIP's towers do not do this"), name: "\(section).\(key)")
+    }
+  }
+
+  /// Mean and deviation of the pixels; where nobody tells, OpenAI's, and a note.
+  func pixels(
+    asked: PixelStatistics?, _ directory: TensorDirectory, _ size: (patch: Int, width: Int), isExact: Bool
+  ) -> PixelStatistics {
+    if let known = asked ?? pixels { return known }
+    let mayDiffer = isExact && size == (14, 1024)
+    directory.notes.append(
+      "\(directory.path): no configuration beside it tells mean and deviation of pixels: OpenAI's are taken"
+        + (mayDiffer
+          ? "; LAION-2B's ViT-L/14 needs --clip-mean 0.5,0.5,0.5 --clip-std 0.5,0.5,0.5"
+          : " (--clip-mean and --clip-std say otherwise)"))
+    return .clip
+  }
+
+  /// Published checkpoints of a size, by activation.
+  ///
+  /// - Source: open_clip `pretrained.py` and `model_configs`; the model cards of DFN and MetaCLIP.
+  private static func published(_ size: (patch: Int, width: Int)) -> (quick: String, exact: String) {
+    switch size {
+    case (32, _): ("OpenAI, LAION-400M, MetaCLIP", "LAION-2B, DataComp, CommonPool")
+    case (16, _): ("OpenAI, MetaCLIP, DFN-2B", "LAION-400M, LAION-2B, DataComp")
+    case (14, 1024):
+      ("OpenAI, MetaCLIP, DFN-2B", "LAION-400M, LAION-2B, DataComp, DFN-2B-39B (dfn2b_s39b)")
+    case (14, 1280): ("DFN-5B, also at 378 pixels", "LAION-2B, MetaCLIP")
+    case (14, _): ("none that is known", "LAION-2B")
+    default: ("OpenAI's and most DFN and MetaCLIP weights", "LAION-2B's, DataComp's and MetaCLIP H/14")
+    }
+  }
+
   /// The activation to use, given what the user asked for.
   ///
   /// - Errors: nothing known and nothing asked; or the two contradict each other.
   func activation(
-    asked: CLIPActivation?, _ directory: TensorDirectory
+    asked: CLIPActivation?, _ directory: TensorDirectory, _ size: (patch: Int, width: Int)
   ) throws(QuantizationError) -> CLIPActivation {
     if let activation, let asked, activation != asked {
       let what =
@@ -131,23 +185,18 @@ struct CLIPFamily {
       throw QuantizationError(.unsupportedModel(what), path: directory.path)
     }
     if let known = activation ?? asked { return known }
+    let published = Self.published(size)
     let what =
-      "the tensors do not tell the activation; name it with --activation quickgelu (OpenAI's and MetaCLIP's "
-      + "weights, DFN) or --activation gelu (LAION's and most others trained with open_clip)"
+      "the tensors do not tell the activation; name it: --activation quickgelu (of this size: "
+      + published.quick + ") or --activation gelu (" + published.exact + ")"
     throw QuantizationError(.unsupportedModel(what), path: directory.path)
   }
 }
 
-/// The folder part of a path with its slash; empty for the current folder.
-func folder(of path: String) -> String {
-  guard let slash = path.lastIndex(of: "/") else { return "" }
-  return String(path[...slash])
-}
-
-extension JSONValue {
+extension JSON {
   /// A whole number from 0 on.
   var count: Int? {
-    if case .integer(let value) = self, value >= 0 { return value }
+    if case .int(let value) = self, value >= 0 { return value }
     return nil
   }
 }

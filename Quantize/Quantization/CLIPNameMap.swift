@@ -1,7 +1,9 @@
 // CLIP checkpoints with OpenAI's or open_clip's names, and with Hugging Face's. Sources: openai/CLIP
 // `clip/model.py`, mlfoundations/open_clip `src/open_clip/transformer.py`, transformers `CLIPModel`.
 
-import Container
+import Compute
+import Segmentation
+import System
 
 /// Where CLIP lies in a checkpoint, and how it is spelled.
 struct CLIPNames {
@@ -39,36 +41,24 @@ struct CLIPNames {
   static let openAISizes = ["input_resolution", "context_length", "vocab_size"]
 
   /// - Errors: other kinds of CLIP by name; anything else that is not CLIP.
-  static func find(_ directory: TensorDirectory) throws(QuantizationError) -> CLIPNames {
-    func prefix(before anchor: String) -> String? {
-      directory.names.first { $0 == anchor || $0.hasSuffix("." + anchor) }.map {
-        String($0.dropLast(anchor.count))
-      }
+  static func find(_ directory: TensorDirectory, prefix: String?) throws(QuantizationError) -> CLIPNames {
+    try ForeignCheckpoint.refuse(directory, "use a plain ViT such as ViT-B-16.pt")
+    func copies(_ anchor: String, _ token: String) throws(QuantizationError) -> NetworkCopies? {
+      let found = directory.prefixes(before: anchor).filter { directory.record($0 + token) != nil }
+      return try NetworkCopies(found, of: directory, option: "--clip-prefix", asked: prefix)
     }
-    if let prefix = prefix(before: patch), directory.record(prefix + "visual.class_embedding") != nil {
-      return CLIPNames(naming: .openCLIP, prefix: prefix)
+    let original = try copies(patch, "visual.class_embedding")
+    let other =
+      original == nil
+      ? try copies(
+        "vision_model.embeddings.patch_embedding.weight", "vision_model.embeddings.class_embedding") : nil
+    guard let copies = original ?? other else {
+      let what = "no CLIP image tower found (neither \(patch) nor vision_model.embeddings)"
+      throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
     }
-    if let prefix = prefix(before: "vision_model.embeddings.patch_embedding.weight"),
-      directory.record(prefix + "vision_model.embeddings.class_embedding") != nil
-    {
-      return CLIPNames(naming: .huggingFace, prefix: prefix)
-    }
-    let what =
-      otherKind(directory) ?? "no CLIP image tower found (neither \(patch) nor vision_model.embeddings)"
-    throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
-  }
-
-  /// What else the checkpoint is, from a telling part of a name.
-  private static func otherKind(_ directory: TensorDirectory) -> String? {
-    let kinds = [
-      ("visual.layer1.0.conv1.weight", "this CLIP has a ResNet image tower"),
-      ("visual.trunk.", "this CLIP has a timm image tower (SigLIP, ConvNeXt, EVA02 and others)"),
-      ("visual.blocks.0.", "this is EVA-CLIP"),
-      ("vision_model.head.probe", "this is SigLIP, whose image tower has no class token"),
-      ("image_encoder.model.", "this is MobileCLIP"),
-    ]
-    let kind = kinds.first { sign in directory.names.contains { $0.holds(sign.0) } }
-    return kind.map { $0.1 + ", which is not supported; use a plain ViT such as ViT-B-16.pt" }
+    directory.networkPrefix = copies.chosen
+    if let note = copies.note { directory.notes.append(note) }
+    return CLIPNames(naming: original == nil ? .huggingFace : .openCLIP, prefix: copies.chosen)
   }
 
   /// The checkpoint in OpenAI's spelling.
@@ -80,9 +70,19 @@ struct CLIPNames {
     if directory.record(prefix + "text." + Self.tokens) != nil {
       spelling.rules.append(NameSpelling.Rule("text.", ""))
     }
-    let view = try CheckpointView(directory, prefix: prefix, spelling: spelling)
+    var view = try CheckpointView(directory, prefix: prefix, spelling: spelling)
+    view.modules = [
+      "visual", "transformer", "ln_final", "token_embedding", "positional_embedding", "text_projection",
+      "text",
+      "vision_model", "text_model", "visual_projection",
+    ]
     if let name = view.names.first(where: { $0.holds("word_embeddings.") }) {
       throw view.refuse("the text tower is not CLIP's own; use a plain CLIP such as ViT-B-16.pt", name)
+    }
+    if !view.names.contains(where: { $0.hasPrefix("visual.ln_pre.") }), directory.shardHint.isEmpty {
+      throw view.refuse(
+        "this is CLIPA or a network like it, whose image tower has no norm in front, which is not supported; "
+          + "use a plain ViT such as ViT-B-16.pt")
     }
     if !view.names.contains(where: { $0.hasPrefix(Self.textBlocks) }) {
       let what = "there is an image tower but no text tower; name the file that holds both"
@@ -97,41 +97,57 @@ package enum CLIPNameMap {
   struct Options {
     var activation: CLIPActivation?
     var headWidth: Int?
+    var textHeadWidth: Int?
+    var pixels: PixelStatistics?
+    /// Of the copy to take, where there are several.
+    var prefix: String?
   }
 
   struct Plans {
-    var vision = NetworkPlan()
-    var text = NetworkPlan()
-    var vocabularySize = 0
+    let clip: CLIPConfig
+    let text: TextConfig
+    let vision: NetworkPlan
+    let words: NetworkPlan
   }
 
   static func plan(_ directory: TensorDirectory, _ options: Options) throws(QuantizationError) -> Plans {
-    let names = try CLIPNames.find(directory)
+    let names = try CLIPNames.find(directory, prefix: options.prefix)
     var view = try names.view(directory)
-    let patchShape = try view.shape(CLIPNames.patch, axes: 4)
-    let textWidth = try view.shape(CLIPNames.tokens, axes: 2)[1]
+    let patchShape = try view.patchShape(CLIPNames.patch)
+    let tokens = try view.shape(CLIPNames.tokens, axes: 2)
     let vision = (width: patchShape[0], depth: try view.depth(CLIPNames.visionBlocks))
-    let text = (width: textWidth, depth: try view.depth(CLIPNames.textBlocks))
+    let text = (width: tokens[1], depth: try view.depth(CLIPNames.textBlocks))
     let family = try CLIPFamily.find(directory, names, vision: vision, text: text)
-    let activation = try family.activation(asked: options.activation, directory)
+    let size = (patch: patchShape[3], width: vision.width)
+    let isExact = try family.activation(asked: options.activation, directory, size) == .gelu
+    let activation = isExact ? Activation.gelu : .quickGELU
     let headWidth =
       options.headWidth ?? family.visionHeadWidth ?? usualHeadWidth(patch: patchShape[3], width: vision.width)
-    let visionShape = try TowerShape(
-      width: vision.width, depth: vision.depth, headWidth: headWidth,
-      mlpWidth: try view.shape(CLIPNames.visionBlocks + "0.mlp.c_fc.weight", axes: 2)[0], in: view)
-    let textShape = try TowerShape(
-      width: text.width, depth: text.depth, headWidth: family.textHeadWidth ?? 64,
-      mlpWidth: try view.shape(CLIPNames.textBlocks + "0.mlp.c_fc.weight", axes: 2)[0], in: view)
-
-    var plans = Plans()
+    let visionBlocks = try view.tower(
+      .clip, width: vision.width, depth: vision.depth, headWidth: headWidth,
+      mlpWidth: try view.shape(CLIPNames.visionBlocks + "0.mlp.c_fc.weight", axes: 2)[0], normEpsilon: 1e-5,
+      activation: activation)
+    let textBlocks = try view.tower(
+      .text, width: text.width, depth: text.depth,
+      headWidth: options.textHeadWidth ?? family.textHeadWidth ?? 64,
+      mlpWidth: try view.shape(CLIPNames.textBlocks + "0.mlp.c_fc.weight", axes: 2)[0], normEpsilon: 1e-5,
+      activation: activation)
     // A linear module holds [out, in], a bare parameter [in, out].
     let isLinear = view.has(CLIPNames.projection + ".weight")
     let projection = try view.shape(CLIPNames.projection + (isLinear ? ".weight" : ""), axes: 2)
     let embed = isLinear ? projection[0] : projection[1]
-    try addText(textShape, embed: embed, &view, &plans)
-    try addVision(visionShape, patch: patchShape[3], embed: embed, &view, &plans.vision)
-    plans.vision.values.append(("trident.clip.activation", .string(activation.rawValue)))
-    plans.vision.values.append(("trident.clip.norm_epsilon", .float32(1e-5)))
+    let textConfig = TextConfig(
+      blocks: textBlocks, context: try view.shape(CLIPNames.textPosition, axes: 2)[0],
+      vocabularySize: tokens[0],
+      embedWidth: embed)
+    let words = try textPlan(textConfig, &view)
+    let positions = try view.shape(CLIPNames.position, axes: 2)[0]
+    var clip = CLIPConfig(
+      vision: .clip(
+        visionBlocks, patch: patchShape[3], grid: try view.side(of: positions - 1, CLIPNames.position)),
+      embedWidth: embed)
+    clip.vision.pixels = family.pixels(asked: options.pixels, directory, size, isExact: isExact)
+    let plans = Plans(clip: clip, text: textConfig, vision: try visionPlan(clip, &view), words: words)
     view.ignore(where: CLIPNames.isNeedless)
     try view.finish("CLIP")
     return plans
@@ -147,63 +163,54 @@ package enum CLIPNameMap {
 
   /// A projection to the common space, stored either way.
   private static func projection(
-    _ to: String, from: String, width: Int, embed: Int, _ view: inout CheckpointView
-  ) throws(QuantizationError) -> PlanItem {
+    _ part: LinearSpec, from: String, _ view: inout CheckpointView, _ plan: inout NetworkPlan
+  ) throws(QuantizationError) {
     let linear = from + ".weight"
     let source: MatrixSource =
       view.has(linear)
-      ? .rows([try view.require(linear, [embed, width])])
-      : .transposed(try view.require(from, [width, embed]))
-    return view.item(to, .linear(LinearRecipe(weight: source, bias: .none, rows: embed, columns: width)))
+      ? .rows([try view.require(linear, [part.outputs, part.inputs])])
+      : .transposed(try view.require(from, [part.inputs, part.outputs]))
+    let recipe = LinearRecipe(weight: source, bias: .none, rows: part.outputs, columns: part.inputs)
+    plan.fill(part, .linear(recipe), from: view)
   }
 
-  private static func addText(
-    _ shape: TowerShape, embed: Int, _ view: inout CheckpointView, _ plans: inout Plans
-  ) throws(QuantizationError) {
-    let width = shape.width
-    let vocabulary = try view.shape(CLIPNames.tokens, axes: 2)[0]
-    let context = try view.shape(CLIPNames.textPosition, axes: 2)[0]
-    plans.vocabularySize = vocabulary
-    plans.text.values =
-      shape.values("text") + [count("text", "context", context), count("text", "vocab", vocabulary)]
+  private static func textPlan(
+    _ config: TextConfig, _ view: inout CheckpointView
+  ) throws(QuantizationError) -> NetworkPlan {
+    let schema = TextSchema(config)
+    let (width, vocabulary) = (config.width, config.vocabularySize)
+    var plan = NetworkPlan(schema)
     let tokens = try view.require(CLIPNames.tokens, [vocabulary, width])
-    plans.text.items.append(view.item("text.token", .table(tokens, rows: vocabulary, columns: width)))
-    let positions = try view.require(CLIPNames.textPosition, [context, width])
-    plans.text.items.append(view.item("text.position", .halves(positions, dimensions: [width, context])))
-    for index in 0..<shape.depth {
-      let block = CLIPNames.block(CLIPNames.textBlocks + "\(index).", in: view)
-      plans.text.items += try view.block("text.blocks.\(index)", names: block, shape: shape)
+    plan.fill(schema.tokens, .table(tokens, rows: vocabulary, columns: width), from: view)
+    try view.positions(schema.position, from: CLIPNames.textPosition, shape: [config.context, width], &plan)
+    for (index, block) in schema.blocks.enumerated() {
+      let names = CLIPNames.block(CLIPNames.textBlocks + "\(index).", in: view)
+      try view.block(block, names, config.blocks, &plan)
     }
-    plans.text.items += try view.norm("text.norm_post", from: "ln_final", width: width)
-    plans.text.items.append(
-      try projection("text.proj", from: CLIPNames.textProjection, width: width, embed: embed, &view))
+    try view.norm(schema.normPost, from: "ln_final", &plan)
+    try projection(schema.projection, from: CLIPNames.textProjection, &view, &plan)
+    return plan
   }
 
-  private static func addVision(
-    _ shape: TowerShape, patch: Int, embed: Int, _ view: inout CheckpointView, _ plan: inout NetworkPlan
-  ) throws(QuantizationError) {
-    let width = shape.width
-    let positions = try view.shape(CLIPNames.position, axes: 2)[0]
-    let grid = try view.side(of: positions - 1, CLIPNames.position)
-    plan.values =
-      shape.values("clip") + [
-        count("clip", "patch", patch), count("clip", "grid", grid), count("clip", "embed_dim", embed),
-      ]
-    let weight = try view.require(CLIPNames.patch, [width, 3, patch, patch])
-    let embedding = LinearRecipe(
-      weight: .rows([weight]), bias: .none, rows: width, columns: 3 * patch * patch)
-    plan.items.append(view.item("clip.patch", .linear(embedding)))
-    let token = try view.require("visual.class_embedding", [width])
-    plan.items.append(view.item("clip.class_embedding", .floats([token], dimensions: [width])))
-    let table = try view.require(CLIPNames.position, [positions, width])
-    plan.items.append(view.item("clip.position", .halves(table, dimensions: [width, positions])))
-    plan.items += try view.norm("clip.norm_pre", from: "visual.ln_pre", width: width)
-    for index in 0..<shape.depth {
-      let block = CLIPNames.block(CLIPNames.visionBlocks + "\(index).", in: view)
-      plan.items += try view.block("clip.blocks.\(index)", names: block, shape: shape)
+  private static func visionPlan(
+    _ config: CLIPConfig, _ view: inout CheckpointView
+  ) throws(QuantizationError) -> NetworkPlan {
+    let schema = CLIPSchema(config)
+    let (vision, width) = (schema.vision, config.width)
+    var plan = NetworkPlan(schema)
+    try view.patch(vision.patch, weight: CLIPNames.patch, bias: nil, config.vision, &plan)
+    if let token = vision.classToken {
+      try view.floats(token, from: ["visual.class_embedding"], shape: [width], &plan)
     }
-    plan.items += try view.norm("clip.norm_post", from: "visual.ln_post", width: width)
-    plan.items.append(
-      try projection("clip.proj", from: CLIPNames.projection, width: width, embed: embed, &view))
+    try view.positions(
+      vision.position, from: CLIPNames.position, shape: [config.vision.positionCount, width], &plan)
+    if let norm = vision.normPre { try view.norm(norm, from: "visual.ln_pre", &plan) }
+    for (index, block) in vision.blocks.enumerated() {
+      let names = CLIPNames.block(CLIPNames.visionBlocks + "\(index).", in: view)
+      try view.block(block, names, config.vision.blocks, &plan)
+    }
+    if let norm = vision.normPost { try view.norm(norm, from: "visual.ln_post", &plan) }
+    try projection(schema.projection, from: CLIPNames.projection, &view, &plan)
+    return plan
   }
 }

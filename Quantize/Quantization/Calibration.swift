@@ -1,7 +1,9 @@
 // Looks at a few photos through the model just made.
 
 import Compute
+import Container
 import Segmentation
+import System
 
 #if canImport(Glibc)
   import Glibc
@@ -24,10 +26,10 @@ struct CalibrationPhotos {
 
   init(folder: String) throws(QuantizationFailure) {
     let names: [String]
-    do throws(FileProblem) {
+    do throws(SystemError) {
       names = try Folder.names(in: folder, endings: PhotoFile.endings)
     } catch {
-      throw .photo("\(folder): \(error.message)")
+      throw .photo("\(folder): \(error.reason.description)")
     }
     guard !names.isEmpty else {
       throw .photo("\(folder): no photos to calibrate with (\(PhotoFile.endings.joined(separator: ", ")))")
@@ -40,15 +42,15 @@ struct CalibrationPhotos {
 extension ModelQuantizer {
   /// Largest magnitudes behind the norms of the image networks, over all photos.
   ///
-  /// The model file at `path` is removed as soon as it is mapped.
+  /// The model file is removed as soon as it is mapped.
   func observe(
-    _ photos: CalibrationPhotos, model path: String
+    _ photos: CalibrationPhotos, model: ModelWriter
   ) throws(QuantizationFailure) -> [String: [Float]] {
     do {
       let session: Session
       do {
-        defer { unlink(path) }
-        session = try Session(modelPath: path, runtime: RuntimeOptions())
+        defer { model.discard() }
+        session = try Session(modelPath: model.temporaryPath, runtime: RuntimeOptions())
       }
       let observer = NormObserver()
       for (index, path) in photos.paths.enumerated() {
@@ -61,7 +63,7 @@ extension ModelQuantizer {
         show(0)
         try session.observe(try PhotoFile(path: path), observer) { show($0) }
       }
-      return try session.maxima(observer)
+      return session.maxima(observer)
     } catch let error as SegmentationError {
       if case .photo = error.reason { throw .photo(error.description) }
       throw .run("calibration: \(error.description)")

@@ -1,8 +1,10 @@
 // Telling a checkpoint's format from its first bytes.
 
-/// The three families of files we read.
+import System
+
+/// The three families of files we read, and the index of several of one.
 enum CheckpointKind {
-  case zip, legacy, safetensors
+  case zip, legacy, safetensors, index
 
   /// - Errors: `unknownFormat`, with advice for the files that people most often pass by mistake.
   static func detect(_ file: InputFile) throws(QuantizationError) -> CheckpointKind {
@@ -14,6 +16,7 @@ enum CheckpointKind {
     }
     if head.count > 2, head[0] == 0x80, (1...5).contains(head[1]) { return .legacy }
     if head.starts(with: Array("L1195470371460388".utf8)) { return .legacy }
+    if head.first(where: { $0 > 0x20 }) == 0x7b { return .index }
     throw file.error(.unknownFormat(hint: hint(head)), at: 0)
   }
 
@@ -27,10 +30,6 @@ enum CheckpointKind {
     if let first = head.first(where: { $0 > 0x20 }), first == 0x3c {
       return "this is a web page; the download went wrong: " + wanted
     }
-    if let first = head.first(where: { $0 > 0x20 }), first == 0x7b {
-      return "this is a JSON file, perhaps the index of a model in several parts, which are not read; "
-        + TensorDirectory.oneFile + ": " + wanted
-    }
     if head.count > 262, head[257..<262].elementsEqual("ustar".utf8) {
       return "this is a tar file, as PyTorch wrote before 0.1.10; save it again: " + wanted
     }
@@ -43,10 +42,11 @@ extension TensorDirectory {
 
   /// Said where something is missing: empty unless the file is one part of several, by its name.
   var shardHint: String {
-    let parts = stem(of: path).split(separator: "-").suffix(3)
+    let parts = baseName(path).split(separator: "-").suffix(3)
     guard parts.count == 3, parts[parts.startIndex + 1] == "of",
       parts.first?.allSatisfy(\.isNumber) == true, parts.last?.allSatisfy(\.isNumber) == true
     else { return "" }
-    return "; by its name this file is one part of several: " + Self.oneFile
+    return "; by its name this file is one part of several: name their .safetensors.index.json, or "
+      + Self.oneFile
   }
 }

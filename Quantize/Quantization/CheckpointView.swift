@@ -2,16 +2,21 @@
 // tensor accounted for.
 
 import Container
+import Segmentation
+import System
 
 /// Names below `prefix` of one checkpoint, as the network's first publisher spells them.
 ///
 /// `require` marks tensors as used; `finish` then refuses a checkpoint that holds anything nobody asked for,
-/// because an unknown tensor means another architecture.
+/// because an unknown tensor among the network's own means another architecture.
 /// - Errors: `noSuchTensor`, `shapeMismatch` and `unsupportedModel`, with the full name of the tensor.
 struct CheckpointView {
   static let depthLimit = 512
 
   let directory: TensorDirectory
+  /// First parts of the names that belong to the network itself; what stands beside them is left alone.
+  /// None: all do.
+  var modules: Set<String> = []
   /// In file order, without the prefix and respelled.
   let names: [String]
   private let fullNames: [String: String]
@@ -54,6 +59,9 @@ struct CheckpointView {
   }
 
   private func record(_ name: String) throws(QuantizationError) -> TensorRecord {
+    if let type = directory.unreadable[full(name)] {
+      throw refuse("element type \(type) is not supported; save it as float16 or float32", name)
+    }
     guard let record = directory.record(full(name)) else {
       if !directory.shardHint.isEmpty { throw refuse("no tensor of this name" + directory.shardHint, name) }
       throw QuantizationError(.noSuchTensor, path: directory.path, name: full(name))
@@ -99,10 +107,12 @@ struct CheckpointView {
     return depth
   }
 
-  /// Refuses what was not asked for; a tensor that tells the architecture is named before others.
+  /// Refuses what was not asked for: a tensor that tells the architecture first, then any other number inside
+  /// the network's own modules. Buffers of whole numbers, and what lies beside the network (statistics of
+  /// pixels, heads and tokens of training), change nothing and are left alone.
   func finish(_ network: String) throws(QuantizationError) {
     let left = names.filter { !used.contains($0) }
-    guard let first = left.first else { return }
+    guard !left.isEmpty else { return }
     let signs: [(parts: [String], what: String)] = [
       (["ls1.", "ls2.", "ls_1.", "ls_2.", "layer_scale"], "layer scale is"),
       (["reg_token", "register", "storage_tokens"], "register tokens are"),
@@ -112,7 +122,11 @@ struct CheckpointView {
       guard let name = left.first(where: { name in parts.contains { name.holds($0) } }) else { continue }
       throw refuse("\(what) not supported in a \(network)", name)
     }
-    throw refuse("this tensor is not part of a plain \(network)", first)
+    let own = left.first { name in
+      let isNumbers = directory.record(full(name))?.elementType.isFloatingPoint ?? false
+      return isNumbers && (modules.isEmpty || modules.contains(String(name.prefix { $0 != "." })))
+    }
+    if let own { throw refuse("this tensor is not part of a plain \(network)", own) }
   }
 
   func refuse(_ what: String, _ name: String? = nil) -> QuantizationError {
@@ -129,36 +143,43 @@ struct CheckpointView {
     return side
   }
 
-  // MARK: - Plan items
+  // MARK: - Parts of a schema
 
-  func item(_ name: String, _ recipe: PlanItem.Recipe) -> PlanItem {
-    PlanItem(name: name, recipe: recipe, directory: directory)
-  }
-
-  /// `to.weight` and `to.bias`, float32, from `from.weight` and `from.bias`.
-  mutating func norm(_ to: String, from: String, width: Int) throws(QuantizationError) -> [PlanItem] {
-    var items: [PlanItem] = []
-    for part in ["weight", "bias"] {
-      let name = try require("\(from).\(part)", [width])
-      items.append(item("\(to).\(part)", .floats([name], dimensions: [width])))
-    }
-    return items
+  /// A norm from `from.weight` and `from.bias`.
+  mutating func norm(_ part: NormSpec, from: String, _ plan: inout NetworkPlan) throws(QuantizationError) {
+    let names = [try require(from + ".weight", [part.width]), try require(from + ".bias", [part.width])]
+    plan.fill(part, copying: names, from: self)
   }
 
   /// A packed layer from `from.weight` [rows, columns] and `from.bias` [rows].
-  mutating func linear(
-    _ to: String, from: String, rows: Int, columns: Int
-  ) throws(QuantizationError) -> PlanItem {
-    let weight = try require(from + ".weight", [rows, columns])
-    let bias = try require(from + ".bias", [rows])
+  mutating func linear(_ part: LinearSpec, from: String, _ plan: inout NetworkPlan) throws(QuantizationError)
+  {
+    let weight = try require(from + ".weight", [part.outputs, part.inputs])
+    let bias = try require(from + ".bias", [part.outputs])
     let recipe = LinearRecipe(
-      weight: .rows([weight]), bias: BiasSource(names: [bias]), rows: rows, columns: columns)
-    return item(to, .linear(recipe))
+      weight: .rows([weight]), bias: BiasSource(names: [bias]), rows: part.outputs, columns: part.inputs)
+    plan.fill(part, .linear(recipe), from: self)
   }
 
-  /// A tensor copied as float32 with its axes reversed in the description, as GGUF orders them.
-  mutating func copy(_ to: String, from: String, shape: [Int]) throws(QuantizationError) -> PlanItem {
-    let name = try require(from, shape)
-    return item(to, .floats([name], dimensions: shape.reversed()))
+  /// A float layer from `from.weight`, whose axes GGUF counts the other way round, and `from.bias`.
+  mutating func dense(_ part: DenseSpec, from: String, _ plan: inout NetworkPlan) throws(QuantizationError) {
+    let weight = try require(from + ".weight", part.dimensions.reversed())
+    plan.fill(part, copying: [weight, try require(from + ".bias", [part.outputs])], from: self)
+  }
+
+  /// Plain floats from tensors end to end, each of `shape`.
+  mutating func floats(
+    _ part: FloatsSpec, from names: [String], shape: [Int], _ plan: inout NetworkPlan
+  ) throws(QuantizationError) {
+    var full: [String] = []
+    for name in names { full.append(try require(name, shape)) }
+    plan.fill(part, .floats(full), from: self)
+  }
+
+  /// A position table.
+  mutating func positions(
+    _ part: PositionSpec, from: String, shape: [Int], _ plan: inout NetworkPlan
+  ) throws(QuantizationError) {
+    plan.fill(part, .floats([try require(from, shape)]), from: self)
   }
 }

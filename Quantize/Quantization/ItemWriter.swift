@@ -10,6 +10,8 @@ struct ItemWriter {
   private let directory: TensorDirectory
   private let writer: ModelWriter
   private let factors: [Float]?
+  /// Numbers that are written at a time where a tensor is held whole.
+  private static let chunk = 1 << 16
 
   /// - Parameter factors: what calibration multiplies a float tensor, or the columns of a layer, by.
   init(_ item: PlanItem, _ writer: ModelWriter, factors: [Float]? = nil) {
@@ -27,12 +29,12 @@ struct ItemWriter {
     let names: [String]
     let kind: String
     switch item.recipe {
-    case .floats(let sources, _):
+    case .floats(let sources):
       try writeFloats(sources, &tally)
       (names, kind) = (sources, "f32")
-    case .halves(let source, _):
-      try writeHalves(source, &tally)
-      (names, kind) = ([source], "f16")
+    case .ones(let count):
+      try append([Float](repeating: 1, count: count).map(\.bitPattern.littleEndian))
+      (names, kind) = ([], "f32")
     case .table(let source, let rows, let columns):
       try writeTable(source, rows: rows, columns: columns, &tally)
       (names, kind) = ([source], "int8")
@@ -79,19 +81,10 @@ struct ItemWriter {
       var values = try read(name)
       if let factors { for index in values.indices { values[index] *= factors[index] } }
       for value in values { tally.add(original: value, stored: value) }
-      try append(values.map(\.bitPattern.littleEndian))
+      for start in stride(from: 0, to: values.count, by: Self.chunk) {
+        try append(values[start..<min(start + Self.chunk, values.count)].map(\.bitPattern.littleEndian))
+      }
     }
-  }
-
-  private func writeHalves(_ name: String, _ tally: inout ErrorTally) throws(QuantizationFailure) {
-    let values = try read(name)
-    var halves = [UInt16](repeating: 0, count: values.count)
-    for (index, value) in values.enumerated() {
-      guard let half = RowQuantizer.half(value) else { throw bad(.beyondHalf(element: index), name) }
-      halves[index] = half.littleEndian
-      tally.add(original: value, stored: RowQuantizer.float(half: half))
-    }
-    try append(halves)
   }
 
   /// Plain rows with one scale each.
@@ -229,6 +222,7 @@ struct ItemWriter {
     for name in layer.bias.names { values += try read(name) }
     let once = values
     for _ in 1..<max(layer.bias.repeats, 1) { values += once }
+    if let factors = layer.rowFactors { for row in values.indices { values[row] *= factors[row] } }
     var padded = [Float](repeating: 0, count: layer.paddedRows)
     for row in 0..<layer.paddedRows {
       if let source = layer.sourceRow(row) { padded[row] = values[source] }

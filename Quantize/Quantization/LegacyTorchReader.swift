@@ -1,5 +1,7 @@
 // PyTorch's older files: five pickles in a row, then the storages.
 
+import System
+
 /// Reads a file of torch.save before 1.6: magic number, protocol, system, object, storage keys, storages.
 ///
 /// - Memory: the pickles' values.
@@ -11,7 +13,7 @@ enum LegacyTorchReader {
   private static let magic: Set<String> = ["0x6cfc9c46f9206aa85019", "119547037146038801333356"]
 
   static func read(_ file: InputFile) throws(QuantizationError) -> TensorListing {
-    let reader = ByteReader(file: file, range: 0..<file.byteCount)
+    let reader = FileCursor<QuantizationError>(file: file, range: 0..<file.byteCount)
     let pickle = RestrictedPickle(reader: reader, entryName: nil, allowsModules: false)
     let magicRoot = try pickle.run()
     guard case .bigInteger(let digits) = pickle.node(magicRoot), magic.contains(digits) else {
@@ -64,7 +66,21 @@ enum LegacyTorchReader {
     for storage in pickle.storages where declared[storage.key] == nil { declared[storage.key] = storage }
     var indexOfKey: [String: Int] = [:]
     for reference in keys {
-      guard let key = pickle.text(reference), let storage = declared[key] else {
+      guard let key = pickle.text(reference) else {
+        throw file.error(.malformed("a storage key that is no text"), at: reader.position)
+      }
+      if let bytes = pickle.unreadStorages[key] {
+        guard let bytes else {
+          throw file.error(
+            .unsupported(
+              "a storage of unknown numbers, whose end such a file does not tell; save it again with PyTorch "
+                + "1.6 or later"), at: reader.position, name: key)
+        }
+        _ = try reader.unsigned(8)
+        try reader.skip(bytes)
+        continue
+      }
+      guard let storage = declared[key] else {
         throw file.error(.malformed("a storage key that no tensor uses"), at: reader.position)
       }
       let start = reader.position

@@ -24,6 +24,19 @@ final class MatrixReader {
   ///
   /// - Shapes: `out` [rows.count, layer.columns].
   func read(_ rows: Range<Int>, into out: UnsafeMutablePointer<Float>) throws(QuantizationError) {
+    try readStored(rows, into: out)
+    if layer.partFactors.isEmpty && layer.rowFactors == nil { return }
+    let partRows = layer.rows / max(layer.partFactors.count, 1)
+    for row in rows {
+      let line = out + (row - rows.lowerBound) * layer.columns
+      let part = layer.partFactors.isEmpty ? 1 : layer.partFactors[row / partRows]
+      let factor = layer.rowFactors?[row] ?? 1
+      for column in 0..<layer.columns { line[column] = Float(Double(line[column]) * part) * factor }
+    }
+  }
+
+  private func readStored(_ rows: Range<Int>, into out: UnsafeMutablePointer<Float>) throws(QuantizationError)
+  {
     let columns = layer.columns
     switch layer.weight {
     case .rows(let names):

@@ -2,24 +2,61 @@
 
 import Container
 import Segmentation
+import System
 
 /// What to build.
 package struct QuantizationRequest: Sendable {
   package var clip: String
-  package var dino: String
-  package var sam: String
-  /// Found beside the CLIP checkpoint if nil.
+  /// Nil: the file holds no DINO.
+  package var dino: String?
+  /// Nil: the file holds no SAM.
+  package var sam: String?
+  /// C-RADIO with its heads; then nothing else is read but, for RADSeg+, SAM.
+  package var radio: String?
+  /// SigLIP 2, of which the text tower is taken; then nothing else is read.
+  package var siglipText: String?
+  /// BLIP for image-text matching: a file or a snapshot folder; then nothing else is read.
+  package var blip: String?
+  /// Of the text tower: byte pairs for CLIP, SentencePiece for SigLIP, WordPiece for BLIP. Found beside the
+  /// checkpoint if nil.
   package var vocabulary: String?
   package var output: String
   package var activation: CLIPActivation?
   package var clipHeadWidth: Int?
+  package var textHeadWidth: Int?
+  package var dinoHeadWidth: Int?
+  /// Mean and deviation of the pixels that CLIP was trained on, of pixels from 0 to 1.
+  package var clipMean: SIMD3<Float>?
+  package var clipDeviation: SIMD3<Float>?
+  /// Of several copies of a network, the one whose names begin so.
+  package var clipPrefix: String?
+  package var dinoPrefix: String?
+  package var samPrefix: String?
   /// `general.name`; made from the file names if nil.
   package var name: String?
   package var overwrite = false
   /// A folder of photos to calibrate with; nil: weights stay as they are.
   package var calibration: String?
 
-  package init(clip: String, dino: String, sam: String, output: String) {
+  /// A model of C-RADIO, and of SAM what RADSeg+ needs.
+  package init(radio: String, sam: String? = nil, output: String) {
+    self.init(clip: "", sam: sam, output: output)
+    self.radio = radio
+  }
+
+  /// A model of SigLIP 2's text tower alone.
+  package init(siglipText: String, tokenizer: String? = nil, output: String) {
+    self.init(clip: "", output: output)
+    (self.siglipText, vocabulary) = (siglipText, tokenizer)
+  }
+
+  /// A model of BLIP alone.
+  package init(blip: String, vocabulary: String? = nil, output: String) {
+    self.init(clip: "", output: output)
+    (self.blip, self.vocabulary) = (blip, vocabulary)
+  }
+
+  package init(clip: String, dino: String? = nil, sam: String? = nil, output: String) {
     self.clip = clip
     self.dino = dino
     self.sam = sam
@@ -45,6 +82,21 @@ package enum QuantizationFailure: Error, CustomStringConvertible {
   }
 }
 
+/// The tables of a text tower's tokenizer.
+private enum TokenizerSource {
+  case bytePairs(BytePairSource)
+  case pieces(SentencePieceSource)
+  case wordPieces(WordPieceSource)
+
+  var values: KeyValues {
+    switch self {
+    case .bytePairs(let source): [(TokenizerKeys.merges, .strings(source.merges))]
+    case .pieces(let source): source.values
+    case .wordPieces(let source): source.values
+    }
+  }
+}
+
 /// How far a run has come.
 package struct QuantizationProgress: Sendable {
   package enum Stage: Sendable { case hashing, writing, calibrating }
@@ -66,8 +118,8 @@ package struct ModelQuantizer {
   let request: QuantizationRequest
   let progress: (QuantizationProgress) -> Void
   private let sources: [(key: String, directory: TensorDirectory)]
-  private let vocabulary: BytePairSource
-  private let values: [(key: String, value: GGUFValue)]
+  private let vocabulary: TokenizerSource?
+  private let config: ModelConfig
   /// In file order, which is the order of use.
   let items: [PlanItem]
   package let modelName: String
@@ -78,79 +130,168 @@ package struct ModelQuantizer {
   ) throws(QuantizationFailure) {
     self.request = request
     self.progress = progress
+    if let path = request.radio ?? request.siglipText ?? request.blip {
+      do throws(QuantizationError) {
+        let file = request.blip == nil ? path : try BLIPNameMap.file(path)
+        let alone = try Self.alone(request, try TensorDirectory.open(path: file))
+        (config, items, sources, vocabulary) = alone
+      } catch { throw .source(error) }
+      modelName = request.name ?? baseName(path)
+      return
+    }
     do throws(QuantizationError) {
       let clip = try TensorDirectory.open(path: request.clip)
-      let dino = try TensorDirectory.open(path: request.dino)
-      let sam = try TensorDirectory.open(path: request.sam)
-      let options = CLIPNameMap.Options(activation: request.activation, headWidth: request.clipHeadWidth)
+      let dino = try Self.open(request.dino)
+      let sam = try Self.open(request.sam)
+      var options = CLIPNameMap.Options(activation: request.activation, headWidth: request.clipHeadWidth)
+      (options.textHeadWidth, options.prefix) = (request.textHeadWidth, request.clipPrefix)
+      if let mean = request.clipMean, let deviation = request.clipDeviation {
+        options.pixels = PixelStatistics(mean: mean, deviation: deviation)
+      }
       let clipPlans = try CLIPNameMap.plan(clip, options)
-      let dinoPlan = try DINONameMap.plan(dino)
-      let samPlan = try SAMNameMap.plan(sam)
-      vocabulary = try Self.readVocabulary(request, size: clipPlans.vocabularySize)
-      sources = [("clip", clip), ("dino", dino), ("sam", sam)]
-      items = clipPlans.text.items + dinoPlan.items + clipPlans.vision.items + samPlan.items
-      values = clipPlans.vision.values + clipPlans.text.values + dinoPlan.values + samPlan.values
+      var config = ModelConfig()
+      (config.text, config.clip) = (clipPlans.text, clipPlans.clip)
+      var plans = [clipPlans.words]
+      if let dino {
+        let (dinoConfig, plan) = try DINONameMap.plan(
+          dino, DINONameMap.Options(prefix: request.dinoPrefix, headWidth: request.dinoHeadWidth))
+        config.dino = dinoConfig
+        plans.append(plan)
+      }
+      plans.append(clipPlans.vision)
+      if let sam {
+        let (samConfig, plan) = try SAMNameMap.plan(sam, prefix: request.samPrefix)
+        config.sam = samConfig
+        plans.append(plan)
+      }
+      let pairs = try Self.readVocabulary(request, size: clipPlans.text.vocabularySize)
+      config.text?.marks = pairs.marks
+      vocabulary = .bytePairs(pairs)
+      let opened: [(key: String, directory: TensorDirectory?)] = [
+        ("clip", clip), ("dino", dino), ("sam", sam),
+      ]
+      sources = opened.compactMap { key, directory in directory.map { (key: key, directory: $0) } }
+      self.config = config
+      items = plans.flatMap(\.items)
     } catch { throw .source(error) }
     modelName =
-      request.name ?? [request.clip, request.dino, request.sam].map(stem(of:)).joined(separator: " + ")
+      request.name
+      ?? [request.clip, request.dino, request.sam].compactMap { $0 }.map(baseName).joined(separator: " + ")
+  }
+
+  private typealias Contents = (
+    config: ModelConfig, items: [PlanItem], sources: [(key: String, directory: TensorDirectory)],
+    vocabulary: TokenizerSource?
+  )
+
+  /// A model of one network: C-RADIO, SigLIP 2's text tower or BLIP.
+  private static func alone(
+    _ request: QuantizationRequest, _ checkpoint: TensorDirectory
+  ) throws(QuantizationError) -> Contents {
+    var config = ModelConfig()
+    if request.radio != nil {
+      guard let sam = try open(request.sam) else {
+        let (radio, plan) = try RADIONameMap.plan(checkpoint)
+        config.radio = radio
+        return (config, plan.items, [("radio", checkpoint)], nil)
+      }
+      let (samConfig, masks) = try SAMNameMap.plan(sam, decoderOnly: true, prefix: request.samPrefix)
+      let (radio, plan) = try RADIONameMap.plan(checkpoint, sam: samConfig)
+      (config.radio, config.sam) = (radio, samConfig)
+      // As everywhere, in the order of `Model.schemas`.
+      return (config, masks.items + plan.items, [("radio", checkpoint), ("sam", sam)], nil)
+    }
+    if request.blip != nil {
+      let plans = try BLIPNameMap.plan(checkpoint)
+      (config.blip, config.bert) = (plans.blip, plans.bert)
+      let path = try vocabulary(
+        request, beside: checkpoint, WordPieceSource.fileNames,
+        flag: "--vocab, the vocab.txt of bert-base-uncased")
+      let pieces = try WordPieceSource.read(path: path, vocabularySize: plans.bert.vocabularySize)
+      return (
+        config, plans.image.items + plans.text.items, [("blip", checkpoint)], .wordPieces(pieces)
+      )
+    }
+    let (siglip, plan) = try SigLIPNameMap.plan(checkpoint)
+    config.siglip = siglip
+    let path = try vocabulary(
+      request, beside: checkpoint, SentencePieceSource.fileNames, flag: "--tokenizer")
+    let pieces = try SentencePieceSource.read(path: path, vocabularySize: siglip.tower.vocabularySize)
+    return (config, plan.items, [("siglip", checkpoint)], .pieces(pieces))
+  }
+
+  /// The file of a tokenizer: the one that was named, or the first of some names beside a checkpoint.
+  private static func vocabulary(
+    _ request: QuantizationRequest, beside checkpoint: TensorDirectory, _ names: [String], flag: String
+  ) throws(QuantizationError) -> String {
+    let beside = names.map { folder(of: checkpoint.path) + $0 }
+    if let path = request.vocabulary ?? beside.first(where: { fileExists($0) }) { return path }
+    let list = names.joined(separator: " or ")
+    throw QuantizationError(
+      .unsupportedModel("no \(list) beside this checkpoint; name it with \(flag)"), path: checkpoint.path)
+  }
+
+  private static func open(_ path: String?) throws(QuantizationError) -> TensorDirectory? {
+    guard let path else { return nil }
+    return try TensorDirectory.open(path: path)
   }
 
   private static func readVocabulary(
     _ request: QuantizationRequest, size: Int
   ) throws(QuantizationError) -> BytePairSource {
-    guard let path = request.vocabulary ?? BytePairSource.find(besideCheckpoint: request.clip) else {
+    // Of another vocabulary than CLIP's only a tokenizer says which merges are its own.
+    let proof = folder(of: request.clip) + "tokenizer.json"
+    let own = size != BytePairSource.publishedSize && fileExists(proof) ? proof : nil
+    let found = own ?? BytePairSource.find(besideCheckpoint: request.clip)
+    guard let path = request.vocabulary ?? found else {
       let what = "no vocabulary beside this checkpoint; " + BytePairSource.whereToGet
       throw QuantizationError(.unsupportedModel(what), path: request.clip)
     }
     return try BytePairSource.read(path: path, vocabularySize: size)
   }
 
+  /// What was decided about the sources and should be known: which copy of a network was taken, what was
+  /// taken for granted.
+  package var notes: [String] { sources.flatMap(\.directory.notes) }
+
   /// Hashes the sources and writes the file; with calibration, once more than without.
-  ///
-  /// - Parameter started: told every temporary file's path, so that a program can remove it when interrupted.
-  package func run(started: (String) -> Void = { _ in }) throws(QuantizationFailure) -> QuantizationReport {
+  package func run() throws(QuantizationFailure) -> QuantizationReport {
     let header = try makeHeader()
-    guard let folder = request.calibration else {
-      return try write(header, to: request.output, overwrite: request.overwrite, started: started)
-    }
+    guard let folder = request.calibration else { return try finish(write(header)) }
     let photos = try CalibrationPhotos(folder: folder)
-    let draft = request.output + ".uncalibrated"
-    _ = try write(header, to: draft, overwrite: true, started: started)
-    started(draft)
-    let maxima = try observe(photos, model: draft)
+    // The draft never gets a name of its own.
+    let maxima = try observe(photos, model: write(header).writer)
     let balance = try ChannelBalance(maxima, items)
     let note = (key: "trident.calibration", value: GGUFValue.string(photos.note))
-    return try write(
-      header + [note], to: request.output, overwrite: request.overwrite, balance: balance, started: started)
+    return try finish(write(header + [note], balance: balance))
   }
 
-  private func makeHeader() throws(QuantizationFailure) -> [(key: String, value: GGUFValue)] {
-    var header: [(key: String, value: GGUFValue)] = [
+  private func makeHeader() throws(QuantizationFailure) -> KeyValues {
+    var header: KeyValues = [
       ("general.architecture", .string(MappedModel.architecture)), ("general.name", .string(modelName)),
       ("trident.format_version", .uint32(UInt32(MappedModel.formatVersion))),
       ("trident.packing", .string(MappedModel.packing)),
     ]
-    header += values
-    header.append(("tokenizer.ggml.merges", .strings(vocabulary.merges)))
+    header += config.keys
+    header += vocabulary?.values ?? []
     do throws(QuantizationError) { header += try provenance() } catch { throw .source(error) }
     return header
   }
 
+  /// A whole model file under its temporary name.
   private func write(
-    _ header: [(key: String, value: GGUFValue)], to path: String, overwrite: Bool,
-    balance: ChannelBalance = ChannelBalance(), started: (String) -> Void
-  ) throws(QuantizationFailure) -> QuantizationReport {
+    _ header: KeyValues, balance: ChannelBalance = ChannelBalance()
+  ) throws(QuantizationFailure) -> (writer: ModelWriter, report: QuantizationReport) {
     var declarations: [TensorDeclaration] = []
     for item in items { declarations += item.declarations }
     let writer: ModelWriter
     do throws(ContainerError) {
       writer = try ModelWriter(
-        path: path, values: header, tensors: declarations, overwrite: overwrite)
+        path: request.output, values: header, tensors: declarations, overwrite: request.overwrite)
     } catch { throw .output(error) }
-    started(writer.temporaryPath)
     var report = QuantizationReport()
     report.modelName = modelName
-    report.outputPath = path
+    report.outputPath = request.output
     let total = writer.tensors.reduce(0) { $0 + $1.byteCount }
     var done = 0
     var last: TensorDirectory?
@@ -163,24 +304,30 @@ package struct ModelQuantizer {
       report.entries.append(entry)
       done += entry.storedByteCount
     }
-    progress(QuantizationProgress(stage: .writing, name: path, done: total, total: total))
+    progress(QuantizationProgress(stage: .writing, name: request.output, done: total, total: total))
     do throws(ContainerError) { try writer.seal() } catch { throw .output(error) }
     try checkConfiguration(writer.temporaryPath)
-    do throws(ContainerError) { try writer.finish() } catch { throw .output(error) }
     report.outputByteCount = writer.byteCount
-    return report
+    return (writer, report)
+  }
+
+  private func finish(
+    _ written: (writer: ModelWriter, report: QuantizationReport)
+  ) throws(QuantizationFailure) -> QuantizationReport {
+    do throws(ContainerError) { try written.writer.finish() } catch { throw .output(error) }
+    return written.report
   }
 
   /// Refuses sizes that no program of this package runs, before the file gets its name.
   private func checkConfiguration(_ path: String) throws(QuantizationFailure) {
-    do { _ = try ModelReader(MappedModel(path: path)) } catch {
+    do { try Model(MappedModel(path: path)).check() } catch {
       throw .run("these checkpoints make no model that can be run: \(error)")
     }
   }
 
   /// Base names, sizes and digests of the sources: the same wherever the files lie.
-  private func provenance() throws(QuantizationError) -> [(key: String, value: GGUFValue)] {
-    var values: [(key: String, value: GGUFValue)] = []
+  private func provenance() throws(QuantizationError) -> KeyValues {
+    var values: KeyValues = []
     let total = sources.reduce(0) { $0 + $1.directory.byteCount }
     var before = 0
     for (key, directory) in sources {
@@ -190,27 +337,31 @@ package struct ModelQuantizer {
       }
       before += directory.byteCount
       values += entry(key, file: name, digest: digest, byteCount: directory.byteCount)
+      if let prefix = directory.networkPrefix, !prefix.isEmpty {
+        values.append(("trident.source.\(key).prefix", .string(prefix)))
+      }
     }
-    let name = fileName(of: vocabulary.path)
-    return values + entry("vocab", file: name, digest: vocabulary.sha256Hex, byteCount: vocabulary.byteCount)
+    guard let vocabulary else { return values }
+    switch vocabulary {
+    case .bytePairs(let source):
+      let name = fileName(of: source.path)
+      values += entry("vocab", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
+    case .pieces(let source):
+      let name = fileName(of: source.path)
+      values += entry("tokenizer", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
+    case .wordPieces(let source):
+      let name = fileName(of: source.path)
+      values += entry("tokenizer", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
+    }
+    return values
   }
 
   private func entry(
     _ key: String, file: String, digest: String, byteCount: Int
-  ) -> [(key: String, value: GGUFValue)] {
+  ) -> KeyValues {
     [
       ("trident.source.\(key).file", .string(file)), ("trident.source.\(key).sha256", .string(digest)),
       ("trident.source.\(key).bytes", .uint64(UInt64(byteCount))),
     ]
   }
-}
-
-/// The last component of a path.
-func fileName(of path: String) -> String { String(path.split(separator: "/").last ?? "") }
-
-/// A file's name without its last extension.
-func stem(of path: String) -> String {
-  let name = fileName(of: path)
-  guard let dot = name.lastIndex(of: "."), dot != name.startIndex else { return name }
-  return String(name[..<dot])
 }

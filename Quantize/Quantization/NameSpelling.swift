@@ -57,6 +57,17 @@ extension NameSpelling {
     Rule(".mlp.fc1.", ".mlp.c_fc."), Rule(".mlp.fc2.", ".mlp.c_proj."),
   ])
 
+  /// Source: transformers `BlipForImageTextRetrieval`. The text tower and the heads have Salesforce's names.
+  static let huggingFaceBLIP = NameSpelling(rules: [
+    Rule("vision_model.embeddings.class_embedding", "visual_encoder.cls_token"),
+    Rule("vision_model.embeddings.position_embedding", "visual_encoder.pos_embed"),
+    Rule("vision_model.embeddings.patch_embedding.", "visual_encoder.patch_embed.proj."),
+    Rule("vision_model.encoder.layers.", "visual_encoder.blocks."),
+    Rule("vision_model.post_layernorm.", "visual_encoder.norm."),
+    Rule(".layer_norm1.", ".norm1."), Rule(".layer_norm2.", ".norm2."),
+    Rule(".self_attn.qkv.", ".attn.qkv."), Rule(".self_attn.projection.", ".attn.proj."),
+  ])
+
   /// Source: transformers `ViTModel`, as facebook/dino-vitb16 and its kin are published.
   static let huggingFaceDINO = NameSpelling(rules: [
     Rule("embeddings.cls_token", "cls_token"), Rule("embeddings.position_embeddings", "pos_embed"),

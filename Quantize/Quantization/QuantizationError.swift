@@ -1,7 +1,6 @@
 // What can be wrong with a checkpoint, a vocabulary file, or the model asked for.
 
-import Container
-import Glibc
+import System
 
 /// A failure of the offline side: which file, where in it, and what to do.
 ///
@@ -24,7 +23,6 @@ package struct QuantizationError: Error, Equatable, Sendable {
     case checksumMismatch(stored: UInt32, computed: UInt32)
     // A pickle that wants more than tensors.
     case opcodeNotAllowed(UInt8)
-    case globalNotAllowed(String)
     // Tensors.
     case duplicateName
     case noTensors
@@ -35,7 +33,6 @@ package struct QuantizationError: Error, Equatable, Sendable {
     case shapeMismatch(expected: [Int], found: [Int])
     /// The first such element, counted through the tensor in row-major order.
     case notFinite(element: Int)
-    case beyondHalf(element: Int)
     // Vocabularies.
     case tooFewMerges(needed: Int, found: Int)
     // The model being built.
@@ -57,6 +54,44 @@ package struct QuantizationError: Error, Equatable, Sendable {
   }
 }
 
+/// A checkpoint or vocabulary file.
+typealias InputFile = System.InputFile<QuantizationError>
+
+extension InputFile {
+  func error(_ reason: QuantizationError.Reason, at offset: Int? = nil, name: String? = nil)
+    -> QuantizationError
+  {
+    QuantizationError(reason, path: path, offset: offset, name: name)
+  }
+
+  /// The value of a JSON text that begins at `offset`; `isTable`: as in `JSONReader.parse`.
+  func json(_ bytes: [UInt8], at offset: Int, isTable: Bool = false) throws(QuantizationError) -> JSON {
+    do throws(SystemError) { return try JSONReader.parse(bytes, isTable: isTable) } catch {
+      throw failure(error.reason, at: offset + (error.offset ?? 0), name: error.name)
+    }
+  }
+}
+
+extension QuantizationError: SystemFailure {
+  package init(_ error: SystemError) {
+    let reason: Reason =
+      switch error.reason {
+      case .system("open", let code): .cannotOpen(errno: code)
+      case .system("read", let code): .cannotRead(errno: code)
+      case .system(_, let code): .cannotWrite(errno: code)
+      case .notAFile(let kind): .notARegularFile(kind: "a " + kind)
+      case .empty: .emptyFile
+      case .truncated(let needed, let available): .truncated(needed: needed, available: available)
+      case .tooLarge(let what, let found, let limit):
+        .limitExceeded(what: what, limit: limit, found: Int(clamping: found))
+      case .unsupported(let what): .unsupported(what)
+      case .duplicate: .duplicateName
+      default: .malformed(error.reason.description)
+      }
+    self.init(reason, path: error.path ?? "", offset: error.offset, name: error.name)
+  }
+}
+
 extension QuantizationError: CustomStringConvertible {
   package var description: String {
     var line = printable(path, limit: 400)
@@ -69,9 +104,9 @@ extension QuantizationError: CustomStringConvertible {
 extension QuantizationError.Reason: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .cannotOpen(let code): return "cannot open: " + Self.system(code)
-    case .cannotRead(let code): return "cannot read: " + Self.system(code)
-    case .cannotWrite(let code): return "cannot write: " + Self.system(code)
+    case .cannotOpen(let code): return "cannot open: " + systemMessage(code)
+    case .cannotRead(let code): return "cannot read: " + systemMessage(code)
+    case .cannotWrite(let code): return "cannot write: " + systemMessage(code)
     case .notARegularFile(let kind): return "this is \(kind); name a regular file"
     case .emptyFile: return "the file is empty; download it again"
     case .unknownFormat(let hint): return hint
@@ -86,15 +121,6 @@ extension QuantizationError.Reason: CustomStringConvertible {
         + "the file is damaged, download it again"
     case .opcodeNotAllowed(let code):
       return "pickle opcode 0x\(String(code, radix: 16)) is not one that tensors need; refused"
-    case .globalNotAllowed(let name):
-      return "pickle asks for '\(printable(name, limit: 120))', which tensors do not need; "
-        + "refused, save a plain state_dict instead"
-    default: return tensorDescription
-    }
-  }
-
-  private var tensorDescription: String {
-    switch self {
     case .duplicateName: return "the name occurs twice; save the state_dict again"
     case .noTensors: return "no tensors inside; name a file that holds a state_dict"
     case .noSuchTensor: return "no tensor of this name"
@@ -105,17 +131,9 @@ extension QuantizationError.Reason: CustomStringConvertible {
       return "rows \(lower)..<\(upper) are asked for and there are \(rows)"
     case .shapeMismatch(let expected, let found): return "shape \(found) where \(expected) is expected"
     case .notFinite(let element): return "element \(element) is nan or infinite; use an intact checkpoint"
-    case .beyondHalf(let element):
-      return "element \(element) is too large for a half float; use an intact checkpoint"
     case .tooFewMerges(let needed, let found):
       return "\(found) merges are there and \(needed) are needed; " + BytePairSource.whereToGet
     case .unsupportedModel(let what): return printable(what, limit: 300)
-    default: return "unknown"
     }
-  }
-
-  private static func system(_ code: Int32) -> String {
-    guard let text = strerror(code) else { return "error \(code)" }
-    return String(cString: text).lowercased()
   }
 }

@@ -1,12 +1,13 @@
 // What quantization cost: one line a tensor, as a table for people and as JSON for machines.
 
 import Glibc
+import System
 
 /// Errors and sizes of a finished model file.
 package struct QuantizationReport: Sendable {
   package struct Entry: Sendable {
     package let name: String
-    /// `int8`, `f16` or `f32`.
+    /// `int8` or `f32`.
     package let kind: String
     package let sourceByteCount: Int
     package let storedByteCount: Int
@@ -52,12 +53,12 @@ package struct QuantizationReport: Sendable {
       }.joined()
     }
     var lines = [line(["tensor", "kind", "max error", "rms error", "snr dB", "bytes"])]
-    let totals = [total("int8"), total("f16"), total("f32"), total()].filter { $0.storedByteCount > 0 }
+    let totals = [total("int8"), total("f32"), total()].filter { $0.storedByteCount > 0 }
     for entry in shown + totals {
       lines.append(
         line([
           entry.name, entry.kind, Self.scientific(Double(entry.tally.maxError)),
-          Self.scientific(entry.tally.rmsError), entry.signalToNoise.map { Self.fixed($0) } ?? "exact",
+          Self.scientific(entry.tally.rmsError), entry.signalToNoise.map { fixed($0, 2) } ?? "exact",
           String(entry.storedByteCount),
         ]))
     }
@@ -68,11 +69,11 @@ package struct QuantizationReport: Sendable {
   package var json: String {
     func object(_ entry: Entry) -> String {
       let fields = [
-        "\"name\": \(Self.quoted(entry.name))", "\"kind\": \"\(entry.kind)\"",
+        "\"name\": \(JSON.quoted(entry.name))", "\"kind\": \"\(entry.kind)\"",
         "\"elements\": \(entry.tally.elementCount)",
         "\"max_error\": \(Self.scientific(Double(entry.tally.maxError)))",
         "\"rms_error\": \(Self.scientific(entry.tally.rmsError))",
-        "\"snr_db\": \(entry.signalToNoise.map { Self.fixed($0) } ?? "null")",
+        "\"snr_db\": \(entry.signalToNoise.map { fixed($0, 2) } ?? "null")",
         "\"source_bytes\": \(entry.sourceByteCount)", "\"stored_bytes\": \(entry.storedByteCount)",
       ]
       return "{" + fields.joined(separator: ", ") + "}"
@@ -80,8 +81,8 @@ package struct QuantizationReport: Sendable {
     let list = entries.map { "    " + object($0) }.joined(separator: ",\n")
     return """
       {
-        "model": \(Self.quoted(modelName)),
-        "output": \(Self.quoted(outputPath)),
+        "model": \(JSON.quoted(modelName)),
+        "output": \(JSON.quoted(outputPath)),
         "output_bytes": \(outputByteCount),
         "total": \(object(total())),
         "tensors": [
@@ -90,31 +91,6 @@ package struct QuantizationReport: Sendable {
       }
 
       """
-  }
-
-  static func quoted(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": result += "\\\""
-      case "\\": result += "\\\\"
-      default:
-        if scalar.value < 32 {
-          let digits = String(scalar.value, radix: 16)
-          result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        } else {
-          result.unicodeScalars.append(scalar)
-        }
-      }
-    }
-    return result + "\""
-  }
-
-  /// Two decimals.
-  package static func fixed(_ value: Double) -> String {
-    let hundredths = Int((value * 100).rounded())
-    let fraction = abs(hundredths) % 100
-    return "\(hundredths < 0 ? "-" : "")\(abs(hundredths) / 100).\(fraction < 10 ? "0" : "")\(fraction)"
   }
 
   /// Three significant digits.

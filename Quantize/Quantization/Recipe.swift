@@ -2,6 +2,7 @@
 // byte is written.
 
 import Container
+import Segmentation
 
 /// How a stored weight is read as rows of outputs by columns of inputs.
 enum MatrixSource {
@@ -45,6 +46,10 @@ struct LinearRecipe {
   let columns: Int
   var rowHeads: HeadSpread?
   var columnHeads: HeadSpread?
+  /// What rows are multiplied by first, in double: a factor for each of equal parts of the rows.
+  var partFactors: [Double] = []
+  /// What rows, and the bias, are multiplied by then.
+  var rowFactors: [Float]?
 
   var paddedRows: Int { roundUp(rowHeads?.paddedCount ?? rows, 16) }
   var paddedColumns: Int { roundUp(columnHeads?.paddedCount ?? columns, 64) }
@@ -58,13 +63,13 @@ struct LinearRecipe {
   }
 }
 
-/// One entry of the plan: a name in the model file and what it is made of.
+/// One part of a network's schema and what it is made of.
 struct PlanItem {
   enum Recipe {
     /// Tensors end to end, as float32.
-    case floats([String], dimensions: [Int])
-    /// A tensor as half floats.
-    case halves(String, dimensions: [Int])
+    case floats([String])
+    /// Ones.
+    case ones(Int)
     /// Plain rows of int8, one scale a row.
     case table(String, rows: Int, columns: Int)
     case linear(LinearRecipe)
@@ -73,38 +78,39 @@ struct PlanItem {
   let name: String
   let recipe: Recipe
   let directory: TensorDirectory
-
   /// The tensors of the model file this item becomes, in order.
-  var declarations: [TensorDeclaration] {
-    switch recipe {
-    case .floats(_, let dimensions):
-      return [TensorDeclaration(name: name, type: .f32, dimensions: dimensions)]
-    case .halves(_, let dimensions):
-      return [TensorDeclaration(name: name, type: .f16, dimensions: dimensions)]
-    case .table(_, let rows, let columns):
-      return [
-        TensorDeclaration(name: name + ".weight", type: .i8, dimensions: [columns, rows]),
-        TensorDeclaration(name: name + ".scale", type: .f32, dimensions: [rows]),
-      ]
-    case .linear(let layer):
-      let rows = layer.paddedRows
-      var tensors = [
-        TensorDeclaration(name: name + ".weight", type: .i8, dimensions: [layer.paddedColumns, rows]),
-        TensorDeclaration(name: name + ".scale", type: .f32, dimensions: [rows]),
-        TensorDeclaration(name: name + ".sum", type: .i32, dimensions: [rows]),
-      ]
-      if !layer.bias.names.isEmpty {
-        tensors.append(TensorDeclaration(name: name + ".bias", type: .f32, dimensions: [rows]))
-      }
-      return tensors
-    }
-  }
+  let declarations: [TensorDeclaration]
 }
 
-/// One network's part of the model file.
+/// One network's part of the model file: exactly the parts of its schema, in their order.
 struct NetworkPlan {
-  var values: [(key: String, value: GGUFValue)] = []
-  var items: [PlanItem] = []
+  let schema: any NetworkSchema
+  private var filled: [String: [PlanItem]] = [:]
+
+  init(_ schema: any NetworkSchema) { self.schema = schema }
+
+  /// Says what a part is made of.
+  mutating func fill(_ part: any WeightSpec, _ recipe: PlanItem.Recipe, from view: CheckpointView) {
+    filled[part.name] = [
+      PlanItem(name: part.name, recipe: recipe, directory: view.directory, declarations: part.tensors)
+    ]
+  }
+
+  /// Says which tensors a part of several plain tensors copies, in the part's order.
+  mutating func fill(_ part: any WeightSpec, copying names: [String], from view: CheckpointView) {
+    precondition(names.count == part.tensors.count, "\(part.name) has \(part.tensors.count) tensors")
+    filled[part.name] = zip(part.tensors, names).map {
+      PlanItem(name: $0.name, recipe: .floats([$1]), directory: view.directory, declarations: [$0])
+    }
+  }
+
+  /// Every part's items, in file order. Traps if a name map forgot one.
+  var items: [PlanItem] {
+    schema.parts.flatMap { part in
+      guard let items = filled[part.name] else { preconditionFailure("nothing fills \(part.name)") }
+      return items
+    }
+  }
 }
 
 /// The smallest multiple of `step` not below `value`.

@@ -1,42 +1,64 @@
-// The allowed globals, and what calling them means here.
+// The globals that mean something here, and what calling them means.
 
-/// A global that a checkpoint may name.
+import System
+
+/// What a global that a checkpoint names stands for.
 enum PickleGlobal {
   /// nil: a storage of bare bytes.
   case storageType(ElementType?)
+  /// A storage of numbers that nothing here reads, of so many bytes each.
+  case unreadStorage(Int)
   case rebuildTensor
   case rebuildTensorTyped
   case rebuildParameter
   case rebuildFromType
   case orderedDictionary
+  /// Its first argument makes what is missing; the pairs come behind it.
+  case defaultDictionary
+  /// A list, or what derives from one.
+  case list
   case size
   /// Returns its first argument: type tags and list builders of TorchScript.
   case firstArgument
   case elementType(ElementType)
+  /// Attributes, as `argparse` keeps them.
+  case namespace
   /// A class or function whose result holds no weights.
   case inert
   case module(String)
 
-  /// The allow-list.
-  static func named(_ module: String, _ name: String, allowsModules: Bool) -> PickleGlobal? {
+  /// What a name means; anything unknown is inert.
+  static func named(_ module: String, _ name: String, allowsModules: Bool) -> PickleGlobal {
     if allowsModules && (module == "__torch__" || module.hasPrefix("__torch__.")) {
       return .module(module + "." + name)
     }
     switch module {
     case "torch", "torch.cuda", "torch.storage":
       if let type = storageTypes[name] { return .storageType(type) }
+      if let size = unreadStorageTypes[name] { return .unreadStorage(size) }
       if name == "UntypedStorage" { return .storageType(nil) }
       if module == "torch", let type = dtypes[name] { return .elementType(type) }
     default: break
     }
-    return exact[module + " " + name]
+    // Python 2 called modules otherwise.
+    let home = Self.oldModules[module] ?? module
+    return exact[home + " " + name] ?? .inert
   }
+
+  private static let oldModules = [
+    "__builtin__": "builtins", "UserDict": "collections", "UserList": "collections", "exceptions": "builtins",
+  ]
 
   private static let storageTypes: [String: ElementType] = [
     "FloatStorage": .float32, "HalfStorage": .float16, "BFloat16Storage": .bfloat16,
     "DoubleStorage": .float64,
     "LongStorage": .int64, "IntStorage": .int32, "ShortStorage": .int16, "CharStorage": .int8,
     "ByteStorage": .uint8, "BoolStorage": .bool,
+  ]
+
+  private static let unreadStorageTypes: [String: Int] = [
+    "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "QInt8Storage": 1, "QUInt8Storage": 1,
+    "QInt32Storage": 4, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1,
   ]
 
   private static let dtypes: [String: ElementType] = [
@@ -55,6 +77,11 @@ enum PickleGlobal {
       "torch _rebuild_from_type_v2": .rebuildFromType,
       "collections OrderedDict": .orderedDictionary,
       "collections Counter": .orderedDictionary,
+      "collections UserDict": .orderedDictionary,
+      "collections defaultdict": .defaultDictionary,
+      "builtins dict": .orderedDictionary,
+      "builtins list": .list,
+      "collections deque": .list,
       "torch Size": .size,
       "torch.jit._pickle restore_type_tag": .firstArgument,
       "torch.jit._pickle build_intlist": .firstArgument,
@@ -62,23 +89,9 @@ enum PickleGlobal {
       "torch.jit._pickle build_doublelist": .firstArgument,
       "torch.jit._pickle build_boollist": .firstArgument,
     ]
-    for name in inertNames { table[name] = .inert }
+    for name in ["argparse Namespace", "types SimpleNamespace"] { table[name] = .namespace }
     return table
   }()
-
-  /// Found in the arguments, optimizer and random state of training checkpoints.
-  private static let inertNames = [
-    "argparse Namespace", "types SimpleNamespace", "torch device", "torch Tensor",
-    "torch.nn.parameter Parameter",
-    "torch.nn.parameter Buffer", "torch._C _disabled_torch_function_impl", "collections defaultdict",
-    "numpy dtype", "numpy ndarray", "numpy.core.multiarray scalar", "numpy.core.multiarray _reconstruct",
-    "numpy._core.multiarray scalar", "numpy._core.multiarray _reconstruct", "_codecs encode",
-    "builtins set", "builtins frozenset", "builtins bytearray", "builtins complex", "builtins range",
-    "builtins slice", "builtins dict", "builtins list", "__builtin__ set", "__builtin__ frozenset",
-    "__builtin__ bytearray", "pathlib PosixPath", "pathlib PurePosixPath", "pathlib WindowsPath",
-    "pathlib PureWindowsPath", "pathlib._local PosixPath", "pathlib._local WindowsPath", "datetime datetime",
-    "datetime timedelta", "datetime date",
-  ]
 }
 
 extension RestrictedPickle {
@@ -118,10 +131,7 @@ extension RestrictedPickle {
   }
 
   private func pushGlobal(_ module: String, _ name: String) throws(QuantizationError) {
-    guard let global = PickleGlobal.named(module, name, allowsModules: allowsModules) else {
-      throw fault(.globalNotAllowed(module + "." + name))
-    }
-    globals.append(global)
+    globals.append(PickleGlobal.named(module, name, allowsModules: allowsModules))
     try push(.global(globals.count - 1))
   }
 
@@ -129,9 +139,24 @@ extension RestrictedPickle {
   /// None.
   private func pushStorage(_ identifier: Int32) throws(QuantizationError) {
     guard let parts = items(identifier), parts.count == 5 || parts.count == 6, text(parts[0]) == "storage",
-      case .global(let index) = node(parts[1]), case .storageType(let type) = globals[index],
       let key = text(parts[2]), let count = integer(parts[4]), count >= 0
     else { throw malformed("a persistent id that is not a storage") }
+    let named: PickleGlobal
+    switch node(parts[1]) {
+    case .global(let index): named = globals[index]
+    case .opaque: named = .inert
+    default: throw malformed("a persistent id that is not a storage")
+    }
+    // Complex numbers, eight bits of floating point: whatever hangs on them is not there.
+    switch named {
+    case .unreadStorage(let size): unreadStorages[key] = checkedProduct([count, size])
+    case .inert: unreadStorages[key] = .some(nil)
+    default: break
+    }
+    if unreadStorages[key] != nil { return try push(.opaque) }
+    guard case .storageType(let type) = named else {
+      throw malformed("a persistent id that is not a storage")
+    }
     var storage = PickleStorage(key: key, elementType: type, elementCount: count)
     if parts.count == 6, let view = items(parts[5]) {
       guard view.count == 3, let offset = integer(view[1]), let viewCount = integer(view[2]),
@@ -145,6 +170,8 @@ extension RestrictedPickle {
   }
 
   private func call(_ function: Int32, _ arguments: [Int32]) throws(QuantizationError) {
+    // What an unknown class answers, too, is unknown.
+    if case .opaque = node(function) { return try push(.opaque) }
     guard case .global(let index) = node(function) else {
       throw malformed("a call of something that is not a known function")
     }
@@ -152,21 +179,34 @@ extension RestrictedPickle {
     case .rebuildTensor: try pushTensor(arguments, typed: false)
     case .rebuildTensorTyped: try pushTensor(arguments, typed: true)
     case .rebuildParameter:
-      guard let first = arguments.first, case .tensor = node(first) else {
-        throw malformed("a parameter without its tensor")
+      guard let first = arguments.first else { throw malformed("a parameter without its tensor") }
+      switch node(first) {
+      case .tensor, .opaque: try pushReference(first)
+      // A parameter that holds none, as libraries with lazy ones write it.
+      case .none: try push(.opaque)
+      default: throw malformed("a parameter without its tensor")
       }
-      try pushReference(first)
     case .rebuildFromType:
       // (function, type, arguments, state): a tensor that carries Python attributes.
+      if arguments.count >= 3, case .opaque = node(arguments[2]) { return try push(.opaque) }
       guard arguments.count >= 3, case .global(let inner) = node(arguments[0]),
         let innerArguments = items(arguments[2])
       else { throw malformed("a tensor subclass without its tensor") }
       switch globals[inner] {
       case .rebuildTensor: try pushTensor(innerArguments, typed: false)
       case .rebuildTensorTyped: try pushTensor(innerArguments, typed: true)
-      default: throw malformed("a tensor subclass without its tensor")
+      default: try push(.opaque)
       }
     case .orderedDictionary: try pushDictionary(arguments)
+    case .defaultDictionary: try pushDictionary(Array(arguments.dropFirst()))
+    case .list:
+      guard let first = arguments.first, let items = items(first) else {
+        sequences.append([])
+        return try push(.list(sequences.count - 1))
+      }
+      try chargeCopies(items.count)
+      sequences.append(items)
+      try push(.list(sequences.count - 1))
     case .size:
       guard let first = arguments.first, items(first) != nil else {
         throw malformed("a size without numbers")
@@ -175,28 +215,38 @@ extension RestrictedPickle {
     case .firstArgument:
       guard let first = arguments.first else { throw malformed("a call without arguments") }
       try pushReference(first)
+    case .namespace:
+      tables.append([])
+      try push(.namespace(tables.count - 1))
     case .inert: try push(.opaque)
     case .module(let name):
       if rootClass == nil { rootClass = name }
       tables.append([])
       try push(.module(tables.count - 1))
-    case .storageType, .elementType: throw malformed("a call of something that is not a function")
+    case .storageType, .unreadStorage, .elementType:
+      throw malformed("a call of something that is not a function")
     }
   }
 
   /// (storage, offset, shape, strides, ...); the typed form has the element type at index 6.
   private func pushTensor(_ arguments: [Int32], typed: Bool) throws(QuantizationError) {
+    if let first = arguments.first, case .opaque = node(first) { return try push(.opaque) }
     guard arguments.count >= (typed ? 7 : 4), case .storage(let storage) = node(arguments[0]),
       let offset = integer(arguments[1]), let shape = integers(arguments[2]),
       let strides = integers(arguments[3])
     else { throw malformed("a tensor without storage, offset, shape and strides") }
     var type = storages[storage].elementType ?? .uint8
     if typed {
-      guard case .global(let index) = node(arguments[6]), case .elementType(let declared) = globals[index]
-      else {
-        throw malformed("a tensor without its element type")
+      switch node(arguments[6]) {
+      case .opaque: return try push(.opaque)
+      case .global(let index):
+        if case .inert = globals[index] { return try push(.opaque) }
+        guard case .elementType(let declared) = globals[index] else {
+          throw malformed("a tensor without its element type")
+        }
+        type = declared
+      default: throw malformed("a tensor without its element type")
       }
-      type = declared
     }
     tensors.append(
       PickleTensor(storage: storage, offset: offset, shape: shape, strides: strides, elementType: type))
@@ -230,7 +280,12 @@ extension RestrictedPickle {
         try chargeCopies(tables[source].count)
         tables[index].append(contentsOf: tables[source])
       }
-    case .dictionary, .opaque, .tensor: break
+    case .namespace(let index):
+      if case .dictionary(let source) = node(state) {
+        try chargeCopies(tables[source].count)
+        tables[index].append(contentsOf: tables[source])
+      }
+    case .dictionary, .list, .tuple, .opaque, .tensor, .storage, .global: break
     default: throw malformed("a state for something that has none")
     }
   }

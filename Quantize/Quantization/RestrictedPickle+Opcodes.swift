@@ -19,11 +19,10 @@ extension RestrictedPickle {
     case 0x49: try pushInteger(try line())  // INT
     case 0x4c: try pushInteger(try line())  // LONG
     case 0x47:  // BINFLOAT
-      try reader.skip(8)
-      try push(.float)
+      let bytes = try reader.bytes(8)
+      try push(.float(Double(bitPattern: bytes.reduce(0) { $0 << 8 | UInt64($1) })))
     case 0x46:  // FLOAT
-      _ = try line()
-      try push(.float)
+      try push(.float(Double(try line()) ?? .nan))
     case 0x58: try pushText(countWidth: 4)  // BINUNICODE
     case 0x8c: try pushText(countWidth: 1)  // SHORT_BINUNICODE
     case 0x8d: try pushText(countWidth: 8)  // BINUNICODE8
@@ -97,7 +96,7 @@ extension RestrictedPickle {
   private func append(_ items: [Int32]) throws(QuantizationError) {
     switch node(try top()) {
     case .list(let index): sequences[index].append(contentsOf: items)
-    case .opaque: break
+    case .opaque, .namespace, .dictionary: break
     default: throw malformed("items for something that is not a list")
     }
   }
@@ -109,7 +108,7 @@ extension RestrictedPickle {
       for pair in stride(from: 0, to: items.count, by: 2) {
         tables[index].append((key: items[pair], value: items[pair + 1]))
       }
-    case .opaque: break
+    case .opaque, .namespace, .list: break
     default: throw malformed("keys for something that is not a dictionary")
     }
   }
@@ -141,7 +140,7 @@ extension RestrictedPickle {
 
   private func pushText(countWidth: Int) throws(QuantizationError) {
     let count = try reader.count(countWidth, limit: Self.textLimit, what: "text bytes")
-    guard let text = String(strictUTF8: try reader.bytes(count)) else {
+    guard let text = String(validating: try reader.bytes(count), as: UTF8.self) else {
       throw malformed("a text is not valid UTF-8")
     }
     try push(.text(text))
@@ -175,7 +174,9 @@ extension RestrictedPickle {
       if bytes.count == 4096 { throw limit("line bytes", 4096, bytes.count + 1) }
       bytes.append(byte)
     }
-    guard let text = String(strictUTF8: bytes) else { throw malformed("a line is not valid UTF-8") }
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      throw malformed("a line is not valid UTF-8")
+    }
     return text
   }
 }

@@ -1,5 +1,7 @@
 // A pickle machine that can build tables of tensors and nothing else.
 
+import System
+
 /// A value on the machine's stack. Containers are indices, so that neither cycles nor depth cost anything.
 enum PickleNode {
   case none
@@ -7,7 +9,7 @@ enum PickleNode {
   case integer(Int)
   /// More than 64 bits, as decimal text or as little-endian hexadecimal with prefix 0x.
   case bigInteger(String)
-  case float
+  case float(Double)
   case text(String)
   case tuple(Int)
   case list(Int)
@@ -17,7 +19,10 @@ enum PickleNode {
   case tensor(Int)
   /// A TorchScript module: a table of attributes.
   case module(Int)
-  /// Something harmless that holds no weights: a Namespace, a numpy number, bytes, a set.
+  /// Attributes of an `argparse.Namespace`: what a training run was told.
+  case namespace(Int)
+  /// Something that holds no weights we could use: a numpy number, bytes, a set, an object of an unknown
+  /// class.
   case opaque
 }
 
@@ -44,13 +49,14 @@ struct PickleTensor {
 
 /// Runs one or more pickles of protocols 1 to 5 over a range of a file.
 ///
-/// Opcodes and globals are allow-lists: whatever is not needed to describe tensors stops the run. No name is
-/// looked up, no object is made, nothing is called; REDUCE and BUILD only interpret the few functions of
-/// `PickleGlobal`.
+/// Opcodes are an allow-list: whatever is not needed to describe tensors stops the run. No name is looked up,
+/// no object is made, nothing is called; REDUCE and BUILD only interpret the few functions of `PickleGlobal`.
+/// Any other global is a placeholder: what it makes holds nothing, and a tensor that depends on it is not
+/// there.
 ///
 /// - Memory: at most `nodeLimit` values of 24 bytes and as many references; texts, at most `byteLimit` in
 ///   all.
-/// - Errors: `opcodeNotAllowed`, `globalNotAllowed`, `malformed`, `truncated`, `limitExceeded`, each with its
+/// - Errors: `opcodeNotAllowed`, `malformed`, `truncated`, `limitExceeded`, each with its
 ///   byte.
 /// - Source: CPython Lib/pickletools.py for the opcodes; PyTorch torch/_utils.py for the functions.
 final class RestrictedPickle {
@@ -60,7 +66,7 @@ final class RestrictedPickle {
   static let stackLimit = 1 << 20
   static let textLimit = 16 << 20
 
-  let reader: ByteReader
+  let reader: FileCursor<QuantizationError>
   /// Archive entry named in errors.
   let entryName: String?
   /// TorchScript: classes below `__torch__` stand for modules.
@@ -72,6 +78,8 @@ final class RestrictedPickle {
   var globals: [PickleGlobal] = []
   var storages: [PickleStorage] = []
   var tensors: [PickleTensor] = []
+  /// Storages of element types that nothing here reads, with their bytes; nil where those are not known.
+  var unreadStorages: [String: Int?] = [:]
   /// Class of the root module, for provenance.
   var rootClass: String?
 
@@ -81,7 +89,7 @@ final class RestrictedPickle {
   var opcodeOffset = 0
   var copiedPairs = 0
 
-  init(reader: ByteReader, entryName: String?, allowsModules: Bool) {
+  init(reader: FileCursor<QuantizationError>, entryName: String?, allowsModules: Bool) {
     self.reader = reader
     self.entryName = entryName
     self.allowsModules = allowsModules

@@ -119,33 +119,4 @@ package enum RowQuantizer {
       }
     }
   }
-
-  /// The nearest half float, ties to even; nil beyond the range of half floats (65504, rounded) and for NaN.
-  package static func half(_ value: Float) -> UInt16? {
-    let bits = value.bitPattern
-    let sign = UInt16(truncatingIfNeeded: bits >> 16) & 0x8000
-    let magnitude = bits & 0x7fff_ffff
-    // 65520 is half way from 65504 to the next step: it would round to infinity.
-    if magnitude >= 0x477f_f000 { return nil }
-    if magnitude < 0x3880_0000 {
-      // Below 2^-14 halves are multiples of 2^-24: adding 0.5, whose last place is 2^-24, rounds to them.
-      let sum = Float(bitPattern: magnitude) + 0.5
-      return sign | UInt16(truncatingIfNeeded: sum.bitPattern &- 0x3f00_0000)
-    }
-    let even = (magnitude >> 13) & 1
-    return sign | UInt16(truncatingIfNeeded: (magnitude &- 0x3800_0000 &+ 0xfff &+ even) >> 13)
-  }
-
-  /// The value of a half float, exact.
-  package static func float(half: UInt16) -> Float {
-    let sign = UInt32(half & 0x8000) << 16
-    let exponent = UInt32(half >> 10 & 31)
-    let fraction = UInt32(half & 1023)
-    if exponent == 0 {
-      let magnitude = Float(fraction) * 0x1p-24
-      return sign == 0 ? magnitude : -magnitude
-    }
-    let widened = exponent == 31 ? 255 : exponent + 112
-    return Float(bitPattern: sign | widened << 23 | fraction << 13)
-  }
 }

@@ -1,173 +1,106 @@
 // SAM checkpoints, prompt encoder and mask decoder. Source: facebookresearch/segment-anything
 // `modeling/prompt_encoder.py`, `modeling/mask_decoder.py`, `modeling/transformer.py`.
 
-import Container
+import Segmentation
+import System
 
 enum SAMDecoderNameMap {
   /// Heads leave no trace in the tensors; every published SAM has eight. Source: `build_sam.py`.
   static let heads = 8
+  private static let layers = "mask_decoder.transformer.layers."
+  private static let hyper = "mask_decoder.output_hypernetworks_mlps."
+  private static let iou = "mask_decoder.iou_prediction_head.layers."
 
-  struct Sizes {
-    let width: Int
-    let depth: Int
-    let mlpWidth: Int
-    let attentionWidth: Int
-    let maskTokens: Int
-    let hyperDepth: Int
-    let iouDepth: Int
-
-    var values: [(key: String, value: GGUFValue)] {
-      let network = "sam.decoder"
-      return [
-        count(network, "depth", depth), count(network, "heads", heads), count(network, "mlp_width", mlpWidth),
-        count(network, "mask_tokens", maskTokens), count(network, "hyper_depth", hyperDepth),
-        count(network, "iou_depth", iouDepth), count(network, "attention_width", attentionWidth),
-      ]
-    }
-  }
-
-  static func sizes(_ view: CheckpointView, width: Int) throws(QuantizationError) -> Sizes {
-    let layers = "mask_decoder.transformer.layers."
+  static func config(_ view: CheckpointView, width: Int) throws(QuantizationError) -> DecoderConfig {
     let attention = try view.shape(layers + "0.cross_attn_token_to_image.q_proj.weight", axes: 2)[0]
     guard width % heads == 0, attention % heads == 0, width % 8 == 0 else {
       throw view.refuse("mask decoder widths \(width) and \(attention) are not multiples of \(heads) heads")
     }
-    return Sizes(
-      width: width, depth: try view.depth(layers),
-      mlpWidth: try view.shape(layers + "0.mlp.lin1.weight", axes: 2)[0], attentionWidth: attention,
+    let iouDepth = try view.depth(iou)
+    return DecoderConfig(
+      depth: try view.depth(layers), heads: heads,
+      mlpWidth: try view.shape(layers + "0.mlp.lin1.weight", axes: 2)[0],
       maskTokens: try view.shape("mask_decoder.mask_tokens.weight", axes: 2)[0],
-      hyperDepth: try view.depth("mask_decoder.output_hypernetworks_mlps.0.layers."),
-      iouDepth: try view.depth("mask_decoder.iou_prediction_head.layers."))
+      hyperDepth: try view.depth(hyper + "0.layers."), iouDepth: iouDepth, attentionWidth: attention,
+      iouWidth: iouDepth > 1 ? try view.shape(iou + "0.weight", axes: 2)[0] : width)
   }
 
-  static func addPrompt(
-    _ sizes: Sizes, _ view: inout CheckpointView, _ plan: inout NetworkPlan
+  static func fillPrompt(
+    _ part: PromptSchema, width: Int, _ view: inout CheckpointView, _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
-    let width = sizes.width
     let from = "prompt_encoder."
-    plan.items.append(
-      try view.copy("sam.prompt.gaussian", from: SAMNameMap.gaussian, shape: [2, width / 2]))
-    var points: [String] = []
-    for index in 0..<4 {
-      points.append(try view.require(from + "point_embeddings.\(index).weight", [1, width]))
-    }
-    plan.items.append(view.item("sam.prompt.points", .floats(points, dimensions: [width, 4])))
-    for (to, name) in [("not_a_point", "not_a_point_embed"), ("no_mask", "no_mask_embed")] {
-      let source = try view.require(from + name + ".weight", [1, width])
-      plan.items.append(view.item("sam.prompt." + to, .floats([source], dimensions: [width])))
-    }
+    try view.floats(part.gaussian, from: [SAMNameMap.gaussian], shape: [2, width / 2], &plan)
+    let points = (0..<4).map { from + "point_embeddings.\($0).weight" }
+    try view.floats(part.points, from: points, shape: [1, width], &plan)
+    try view.floats(part.notAPoint, from: [from + "not_a_point_embed.weight"], shape: [1, width], &plan)
+    try view.floats(part.noMask, from: [from + "no_mask_embed.weight"], shape: [1, width], &plan)
     let stem = from + "mask_downscaling."
-    let small = try view.shape(stem + "0.weight", axes: 4)[0]
-    let middle = try view.shape(stem + "3.weight", axes: 4)[0]
-    let shapes = [("0", [small, 1, 2, 2]), ("3", [middle, small, 2, 2]), ("6", [width, middle, 1, 1])]
-    for (index, shape) in shapes {
-      let to = "sam.prompt.mask.\(index)"
-      plan.items.append(try view.copy(to + ".weight", from: stem + index + ".weight", shape: shape))
-      plan.items.append(try view.copy(to + ".bias", from: stem + index + ".bias", shape: [shape[0]]))
-      if index == "0" { plan.items += try view.norm("sam.prompt.mask.1", from: stem + "1", width: small) }
-      if index == "3" { plan.items += try view.norm("sam.prompt.mask.4", from: stem + "4", width: middle) }
-    }
+    try view.dense(part.conv0, from: stem + "0", &plan)
+    try view.norm(part.norm1, from: stem + "1", &plan)
+    try view.dense(part.conv3, from: stem + "3", &plan)
+    try view.norm(part.norm4, from: stem + "4", &plan)
+    try view.dense(part.conv6, from: stem + "6", &plan)
   }
 
-  static func addDecoder(
-    _ sizes: Sizes, _ view: inout CheckpointView, _ plan: inout NetworkPlan
+  static func fillDecoder(
+    _ part: DecoderSchema, _ config: SAMConfig, _ view: inout CheckpointView, _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
-    let width = sizes.width
-    let iou = try view.require("mask_decoder.iou_token.weight", [1, width])
-    plan.items.append(view.item("sam.decoder.iou_token", .floats([iou], dimensions: [width, 1])))
-    let tokens = [sizes.maskTokens, width]
-    plan.items.append(
-      try view.copy("sam.decoder.mask_tokens", from: "mask_decoder.mask_tokens.weight", shape: tokens))
-    for index in 0..<sizes.depth {
-      let from = "mask_decoder.transformer.layers.\(index)."
-      let to = "sam.decoder.layers.\(index)."
-      let parts: [(to: String, from: String, inner: Int, norm: String)] = [
-        ("self_attn", "self_attn", width, "norm1"),
-        ("cross_token", "cross_attn_token_to_image", sizes.attentionWidth, "norm2"),
-        ("cross_image", "cross_attn_image_to_token", sizes.attentionWidth, "norm4"),
-      ]
-      for part in parts {
-        if part.to == "cross_image" {
-          let mlp = sizes.mlpWidth
-          plan.items.append(
-            try view.linear(to + "mlp_in", from: from + "mlp.lin1", rows: mlp, columns: width))
-          plan.items.append(
-            try view.linear(to + "mlp_out", from: from + "mlp.lin2", rows: width, columns: mlp))
-          plan.items += try view.norm(to + "norm3", from: from + "norm3", width: width)
-        }
-        plan.items += try attention(to + part.to, from: from + part.from, width, part.inner, &view)
-        plan.items += try view.norm(to + part.norm, from: from + part.norm, width: width)
+    let width = config.neckWidth
+    try view.floats(part.iouToken, from: ["mask_decoder.iou_token.weight"], shape: [1, width], &plan)
+    try view.floats(
+      part.maskTokens, from: ["mask_decoder.mask_tokens.weight"], shape: [config.decoder.maskTokens, width],
+      &plan)
+    for (index, layer) in part.layers.enumerated() {
+      let from = layers + "\(index)."
+      try attention(layer.selfAttention, from: from + "self_attn", &view, &plan)
+      try attention(layer.crossToken, from: from + "cross_attn_token_to_image", &view, &plan)
+      try attention(layer.crossImage, from: from + "cross_attn_image_to_token", &view, &plan)
+      try view.linear(layer.mlpIn, from: from + "mlp.lin1", &plan)
+      try view.linear(layer.mlpOut, from: from + "mlp.lin2", &plan)
+      for (number, norm) in layer.norms.enumerated() {
+        try view.norm(norm, from: from + "norm\(number + 1)", &plan)
       }
     }
-    let last = "mask_decoder.transformer.final_attn_token_to_image"
-    plan.items += try attention("sam.decoder.final", from: last, width, sizes.attentionWidth, &view)
-    plan.items += try view.norm(
-      "sam.decoder.final.norm", from: "mask_decoder.transformer.norm_final_attn", width: width)
-    try addUpscale(width, &view, &plan)
-    try addHeads(sizes, &view, &plan)
+    try attention(part.final, from: "mask_decoder.transformer.final_attn_token_to_image", &view, &plan)
+    try view.norm(part.finalNorm, from: "mask_decoder.transformer.norm_final_attn", &plan)
+    let stem = "mask_decoder.output_upscaling."
+    try upscale(part.upscale0, from: stem + "0", &view, &plan)
+    try view.norm(part.upscaleNorm, from: stem + "1", &plan)
+    try upscale(part.upscale3, from: stem + "3", &view, &plan)
+    // The hypernetwork of mask token 0; the other tokens' networks are checked and left out.
+    for token in 0..<config.decoder.maskTokens {
+      for (layer, dense) in part.hyper.enumerated() {
+        let from = hyper + "\(token).layers.\(layer)"
+        if token == 0 {
+          try view.dense(dense, from: from, &plan)
+        } else {
+          _ = try view.require(from + ".weight", dense.dimensions.reversed())
+          _ = try view.require(from + ".bias", [dense.outputs])
+        }
+      }
+    }
+    for (layer, dense) in part.iou.enumerated() { try view.dense(dense, from: iou + "\(layer)", &plan) }
   }
 
   private static func attention(
-    _ to: String, from: String, _ width: Int, _ inner: Int, _ view: inout CheckpointView
-  ) throws(QuantizationError) -> [PlanItem] {
-    var items: [PlanItem] = []
-    for part in ["q", "k", "v"] {
-      items.append(
-        try view.linear("\(to).\(part)", from: "\(from).\(part)_proj", rows: inner, columns: width))
-    }
-    items.append(try view.linear("\(to).out", from: "\(from).out_proj", rows: width, columns: inner))
-    return items
-  }
-
-  /// Two transposed convolutions of side 2, as matrices with four times as many outputs.
-  private static func addUpscale(
-    _ width: Int, _ view: inout CheckpointView, _ plan: inout NetworkPlan
+    _ part: AttentionSchema, from: String, _ view: inout CheckpointView, _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
-    let stem = "mask_decoder.output_upscaling."
-    let steps = [("0", width, width / 4), ("3", width / 4, width / 8)]
-    for (index, inputs, outputs) in steps {
-      let weight = try view.require(stem + index + ".weight", [inputs, outputs, 2, 2])
-      let bias = try view.require(stem + index + ".bias", [outputs])
-      let recipe = LinearRecipe(
-        weight: .transposedConvolution(weight, outputs: outputs, side: 2),
-        bias: BiasSource(names: [bias], repeats: 4), rows: 4 * outputs, columns: inputs)
-      plan.items.append(view.item("sam.decoder.upscale." + index, .linear(recipe)))
-      if index == "0" {
-        plan.items += try view.norm("sam.decoder.upscale.1", from: stem + "1", width: outputs)
-      }
-    }
+    try view.linear(part.q, from: from + ".q_proj", &plan)
+    try view.linear(part.k, from: from + ".k_proj", &plan)
+    try view.linear(part.v, from: from + ".v_proj", &plan)
+    try view.linear(part.out, from: from + ".out_proj", &plan)
   }
 
-  /// The hypernetwork of mask token 0 and the IoU head. The other tokens' networks are checked and left out.
-  private static func addHeads(
-    _ sizes: Sizes, _ view: inout CheckpointView, _ plan: inout NetworkPlan
+  /// A transposed convolution of side 2, as a matrix with four times as many outputs.
+  private static func upscale(
+    _ part: LinearSpec, from: String, _ view: inout CheckpointView, _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
-    let hyper = "mask_decoder.output_hypernetworks_mlps."
-    plan.items += try perceptron(
-      "sam.decoder.hyper", from: hyper + "0.layers.", inputs: sizes.width, outputs: sizes.width / 8,
-      depth: sizes.hyperDepth, &view)
-    for index in 1..<max(sizes.maskTokens, 1) {
-      _ = try perceptron(
-        "", from: hyper + "\(index).layers.", inputs: sizes.width, outputs: sizes.width / 8,
-        depth: sizes.hyperDepth, &view)
-    }
-    plan.items += try perceptron(
-      "sam.decoder.iou", from: "mask_decoder.iou_prediction_head.layers.", inputs: sizes.width,
-      outputs: sizes.maskTokens, depth: sizes.iouDepth, &view)
-  }
-
-  private static func perceptron(
-    _ to: String, from: String, inputs: Int, outputs: Int, depth: Int, _ view: inout CheckpointView
-  ) throws(QuantizationError) -> [PlanItem] {
-    var items: [PlanItem] = []
-    var width = inputs
-    for index in 0..<depth {
-      let next = index == depth - 1 ? outputs : try view.shape("\(from)\(index).weight", axes: 2)[0]
-      let stem = "\(to).\(index)"
-      items.append(try view.copy(stem + ".weight", from: "\(from)\(index).weight", shape: [next, width]))
-      items.append(try view.copy(stem + ".bias", from: "\(from)\(index).bias", shape: [next]))
-      width = next
-    }
-    return items
+    let outputs = part.outputs / 4
+    let weight = try view.require(from + ".weight", [part.inputs, outputs, 2, 2])
+    let bias = try view.require(from + ".bias", [outputs])
+    let recipe = LinearRecipe(
+      weight: .transposedConvolution(weight, outputs: outputs, side: 2),
+      bias: BiasSource(names: [bias], repeats: 4), rows: part.outputs, columns: part.inputs)
+    plan.fill(part, .linear(recipe), from: view)
   }
 }

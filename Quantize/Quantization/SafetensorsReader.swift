@@ -1,5 +1,7 @@
 // The safetensors format: a JSON header and one tiling of bytes.
 
+import System
+
 /// Reads a safetensors header.
 ///
 /// - Memory: the header, at most 64 MiB, and its parsed values while they are looked at.
@@ -15,24 +17,26 @@ enum SafetensorsReader {
       throw file.error(.limitExceeded(what: "header bytes", limit: headerLimit, found: headerCount), at: 0)
     }
     let header = try file.bytes(at: 8, count: headerCount)
-    let root = try JSONReader.parse(header, file: file, baseOffset: 8)
+    let root = try file.json(header, at: 8)
     guard case .object(let members) = root else {
       throw file.error(.malformed("the header is not a JSON object"), at: 8)
     }
     let bodyOffset = 8 + headerCount
     var listing = TensorListing(format: .safetensors)
     var ranges: [Range<Int>] = []
-    for member in members {
-      let (name, value) = (member.key, member.value)
+    var names: [String] = []
+    for (name, value) in members {
       if name == "__metadata__" {
         listing.metadata = try metadata(value, file: file)
         continue
       }
-      let (tensor, range) = try entry(name, value, index: ranges.count, file: file)
-      listing.tensors.append(tensor)
-      ranges.append(range)
+      let found = try entry(name, value, index: ranges.count, file: file)
+      if let tensor = found.tensor { listing.tensors.append(tensor) }
+      listing.unreadable[name] = found.unreadType
+      ranges.append(found.range)
+      names.append(name)
     }
-    try checkTiling(ranges, bodyCount: file.byteCount - bodyOffset, listing: listing, file: file)
+    try checkTiling(ranges, bodyCount: file.byteCount - bodyOffset, names: names, file: file)
     for range in ranges {
       let extent = ByteExtent(file: file, offset: bodyOffset + range.lowerBound, byteCount: range.count)
       listing.storages.append(StoredBytes(place: .extent(extent), byteCount: range.count))
@@ -40,36 +44,43 @@ enum SafetensorsReader {
     return listing
   }
 
-  private static func metadata(_ value: JSONValue, file: InputFile) throws(QuantizationError) -> [String:
+  private static func metadata(_ value: JSON, file: InputFile) throws(QuantizationError) -> [String:
     String]
   {
     guard case .object(let members) = value else {
       throw file.error(.malformed("must be an object of strings"), at: 8, name: "__metadata__")
     }
     var metadata: [String: String] = [:]
-    for member in members {
-      guard case .text(let text) = member.value else {
+    for (key, value) in members {
+      guard case .string(let text) = value else {
         throw file.error(.malformed("must be an object of strings"), at: 8, name: "__metadata__")
       }
-      metadata[member.key] = text
+      metadata[key] = text
     }
     return metadata
   }
 
+  /// A tensor's bytes, and the tensor where its numbers can be read.
+  private struct Entry {
+    let tensor: ListedTensor?
+    let range: Range<Int>
+    var unreadType: String?
+  }
+
   private static func entry(
-    _ name: String, _ value: JSONValue, index: Int, file: InputFile
-  ) throws(QuantizationError) -> (ListedTensor, Range<Int>) {
+    _ name: String, _ value: JSON, index: Int, file: InputFile
+  ) throws(QuantizationError) -> Entry {
     guard case .object(let fields) = value, fields.count == 3,
-      case .text(let typeName)? = value.member("dtype"),
+      case .string(let typeName)? = value.member("dtype"),
       let shape = integers(value.member("shape")), let offsets = integers(value.member("data_offsets"))
     else {
       throw file.error(.malformed("must have dtype, shape and data_offsets"), at: 8, name: name)
     }
-    guard let type = elementTypes[typeName] else {
-      throw file.error(.unsupported("element type \(typeName) is not supported"), at: 8, name: name)
-    }
     guard offsets.count == 2, offsets[0] >= 0, offsets[0] <= offsets[1] else {
       throw file.error(.malformed("data_offsets must be two rising numbers"), at: 8, name: name)
+    }
+    guard let type = elementTypes[typeName] else {
+      return Entry(tensor: nil, range: offsets[0]..<offsets[1], unreadType: typeName)
     }
     guard shape.count <= TensorDirectory.axisLimit, let bytes = checkedProduct(shape + [type.byteCount]),
       bytes == offsets[1] - offsets[0]
@@ -86,21 +97,21 @@ enum SafetensorsReader {
     }
     let tensor = ListedTensor(
       name: name, shape: shape, strides: strides, elementType: type, storage: index, storageOffset: 0)
-    return (tensor, offsets[0]..<offsets[1])
+    return Entry(tensor: tensor, range: offsets[0]..<offsets[1])
   }
 
-  private static func integers(_ value: JSONValue?) -> [Int]? {
+  private static func integers(_ value: JSON?) -> [Int]? {
     guard case .array(let items)? = value else { return nil }
     var numbers: [Int] = []
     for item in items {
-      guard case .integer(let number) = item else { return nil }
+      guard case .int(let number) = item else { return nil }
       numbers.append(number)
     }
     return numbers
   }
 
   private static func checkTiling(
-    _ ranges: [Range<Int>], bodyCount: Int, listing: TensorListing, file: InputFile
+    _ ranges: [Range<Int>], bodyCount: Int, names: [String], file: InputFile
   ) throws(QuantizationError) {
     var position = 0
     let order = ranges.indices.sorted {
@@ -110,7 +121,7 @@ enum SafetensorsReader {
       let range = ranges[index]
       if range.lowerBound != position {
         let what = range.lowerBound < position ? "overlaps the tensor before it" : "leaves a hole before it"
-        throw file.error(.malformed(what), at: 8, name: listing.tensors[index].name)
+        throw file.error(.malformed(what), at: 8, name: names[index])
       }
       position = range.upperBound
     }

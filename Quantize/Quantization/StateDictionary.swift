@@ -1,12 +1,14 @@
 // Flattening what a pickle built into dotted tensor names.
 
+import System
+
 /// Walks dictionaries, lists and modules and names every tensor by its path: `teacher.backbone.norm.weight`.
 ///
 /// - Memory: the names. A table that many others share is walked once for each path to it, and names every
 ///   tensor below it anew, so steps and names are bounded.
 /// - Errors: `limitExceeded` past `depthLimit` levels (which ends cycles too), `stepLimit` values,
-///   `TensorDirectory.tensorLimit` tensors or `nameTotal` bytes of names; `noTensors` for a lone tensor, which
-///   has no name.
+///   `TensorDirectory.tensorLimit` tensors or `nameTotal` bytes of names; `noTensors` for a lone tensor,
+///   which has no name.
 struct StateDictionary {
   static let depthLimit = 64
   static let stepLimit = 4 << 20

@@ -1,5 +1,7 @@
 // Reading a tensor's values as float32, row by row.
 
+import System
+
 /// Bytes of one storage kept for tensors whose elements are scattered.
 struct SpanCache {
   var storage: Int
@@ -65,10 +67,17 @@ extension TensorDirectory {
   /// - Memory: the result, besides what `readFloat(_:rows:into:)` holds.
   package func readFloat(_ name: String) throws(QuantizationError) -> [Float] {
     guard let record = record(name) else { throw file.error(.noSuchTensor, name: name) }
-    let scratch = ScratchBytes(count: record.elementCount * 4)
-    let floats = scratch.base.bindMemory(to: Float.self, capacity: max(record.elementCount, 1))
-    try readFloat(name, rows: 0..<(record.shape.first ?? 1), into: floats)
-    return [Float](UnsafeBufferPointer(start: floats, count: record.elementCount))
+    if record.elementCount == 0 { return [] }
+    // Straight into the result, which may be the largest there is. The error is carried out by hand.
+    var failure: QuantizationError?
+    let floats = [Float](unsafeUninitializedCapacity: record.elementCount) { buffer, count in
+      do throws(QuantizationError) {
+        try readFloat(name, rows: 0..<(record.shape.first ?? 1), into: buffer.baseAddress!)
+        count = record.elementCount
+      } catch { failure = error }
+    }
+    if let failure { throw failure }
+    return floats
   }
 
   private func spanBytes(

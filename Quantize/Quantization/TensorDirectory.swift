@@ -1,5 +1,7 @@
 // One opened checkpoint, whatever its format: names, shapes, and float rows on request.
 
+import System
+
 /// What a checkpoint stores for one number.
 package enum ElementType: String, Sendable, CaseIterable {
   case float32, float16, bfloat16, float64, int64, int32, int16, int8, uint8, bool
@@ -59,16 +61,25 @@ package final class TensorDirectory {
   static let scratchByteLimit = 32 << 20
 
   package let path: String
+  /// Of the file, or of all parts of a model in several.
   package let byteCount: Int
   package let format: Format
   package let metadata: [String: String]
+  /// What the training run was told, where the file says so under `args`.
+  let arguments: CheckpointValue?
   /// Names in file order.
   package let names: [String]
 
   let file: InputFile
+  /// The files beside an index; a model in one file has none.
+  private let parts: [InputFile]
   private let recordOfName: [String: TensorRecord]
   private let archive: ZipDirectory?
   private var storages: [StoredBytes]
+  /// What was decided about this file and should be known.
+  var notes: [String] = []
+  /// What stands in front of the names of the network that was taken from it; nil before that is known.
+  var networkPrefix: String?
   /// The last scattered tensor's bytes; see `TensorDirectory+Read.swift`.
   var spanCache: SpanCache?
 
@@ -80,6 +91,7 @@ package final class TensorDirectory {
     case .zip: listing = try TorchArchiveReader.read(file)
     case .legacy: listing = try LegacyTorchReader.read(file)
     case .safetensors: listing = try SafetensorsReader.read(file)
+    case .index: listing = try ShardIndex.read(file)
     }
     return try TensorDirectory(file: file, listing: listing)
   }
@@ -87,11 +99,14 @@ package final class TensorDirectory {
   init(file: InputFile, listing: TensorListing) throws(QuantizationError) {
     self.file = file
     path = file.path
-    byteCount = file.byteCount
+    parts = listing.parts
+    byteCount = parts.isEmpty ? file.byteCount : parts.reduce(0) { $0 + $1.byteCount }
     format = listing.format
     metadata = listing.metadata
+    arguments = listing.arguments
     archive = listing.archive
     storages = listing.storages
+    unreadable = listing.unreadable
     var records: [String: TensorRecord] = [:]
     var names: [String] = []
     if listing.tensors.isEmpty { throw file.error(.noTensors) }
@@ -99,10 +114,11 @@ package final class TensorDirectory {
       throw file.error(
         .limitExceeded(what: "tensors", limit: Self.tensorLimit, found: listing.tensors.count))
     }
-    let byteLimit = ZipDirectory.unpackedByteLimit(file)
+    let byteLimit = ZipDirectory.unpackedByteLimit(byteCount)
     var total = 0
-    for tensor in listing.tensors {
-      let record = try Self.check(tensor, storages: listing.storages, file: file)
+    for var tensor in listing.tensors {
+      tensor.name = Self.unwrapped(tensor.name)
+      let record = try Self.check(tensor, storages: listing.storages, file: file, byteCount: byteCount)
       total += record.elementCount * record.elementType.byteCount
       if total > byteLimit {
         throw file.error(
@@ -119,17 +135,36 @@ package final class TensorDirectory {
 
   package func record(_ name: String) -> TensorRecord? { recordOfName[name] }
 
-  /// SHA-256 of the whole file in lower-case hexadecimal.
+  /// Names of tensors whose element type is not read, with that type.
+  let unreadable: [String: String]
+
+  /// A name without what PyTorch's compiler, checkpointing and sharding put between modules.
+  private static func unwrapped(_ name: String) -> String {
+    let wrappers: Set<Substring> = ["_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"]
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.contains(where: wrappers.contains) else { return name }
+    return parts.filter { !wrappers.contains($0) }.joined(separator: ".")
+  }
+
+  /// SHA-256 of the whole file in lower-case hexadecimal; of several parts, by name, SHA-256 of their digests
+  /// written one behind the other.
   ///
   /// - Units: `progress` is told the bytes done so far, now and then.
   package func sha256Hex(progress: ((Int) -> Void)? = nil) throws(QuantizationError) -> String {
-    try file.sha256Hex(progress: progress)
+    if parts.isEmpty { return try file.sha256Hex(progress: progress) }
+    var (digest, before) = (SHA256Digest(), 0)
+    for part in parts {
+      let text = try part.sha256Hex { [before] done in progress?(before + done) }
+      Array(text.utf8).withUnsafeBytes { digest.update($0) }
+      before += part.byteCount
+    }
+    return digest.finishHex()
   }
 
   /// Lets go of cached bytes and tells the system that what was read is not needed again.
   package func releasePages() {
     spanCache = nil
-    file.releasePages()
+    for file in [file] + parts { file.releasePages() }
   }
 
   /// Compares every storage of a zip archive with its checksum; other formats carry none.
@@ -157,7 +192,7 @@ package final class TensorDirectory {
   /// A tensor must lie inside its storage, and its element count must be in proportion to the file: a stride
   /// of zero lets four bytes pose as petabytes. So must all tensors together: many may share one storage.
   private static func check(
-    _ tensor: ListedTensor, storages: [StoredBytes], file: InputFile
+    _ tensor: ListedTensor, storages: [StoredBytes], file: InputFile, byteCount: Int
   ) throws(QuantizationError) -> TensorRecord {
     if tensor.shape.count > axisLimit {
       throw file.error(
@@ -170,7 +205,7 @@ package final class TensorDirectory {
     if let stride = tensor.strides.first(where: { $0 < 0 }) {
       throw file.error(.negativeStride(stride), name: tensor.name)
     }
-    let limit = (1 << 20) + min(file.byteCount, Int.max / 64) * 32
+    let limit = (1 << 20) + min(byteCount, Int.max / 64) * 32
     guard let count = checkedProduct(tensor.shape), count <= limit else {
       throw file.error(.malformed("shape \(tensor.shape) is impossible in this file"), name: tensor.name)
     }
@@ -231,6 +266,11 @@ struct TensorListing {
   var format: TensorDirectory.Format
   var tensors: [ListedTensor] = []
   var storages: [StoredBytes] = []
+  /// The files beside an index.
+  var parts: [InputFile] = []
   var metadata: [String: String] = [:]
+  var arguments: CheckpointValue?
   var archive: ZipDirectory?
+  /// Names of tensors whose element type is not read, with that type: they are not there, and known to be.
+  var unreadable: [String: String] = [:]
 }

@@ -1,5 +1,7 @@
 // PyTorch's zip archives: torch.save since 1.6, and TorchScript.
 
+import System
+
 /// Reads `data.pkl` of an archive and finds the storages it names.
 ///
 /// - Memory: the zip directory and the pickle's values.
@@ -25,12 +27,14 @@ enum TorchArchiveReader {
         name: pickleName)
     }
     let extent = try archive.extent(of: entry, checkingStored: true)
-    let reader = ByteReader(file: extent.file, range: extent.offset..<(extent.offset + extent.byteCount))
+    let reader = FileCursor<QuantizationError>(
+      file: extent.file, range: extent.offset..<(extent.offset + extent.byteCount))
     let pickle = RestrictedPickle(reader: reader, entryName: pickleName, allowsModules: isScript)
     let root = try pickle.run()
     let state = try StateDictionary(pickle: pickle, root: root)
     var listing = TensorListing(format: isScript ? .torchScript : .torchZip)
     listing.archive = archive
+    listing.arguments = pickle.member("args", of: root).flatMap { pickle.value($0) }
     if isScript, let rootClass = pickle.rootClass { listing.metadata["root_class"] = rootClass }
     try locate(state, pickle: pickle, archive: archive, prefix: prefix, listing: &listing)
     return listing

@@ -2,6 +2,7 @@
 
 import CZlib
 import Glibc
+import System
 
 /// A range of bytes of an open file: an entry's contents, wherever they came to lie.
 struct ByteExtent {
@@ -9,6 +10,9 @@ struct ByteExtent {
   let offset: Int
   let byteCount: Int
 }
+
+/// A zip archive on disk.
+typealias ZipDirectory = System.ZipDirectory<InputFile>
 
 extension ZipDirectory {
   /// The contents of an entry.
@@ -25,7 +29,7 @@ extension ZipDirectory {
       if checkingStored { try checkStored(entry, at: body) }
       return ByteExtent(file: file, offset: body, byteCount: entry.byteCount)
     }
-    let limit = Self.unpackedByteLimit(file)
+    let limit = Self.unpackedByteLimit(file.byteCount)
     guard let total = checkedSum(unpackedByteCount, entry.byteCount), total <= limit else {
       throw file.error(
         .limitExceeded(what: "unpacked bytes", limit: limit, found: entry.byteCount), at: body,
@@ -37,36 +41,39 @@ extension ZipDirectory {
   }
 
   /// What a file's contents may come to: 64 MiB plus sixteen times the file.
-  static func unpackedByteLimit(_ file: InputFile) -> Int { (64 << 20) + min(file.byteCount, Int.max / 32) * 16 }
+  static func unpackedByteLimit(_ byteCount: Int) -> Int {
+    (64 << 20) + min(byteCount, Int.max / 32) * 16
+  }
 
   /// Compares a stored entry with its checksum.
   func checkStored(_ entry: ZipEntry, at body: Int) throws(QuantizationError) {
     let window = ScratchBytes(count: min(65_536, max(entry.byteCount, 1)))
-    var checksum: uLong = 0
+    var checksum = CRC32()
     var done = 0
     while done < entry.byteCount {
       let count = min(window.count, entry.byteCount - done)
       try file.read(at: body + done, count: count, into: window.base)
-      checksum = crc32(checksum, window.base.assumingMemoryBound(to: Bytef.self), uInt(count))
+      checksum.update(UnsafeRawBufferPointer(start: window.base, count: count))
       done += count
     }
-    try compare(checksum, entry, at: body)
+    try compare(checksum.value, entry, at: body)
   }
 
-  private func compare(_ checksum: uLong, _ entry: ZipEntry, at body: Int) throws(QuantizationError) {
-    if UInt32(truncatingIfNeeded: checksum) != entry.checksum {
+  private func compare(_ checksum: UInt32, _ entry: ZipEntry, at body: Int) throws(QuantizationError) {
+    if checksum != entry.checksum {
       throw file.error(
-        .checksumMismatch(stored: entry.checksum, computed: UInt32(truncatingIfNeeded: checksum)), at: body,
-        name: entry.name)
+        .checksumMismatch(stored: entry.checksum, computed: checksum), at: body, name: entry.name)
     }
   }
 
   private func inflateEntry(_ entry: ZipEntry, at body: Int) throws(QuantizationError) -> InputFile {
-    let descriptor = try Self.unnamedFile(for: file)
-    let unpacked = InputFile(descriptor: descriptor, byteCount: entry.byteCount, path: file.path)
+    let disk: UnnamedFile
+    do throws(SystemError) { disk = try UnnamedFile() } catch {
+      throw file.failure(error.reason, name: error.path)
+    }
     let inflater = try Inflater(file: file, range: body..<(body + entry.storedByteCount), isGzip: false)
     let window = ScratchBytes(count: 65_536)
-    var checksum: uLong = 0
+    var checksum = CRC32()
     var done = 0
     while true {
       let count = try inflater.next(into: window)
@@ -76,37 +83,17 @@ extension ZipDirectory {
           .malformed("the entry unpacks to more than the \(entry.byteCount) bytes it declares"), at: body,
           name: entry.name)
       }
-      checksum = crc32(checksum, window.base.assumingMemoryBound(to: Bytef.self), uInt(count))
-      try Self.write(window.base, count: count, at: done, to: descriptor, for: file)
+      checksum.update(UnsafeRawBufferPointer(start: window.base, count: count))
+      do throws(SystemError) { try disk.write(window.base, count: count, at: done) } catch {
+        throw file.failure(error.reason, name: "unpacked entry")
+      }
       done += count
     }
     if done != entry.byteCount {
       throw file.error(.truncated(needed: entry.byteCount, available: done), at: body, name: entry.name)
     }
-    try compare(checksum, entry, at: body)
-    return unpacked
-  }
-
-  private static func unnamedFile(for file: InputFile) throws(QuantizationError) -> Int32 {
-    let folder = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
-    var template = Array((folder + "/trident-XXXXXX").utf8CString)
-    let descriptor = mkstemp(&template)
-    if descriptor < 0 { throw file.error(.cannotWrite(errno: errno), name: folder) }
-    _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-    _ = unlink(template)
-    return descriptor
-  }
-
-  private static func write(
-    _ bytes: UnsafeMutableRawPointer, count: Int, at offset: Int, to descriptor: Int32, for file: InputFile
-  ) throws(QuantizationError) {
-    var done = 0
-    while done < count {
-      let put = pwrite(descriptor, bytes + done, count - done, off_t(offset + done))
-      if put < 0 && errno == EINTR { continue }
-      if put <= 0 { throw file.error(.cannotWrite(errno: errno), name: "unpacked entry") }
-      done += put
-    }
+    try compare(checksum.value, entry, at: body)
+    return InputFile(descriptor: dup(disk.descriptor), byteCount: entry.byteCount, path: file.path)
   }
 }
 

@@ -3,10 +3,21 @@
 import ArgumentParser
 import Glibc
 import Quantization
-import Raster
 import Segmentation
+import System
 
 extension CLIPActivation: ExpressibleByArgument {}
+
+/// Three numbers with commas between.
+struct ThreeNumbers: ExpressibleByArgument {
+  let value: SIMD3<Float>
+
+  init?(argument: String) {
+    let numbers = argument.split(separator: ",", omittingEmptySubsequences: false).compactMap { Float($0) }
+    guard numbers.count == 3 else { return nil }
+    value = SIMD3(numbers[0], numbers[1], numbers[2])
+  }
+}
 
 /// Exit codes: 0 ok, 2 usage, 3 photo to calibrate with, 4 checkpoint or vocabulary, 6 output.
 struct QuantizeCommand: ParsableCommand {
@@ -22,14 +33,35 @@ struct QuantizeCommand: ParsableCommand {
         trident-quantize --clip ViT-B-16.pt \\
           --dino dino_vitbase16_pretrain.pth --sam sam_vit_b_01ec64.pth \\
           --vocab bpe_simple_vocab_16e6.txt.gz --output models/trident-b.gguf
+        trident-quantize --clip ViT-B-16.pt --output models/clip-b.gguf
+        trident-quantize --radio c-radio_v3-b_half.pth.tar --output models/radseg-b.gguf
+        trident-quantize --radio c-radio_v3-b_half.pth.tar \\
+          --sam sam_vit_h_4b8939.pth --output models/radseg-plus-b.gguf
+        trident-quantize --siglip-text model.safetensors \\
+          --tokenizer tokenizer.model --output models/siglip2-text.gguf
+        trident-quantize --blip model_base_retrieval_coco.pth \\
+          --vocab vocab.txt --output models/blip-base.gguf
+
+      CLIP alone is what --method sc-clip needs; Trident needs all three. C-RADIO is for \
+      --method radseg, whose words SigLIP 2's text tower turns into a vocabulary. BLIP is \
+      for --method pnp-ovss and for trident match.
 
       WHICH ACTIVATION?
       OpenAI's own archives and Hugging Face folders say so themselves. For other files \
       name it:
-        --activation quickgelu   OpenAI weights saved again, MetaCLIP, DFN
-        --activation gelu        LAION and most others trained with open_clip
+        --activation quickgelu   OpenAI weights saved again, MetaCLIP but for H/14, DFN but
+                                 for L/14-39B, LAION-400M B/32
+        --activation gelu        LAION-2B, DataComp, LAION-400M B/16 and L/14, MetaCLIP H/14,
+                                 DFN L/14-39B
 
-      The vocabulary may be bpe_simple_vocab_16e6.txt.gz, tokenizer.json or merges.txt. \
+      WHAT LIES BESIDE A CHECKPOINT
+      open_clip_config.json, config.json, preprocessor_config.json, tokenizer.json and \
+      special_tokens_map.json in its folder tell activation, heads, mean and deviation of \
+      pixels, and the ids of tokens; flags say otherwise. Of several copies of a network \
+      in one file the teacher's, EMA's or momentum network's is taken, and said.
+
+      The vocabulary may be bpe_simple_vocab_16e6.txt.gz, tokenizer.json or merges.txt; for \
+      BLIP it is vocab.txt or tokenizer.json of bert-base-uncased. \
       Addresses and checksums of all published checkpoints are in models/README.md; \
       `make models` downloads them.
 
@@ -45,16 +77,50 @@ struct QuantizeCommand: ParsableCommand {
       """,
     version: "trident \(Trident.version)")
 
-  @Option(help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"), completion: .file())
-  var clip: String
-  @Option(help: ArgumentHelp("DINO checkpoint: a backbone, a whole training state, or Hugging Face names.", valueName: "file"), completion: .file())
-  var dino: String
-  @Option(help: ArgumentHelp("SAM checkpoint: the original or Hugging Face names.", valueName: "file"), completion: .file())
-  var sam: String
   @Option(
-    help: ArgumentHelp("Byte-pair vocabulary. Default: found beside the CLIP checkpoint.", valueName: "file"), completion: .file())
+    help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"),
+    completion: .file())
+  var clip: String?
+  @Option(
+    help: ArgumentHelp(
+      "DINO checkpoint: a backbone, a whole training state, or Hugging Face names. "
+        + "Without it: for methods that need none.",
+      valueName: "file"), completion: .file())
+  var dino: String?
+  @Option(
+    help: ArgumentHelp(
+      "SAM checkpoint: the original or Hugging Face names. Without it: for methods that need none.",
+      valueName: "file"), completion: .file())
+  var sam: String?
+  @Option(
+    help: ArgumentHelp(
+      "C-RADIO checkpoint with its heads (.pth.tar): for --method radseg. With --sam: for RADSeg+.",
+      valueName: "file"),
+    completion: .file())
+  var radio: String?
+  @Option(
+    help: ArgumentHelp(
+      "SigLIP 2's model.safetensors or its index: the text tower that makes words for C-RADIO, alone.",
+      valueName: "file"), completion: .file())
+  var siglipText: String?
+  @Option(
+    help: ArgumentHelp(
+      "BLIP for image-text matching, base or large: Salesforce's .pth or Hugging Face's folder, alone.",
+      valueName: "file"), completion: .file())
+  var blip: String?
+  @Option(
+    help: ArgumentHelp(
+      "SigLIP's tokenizer.model or tokenizer.json. Default: found beside the checkpoint.", valueName: "file"),
+    completion: .file())
+  var tokenizer: String?
+  @Option(
+    help: ArgumentHelp(
+      "Byte-pair vocabulary; with --blip the word list. Default: found beside the checkpoint.",
+      valueName: "file"),
+    completion: .file())
   var vocab: String?
-  @Option(name: [.short, .long], help: ArgumentHelp("Model file to write.", valueName: "file"), completion: .file())
+  @Option(
+    name: [.short, .long], help: ArgumentHelp("Model file to write.", valueName: "file"), completion: .file())
   var output: String
   @Option(help: "CLIP's activation, where the checkpoint does not tell: quickgelu or gelu.")
   var activation: CLIPActivation?
@@ -62,7 +128,25 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels")
   )
   var clipHeadWidth: Int?
-  @Option(help: ArgumentHelp("Folder of a few photos: balance outlier channels.", valueName: "folder"), completion: .directory)
+  @Option(
+    help: ArgumentHelp(
+      "Mean of CLIP's pixels from 0 to 1: three numbers. LAION-2B's L/14: 0.5,0.5,0.5.", valueName: "r,g,b"))
+  var clipMean: ThreeNumbers?
+  @Option(help: ArgumentHelp("Deviation of CLIP's pixels, with --clip-mean.", valueName: "r,g,b"))
+  var clipStd: ThreeNumbers?
+  @Option(help: ArgumentHelp("Width of CLIP's text heads, where 64 is wrong.", valueName: "channels"))
+  var textHeadWidth: Int?
+  @Option(help: ArgumentHelp("Width of DINO's heads, where 64 is wrong.", valueName: "channels"))
+  var dinoHeadWidth: Int?
+  @Option(help: ArgumentHelp("Of several copies of CLIP, the one whose names begin so.", valueName: "prefix"))
+  var clipPrefix: String?
+  @Option(help: ArgumentHelp("The same for DINO: student, teacher, state_dict_ema, ...", valueName: "prefix"))
+  var dinoPrefix: String?
+  @Option(help: ArgumentHelp("The same for SAM.", valueName: "prefix"))
+  var samPrefix: String?
+  @Option(
+    help: ArgumentHelp("Folder of a few photos: balance outlier channels.", valueName: "folder"),
+    completion: .directory)
   var calibrate: String?
   @Option(help: ArgumentHelp("Name stored in the model. Default: from the files' names.", valueName: "text"))
   var name: String?
@@ -74,52 +158,107 @@ struct QuantizeCommand: ParsableCommand {
   var quiet = false
 
   func validate() throws {
-    if let clipHeadWidth, !(1...1024).contains(clipHeadWidth) {
-      throw ValidationError("--clip-head-width must lie between 1 and 1024.")
+    let heads = [
+      ("--clip-head-width", clipHeadWidth), ("--text-head-width", textHeadWidth),
+      ("--dino-head-width", dinoHeadWidth),
+    ]
+    for (flag, width) in heads {
+      if let width, !(1...1024).contains(width) {
+        throw ValidationError("\(flag) must lie between 1 and 1024.")
+      }
+    }
+    guard (clipMean == nil) == (clipStd == nil) else {
+      throw ValidationError("--clip-mean and --clip-std belong together.")
+    }
+    if let clipMean, let clipStd, !PixelStatistics.isPlausible(clipMean.value, clipStd.value) {
+      throw ValidationError("--clip-mean and --clip-std are of pixels from 0 to 1, not 0 to 255.")
     }
     if output.isEmpty { throw ValidationError("--output needs a file name.") }
-    let inputs = [clip, dino, sam] + [vocab].compactMap { $0 }
-    if inputs.contains(where: { Self.isSame($0, output) }) {
+    if tokenizer != nil && siglipText == nil {
+      throw ValidationError("--tokenizer belongs to --siglip-text; CLIP's vocabulary is --vocab.")
+    }
+    if [radio, siglipText, blip].count(where: { $0 != nil }) > 1 {
+      throw ValidationError("--radio, --siglip-text and --blip make a model file each.")
+    }
+    if blip != nil {
+      if [clip, dino, sam, calibrate].contains(where: { $0 != nil }) {
+        throw ValidationError(
+          "--blip makes a model of its own: leave out --clip, --dino, --sam and --calibrate.")
+      }
+    } else if radio == nil && siglipText == nil {
+      if clip == nil {
+        throw ValidationError(
+          "Missing expected argument '--clip <file>' (or --radio, --siglip-text or --blip alone).")
+      }
+      if calibrate != nil && (dino == nil || sam == nil) {
+        throw ValidationError(
+          "--calibrate takes photos through CLIP, DINO and SAM: give all three checkpoints.")
+      }
+    } else if [clip, dino, vocab, radio == nil ? sam : nil].contains(where: { $0 != nil })
+      || calibrate != nil
+    {
+      let rest = "leave out --clip, --dino, --vocab and --calibrate"
+      throw ValidationError(
+        radio != nil
+          ? "--radio makes a model of its own, with --sam at most: \(rest)."
+          : "--siglip-text makes a model of its own: \(rest), and --sam.")
+    }
+    try checkFiles()
+  }
+
+  /// Outputs replace nothing that is read: checkpoints, the vocabulary beside one, photos.
+  private func checkFiles() throws {
+    var inputs = [clip, dino, sam, radio, siglipText, blip, tokenizer, vocab].compactMap { $0 }
+    if vocab == nil, let clip, let found = BytePairSource.find(besideCheckpoint: clip) {
+      inputs.append(found)
+    }
+    if let calibrate, let names = try? Folder.names(in: calibrate, endings: PhotoFile.endings) {
+      inputs += names.map { "\(calibrate)/\($0)" }
+    }
+    var files = RunFiles()
+    for path in inputs { files.read(path) }
+    do throws(RunFiles.Conflict) { try files.write(output) } catch {
       throw ValidationError("--output names one of the inputs.")
     }
-    if let report, (inputs + [output]).contains(where: { Self.isSame($0, report) }) {
+    guard let report else { return }
+    do throws(RunFiles.Conflict) { try files.write(report) } catch {
       throw ValidationError("--report names one of the other files.")
     }
   }
 
-  /// Two names of one file.
-  private static func isSame(_ a: String, _ b: String) -> Bool {
-    var (first, second) = (stat(), stat())
-    guard stat(a, &first) == 0, stat(b, &second) == 0 else { return a == b }
-    return first.st_dev == second.st_dev && first.st_ino == second.st_ino
-  }
-
   func run() throws {
     if !overwrite {
-      for path in [output] + [report].compactMap({ $0 }) where access(path, F_OK) == 0 {
-        Self.say("trident-quantize: error: \(path): file exists already; --overwrite replaces it\n")
+      for path in [output] + [report].compactMap({ $0 }) where fileExists(path) {
+        standardError("trident-quantize: error: \(path): file exists already; --overwrite replaces it\n")
         throw ExitCode(6)
       }
     }
-    var request = QuantizationRequest(clip: clip, dino: dino, sam: sam, output: output)
-    request.vocabulary = vocab
+    var request = QuantizationRequest(clip: clip ?? "", dino: dino, sam: sam, output: output)
+    request.radio = radio
+    request.siglipText = siglipText
+    request.blip = blip
+    request.vocabulary = siglipText == nil ? vocab : tokenizer
     request.activation = activation
     request.clipHeadWidth = clipHeadWidth
+    (request.textHeadWidth, request.dinoHeadWidth) = (textHeadWidth, dinoHeadWidth)
+    (request.clipMean, request.clipDeviation) = (clipMean?.value, clipStd?.value)
+    (request.clipPrefix, request.dinoPrefix, request.samPrefix) = (clipPrefix, dinoPrefix, samPrefix)
     request.name = name
     request.calibration = calibrate
     request.overwrite = overwrite
-    Interruption.prepare()
-    let table = try report.map { path throws(ExitCode) in try written { () throws(RasterError) in try AtomicFile(path: path) } }
-    let meter = ProgressMeter(isQuiet: quiet)
+    Signals.prepare()
+    let table = try report.map { path throws(ExitCode) in
+      try written { () throws(SystemError) in try AtomicFile(path: path) }
+    }
+    let meter = ProgressMeter(quiet: quiet, isPerStage: true)
     let result: QuantizationReport
     do throws(QuantizationFailure) {
+      defer { meter.finish() }
       let quantizer = try ModelQuantizer(request) { meter.show($0) }
-      result = try quantizer.run { Interruption.writes($0) }
-      Interruption.writes(nil)
-      meter.end()
+      for note in quantizer.notes { standardError("trident-quantize: \(printable(note, limit: 1000))\n") }
+      result = try quantizer.run()
     } catch {
-      meter.end()
-      Self.say("trident-quantize: error: \(error)\n")
+      standardError("trident-quantize: error: \(error)\n")
       switch error {
       case .output: throw ExitCode(6)
       case .photo: throw ExitCode(3)
@@ -127,7 +266,7 @@ struct QuantizeCommand: ParsableCommand {
       }
     }
     if let table {
-      try written { () throws(RasterError) in
+      try written { () throws(SystemError) in
         try table.write(result.json)
         try table.finish()
       }
@@ -139,17 +278,24 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   /// - Errors: exit code 6, after the reason was said.
-  private func written<Result>(_ body: () throws(RasterError) -> Result) throws(ExitCode) -> Result {
-    do throws(RasterError) { return try body() } catch {
-      Self.say("trident-quantize: error: \(error)\n")
+  private func written<Result>(_ body: () throws(SystemError) -> Result) throws(ExitCode) -> Result {
+    do throws(SystemError) { return try body() } catch {
+      standardError("trident-quantize: error: \(error)\n")
       throw ExitCode(6)
     }
   }
+}
 
-  /// Writes to the standard error stream.
-  static func say(_ text: String) {
-    let bytes = Array(text.utf8)
-    _ = Glibc.write(2, bytes, bytes.count)
+extension ProgressMeter {
+  fileprivate func show(_ progress: QuantizationProgress) {
+    let word =
+      switch progress.stage {
+      case .hashing: "hashing"
+      case .writing: "quantizing"
+      case .calibrating: "calibrating"
+      }
+    let share = progress.total > 0 ? Double(progress.done) / Double(progress.total) : 1
+    show(word, share, detail: " " + printable(progress.name, limit: 60))
   }
 }
 
@@ -157,14 +303,14 @@ extension QuantizeCommand {
   /// Usage errors end with 2, as in every program of this package; ArgumentParser's own code is 64.
   static func main() {
     do {
-      var command = try parseAsRoot()
+      var command = try parseAsRoot(programArguments)
       try command.run()
     } catch {
       let code = exitCode(for: error)
       guard code == .validationFailure else { exit(withError: error) }
       let text = fullMessage(for: error)
       let named = text.hasPrefix("Error: ") ? "trident-quantize: error: " + String(text.dropFirst(7)) : text
-      say(named + "\n")
+      standardError(named + "\n")
       Glibc.exit(2)
     }
   }

@@ -15,7 +15,7 @@ system="base-files bash dash coreutils sed grep mawk mount gzip tar busybox-stat
 # Packages are unpacked only: none of what they set up is needed, and it would run under emulation.
 if [ ! -e "$files/complete" ]; then
   rm -rf "$files"
-  mmdebstrap --quiet --variant=extract --architectures=arm64 --include="$(echo $packages $system | tr ' ' ,)" \
+  mmdebstrap --quiet --variant=extract --architectures=arm64 --include="$(echo "$packages $system" | tr -s ' ' ,)" \
     --setup-hook='cd "$1" && mkdir -p usr/bin usr/sbin usr/lib && ln -s usr/bin usr/sbin usr/lib .' \
     --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
     --aptopt='Acquire::Check-Date "false"' trixie "$files" "$mirror"

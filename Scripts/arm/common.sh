@@ -1,10 +1,11 @@
 # Read by the scripts of this folder: where things are, and how to enter the root that setup.sh made.
+# shellcheck shell=bash disable=SC2034
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 root=${1:-${ARM_ROOT:-$project/.build-arm/root}}
 mkdir -p "$root"
 root=$(cd "$root" && pwd)
 scenes=$project/models/demo/scenes
-version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' "$project/Sources/Segmentation/Trident.swift")
+version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' "$project/Sources/Segmentation/Library.swift")
 
 # need PACKAGE...: installs what is missing.
 need() {
@@ -15,6 +16,7 @@ need() {
   [ -z "$missing" ] && return
   echo "installing:$missing"
   apt-get update -qq || true
+  # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive apt-get install -o DPkg::Lock::Timeout=120 -y -qq --no-install-recommends $missing > /dev/null
 }
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Cycles of the innermost loops in a folder of ARM objects: llvm-mca's, and a Cortex-A53's by issue rules.
 
-llvm-mca knows the pipes of the A53, A55 and Neoverse N1 (a Cortex-A76 for servers); for the A72 it takes those of
-the A57, its close relative, and for the A76 too, so the N1 stands for that one. Caches always hit. Its A53 lets
-128-bit loads pass beside arithmetic and makes short operations wait for long ones, and neither is so: hence the
-rules below.
+llvm-mca knows the pipes of the A53, A55 and Neoverse N1 (a Cortex-A76 for servers); for the A72 it takes
+those of the A57, its close relative, and for the A76 too, so the N1 stands for that one. Caches always hit.
+Its A53 lets 128-bit loads pass beside arithmetic and makes short operations wait for long ones, and neither
+is so: hence the rules below.
 """
 import re
 import subprocess
@@ -12,9 +12,9 @@ import sys
 
 CORES = ["cortex-a53", "cortex-a55", "cortex-a72", "neoverse-n1"]
 GIGAHERTZ = {"A53 rules": (1.0, 1.2, 1.4), "cortex-a72": (1.5, 1.8), "neoverse-n1": (2.4,)}
-# Object, function, an instruction of the loop and one that it lacks, what one pass does, how often, and how many
-# thousand millions of it a 448 x 448 photo with B/16 models takes: 836 G multiply-accumulates, 664 of them with
-# stored weights, 7.08 M a token and block; the others two times 64 a logit.
+# Object, function, an instruction of the loop and one that it lacks, what one pass does, how often, and how
+# many thousand millions of it a 448 x 448 photo with B/16 models takes: 836 G multiply-accumulates, 664 of
+# them with stored weights, 7.08 M a token and block; the others two times 64 a logit.
 BLOCKS, LOGITS = 664 / 7.08e6, 172 / 128
 LOOPS = [
     ("neon", "ck_gemm_s8_4x16k8__neon", "smull", "", "MAC", 256, 836),
@@ -35,7 +35,8 @@ LOOPS = [
 
 def loops(path):
     """Innermost loops as (function, instructions)."""
-    text = subprocess.run(["llvm-objdump-19", "-d", "--no-show-raw-insn", path], capture_output=True, text=True,
+    text = subprocess.run(["llvm-objdump-19", "-d", "--no-show-raw-insn", path], capture_output=True,
+                          text=True,
                           check=True).stdout
     function, lines, at = "", [], {}
     for line in text.split("\n"):
@@ -87,16 +88,18 @@ def rule(text):
     if target and target[0][0] == "x":
         return sources + ["flags"] * (name == "csel"), target, 1, 0, 1, False
     half = re.search(r"^v\d+\.(2s|8b|4h)|^v\d+\.d\[", operands[0])
-    if name in ("fmla", "smlal", "smlal2", "sadalp", "sdot", "smmla", "bsl", "sli") or (name == "mov" and half):
+    if name in ("fmla", "smlal", "smlal2", "sadalp", "sdot", "smmla", "bsl", "sli") or (name == "mov"
+            and half):
         sources = sources + target
     latency = 8 if name == "fmla" else 2 if name in ("mov", "ins") else 3 if name == "dup" else 4
     return sources, target, latency, 1 if half else 2, 4 if name == "tbl" else 1, False
 
 
 def a53(body, passes=40):
-    """Two instructions a cycle, in order, if the two lanes suffice, one at most goes to memory and integer work comes
-    second. As others measured on boards: Tencent/ncnn docs/developer-guide/arm-a53-a55-dual-issue.md and the
-    benchmarks of daniestevez/qsdr. That a `dup` of 64 bits pairs with a load as their `fadd` does is assumed.
+    """Two instructions a cycle, in order, if the two lanes suffice, one at most goes to memory and integer
+    work comes second. As others measured on boards: Tencent/ncnn
+    docs/developer-guide/arm-a53-a55-dual-issue.md and the benchmarks of daniestevez/qsdr. That a `dup` of 64
+    bits pairs with a load as their `fadd` does is assumed.
     """
     program = [rule(text) for text in body]
     ready, now, begin = {}, 0, {}
@@ -104,7 +107,8 @@ def a53(body, passes=40):
     first = None  # what was issued in this cycle
     for i in range(passes * len(program)):
         one = program[i % len(program)]
-        joins = (first is not None and first[4] == one[4] == 1 and waits(one) == now and first[3] + one[3] <= 2
+        joins = (first is not None and first[4] == one[4] == 1 and waits(one) == now and first[3]
+                 + one[3] <= 2
                  and not (first[5] and one[5]) and not (first[3] == 0 and one[3] == 2))
         if not joins:
             now += first[4] if first else 0
@@ -126,16 +130,20 @@ def main(folder):
         print(f"\n{function}, {count} {unit} a pass, {len(body)} instructions")
         rows = [("A53 rules", a53(body), "")] + [(core, *mca(core, body)) for core in CORES]
         for core, cycles, busy in rows:
-            rates = ", ".join(f"{count * ghz / cycles:.2f} G/s at {ghz} GHz" for ghz in GIGAHERTZ.get(core, ()))
-            print(f"  {core:12} {cycles:6.1f} cycles {count / cycles:6.2f} a cycle  {busy:24} {rates}".rstrip())
-            if core in photo and (unit != "MAC" or times and (name == "neon_dotprod") == (core == "neoverse-n1")):
+            rates = ", ".join(f"{count * ghz / cycles:.2f} G/s at {ghz} GHz"
+                              for ghz in GIGAHERTZ.get(core, ()))
+            print(f"  {core:12} {cycles:6.1f} cycles {count / cycles:6.2f} a cycle  {busy:24} "
+                  f"{rates}".rstrip())
+            if core in photo and (unit != "MAC"
+                                  or (times and (name == "neon_dotprod") == (core == "neoverse-n1"))):
                 photo[core][unit] = times * cycles / count
     print("\nA photo's loops on four cores, caches always hit; share of each")
     for core, parts in photo.items():
         every = sum(parts.values())
         shares = ", ".join(f"{unit} {100 * part / every:.1f} %" for unit, part in parts.items())
         for ghz in GIGAHERTZ[core]:
-            print(f"  {core} at {ghz} GHz: {every / ghz / 4:.1f} s, {parts['MAC'] / ghz / 4:.1f} s of it products")
+            print(f"  {core} at {ghz} GHz: {every / ghz / 4:.1f} s, {parts['MAC'] / ghz / 4:.1f} s of it "
+                  f"products")
         print(f"    {shares}")
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Cycles of the inner loops on the cores of small boards, modelled and never measured: compiles the C of CKernels for
-# 64-bit ARM as the Swift package does and hands the loops to llvm-mca (docs/kernels.md, "Expected on boards").
+# 64-bit ARM as the Swift package does and hands the loops to llvm-mca (docs/lab/kernels.md, "Expected on boards").
 # Needs: apt-get install llvm-19 libc6-dev-arm64-cross python3, and the clang that comes with Swift.
 set -e
 cd "$(dirname "$0")/../.."

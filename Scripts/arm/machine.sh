@@ -1,4 +1,5 @@
 # Read by the scripts that boot emulated ARM machines: a kernel to boot, a file system for it.
+# shellcheck shell=bash disable=SC2154
 need qemu-system-arm e2fsprogs cpio xz-utils python3
 export PATH=$PATH:/usr/sbin
 vm=$root/vm

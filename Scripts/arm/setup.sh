@@ -18,7 +18,7 @@ for package in libc6-dev libstdc++-14-dev libpng-dev libjpeg62-turbo-dev zlib1g-
 unpack='cd /tmp && apt-get -qq download swiftlang:arm64 libswiftlang:arm64 && mkdir -p /opt/swift-arm64 &&
   for deb in *.deb; do dpkg-deb --fsys-tarfile $deb | tar -x -C /opt/swift-arm64 --exclude="*/embedded/*" \
     --exclude="*/host/*" --wildcards "./usr/libexec/swift/lib/swift*"; done; rm -f *.deb'
-mmdebstrap --quiet --architectures=amd64,arm64 --variant=apt --include="$(echo $native $foreign | tr ' ' ,)" \
+mmdebstrap --quiet --architectures=amd64,arm64 --variant=apt --include="$(echo "$native $foreign" | tr -s ' ' ,)" \
   --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Check-Date "false"' \
   --aptopt='APT::Install-Recommends "false"' --customize-hook='chroot "$1" sh -c '"'$unpack'" \
   trixie "$root" "$mirror"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What runs inside the virtual machine (vm.sh puts it there): busybox, no swap, a clock at 1970, a read-only root and
 # home, results on the disk /dev/vdb. The kernel's command line says what to do: job=scene, job=full or job=faults.
-export HOME=/root PATH=/bin TRIDENT_CPU= LD_LIBRARY_PATH=/lib/swift
+export HOME=/root PATH=/bin TRIDENT_CPU='' LD_LIBRARY_PATH=/lib/swift
 job=$(sed -n 's/.*job=\([a-z]*\).*/\1/p' /proc/cmdline)
 out=/tmp/results
 mkdir $out
@@ -93,6 +93,7 @@ faults() {
   /app/trident segment --model /app/model.gguf --class dog --class grass --json --output /tmp/out/a.png \
     /app/photo.jpg > /tmp/log 2>&1 &
   # The label map is opened after the first reading.
+  # shellcheck disable=SC2010
   until ls -A /tmp/out | grep -q part; do sleep 0.1; done
   echo 600000 > /sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq
   wait $!

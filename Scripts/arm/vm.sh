@@ -44,6 +44,7 @@ bad_disk() {
   image "$vm/bad.img" "$folder"
   echo "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=$vm/bad.img"
   for name in model.gguf photo.jpg; do
+    # shellcheck disable=SC2207
     blocks=($(debugfs -R "blocks /$name" "$vm/bad.img" 2> /dev/null))
     echo ",file.inject-error.$number.event=read_aio,file.inject-error.$number.errno=5,file.inject-error.$number.once=off"
     echo ",file.inject-error.$number.sector=$((blocks[${#blocks[@]} / 2] * 8))"
@@ -55,7 +56,7 @@ bad_disk() {
 boot() {
   local name=$1 kernel=$vm/$2 cpu=$3 memory=$4 disk=$5 job=$6 seconds=$7 bad=driver=null-co
   echo "== $name: $cpu, 4 cores, $memory MB"
-  rm -rf "$vm/$name" "$vm/$name.results"
+  rm -rf "${vm:?}/$name" "$vm/$name.results"
   mkdir "$vm/$name"
   truncate -s 16M "$vm/$name.results"
   if [ "$job" = faults ]; then bad=$(bad_disk | tr -d '\n'); fi
@@ -91,6 +92,7 @@ disk demo "$project/models/demo/demo.gguf" "$scenes/images/street.jpg" "$scenes/
 x86_labels street "$vm/street.png"
 for run in "512MB arm64 cortex-a72 512" "256MB arm64 cortex-a72 256" "16KiB-pages arm64-16k cortex-a76 512"; do
   name=${run%% *}
+  # shellcheck disable=SC2086
   boot $run demo scene 3600
   python3 "$project/Scripts/arm/compare-labels.py" "$vm/street.png" "$vm/$name/labels.png"
   within "$name" VmHWM 32

@@ -5,6 +5,7 @@ set -euo pipefail
 kind=${1:?usage: build.sh deb|tarball [amd64|arm64|both] [ROOT]} architectures=${2:-both}
 . "$(dirname "$0")/../arm/common.sh" "${3:-}"
 cd "$project"
+. "$project/Scripts/package/texts.sh"
 [ "$architectures" = both ] && architectures="amd64 arm64"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 # Whoever publishes packages says so; no address is made up here (RFC 2606).
@@ -41,35 +42,23 @@ compile() {
   done
 }
 
-# stage ARCHITECTURE PREFIX SHARE ZSH: the installed files under $root$tree; SHARE is where the manual says the model is, ZSH
-# the folder of zsh's completions (packages and local installations have one each).
+# stage ARCHITECTURE PREFIX SHARE ZSH: the installed files under $root$tree; SHARE and ZSH as `texts` takes them.
 stage() {
   local prefix=$root$tree$2 run="" program
   [ "$1" = arm64 ] && run=qemu-aarch64-static
   rm -rf "${root:?}$tree"
-  mkdir -p "$prefix/share/man/man1"
+  mkdir -p "$prefix/bin"
   for program in trident trident-quantize; do
-    install -Dm755 "$root$scratch/release/$program" "$prefix/bin/$program"
-    inside $run "$scratch/release/$program" --experimental-dump-help |
-      python3 Scripts/package/manual.py "$version" "$3" "$prefix/share/man/man1"
-    completion bash "$prefix/share/bash-completion/completions/$program"
-    completion zsh "$prefix/share/zsh/$4/_$program"
-    completion fish "$prefix/share/fish/vendor_completions.d/$program.fish"
+    install -m755 "$root$scratch/release/$program" "$prefix/bin/$program"
+    # shellcheck disable=SC2086
+    texts "$program" "$version" "$prefix" "$3" "$4" inside $run "$scratch/release/$program"
   done
-  gzip -9n "$prefix"/share/man/man1/*
-  install -Dm644 -t "$prefix/share/trident" models/demo/demo.gguf models/demo/scenes/classes.txt
-  install -m644 models/demo/scenes/images/beach.jpg "$prefix/share/trident/demo.jpg"
+  examples "$prefix"
   install -Dm644 Scripts/package/copyright "$prefix/share/doc/trident/copyright"
   install -Dm644 -t "$prefix/share/doc/trident/models" models/README.md
   install -Dm644 -t "$prefix/share/doc/trident/models/demo" models/demo/README.md
   # What Debian says about the compiler's own sources, whose runtime is in the programs.
   gzip -9nc "$root/usr/share/doc/swiftlang/copyright" > "$prefix/share/doc/trident/swift-runtime.copyright.gz"
-}
-
-# completion SHELL FILE: written by $program itself.
-completion() {
-  mkdir -p "$(dirname "$2")"
-  inside $run "$scratch/release/$program" --generate-completion-script "$1" | sed '1{/^#!/d}' > "$2"
 }
 
 pack_deb() {

@@ -35,6 +35,7 @@ texts() {
   for page in "$1"/share/man/man1/*.gz; do
     MANROFFSEQ="" MANWIDTH=80 man --warnings --local-file "$page" 2>&1 > "$work/page" | tee "$work/warnings"
     [ -s "$work/page" ] && [ ! -s "$work/warnings" ]
+    # shellcheck disable=SC1003
     for other in $(gzip -dc "$page" | sed -n 's/^\.BR \(trident[^ ]*\) (1).*/\1/p' | tr -d '\\'); do
       [ -s "$1/share/man/man1/$other.1.gz" ] || { echo "$page names $other"; return 1; }
     done
@@ -42,7 +43,7 @@ texts() {
   for file in "$1"/share/bash-completion/completions/trident*; do bash -n "$file"; done
   for file in "$1"/share/zsh/*/_trident*; do zsh -n "$file"; done
   for file in "$1"/share/fish/vendor_completions.d/trident*; do fish --no-execute "$file"; done
-  echo "manual: $(ls "$1/share/man/man1" | wc -l) pages; completions: $(find "$1"/share/{bash-completion,zsh,fish} -type f | wc -l)"
+  echo "manual: $(find "$1/share/man/man1" -type f | wc -l) pages; completions: $(find "$1"/share/{bash-completion,zsh,fish} -type f | wc -l)"
 }
 
 # clean ARCHITECTURE INSTALLED FILE: a clean system with these packages, and what in-clean-root.sh says of the file there. Packages
@@ -72,4 +73,4 @@ for architecture in $architectures; do
   texts "$work/trident-$version-linux-$architecture"
   clean "$architecture" xz-utils "$file"
 done
-echo "packages and archives: $(($(echo $architectures | wc -w) * 2)) passed, 0 failed"
+echo "packages and archives: $(($(echo "$architectures" | wc -w) * 2)) passed, 0 failed"

@@ -1,5 +1,6 @@
-"""manual.py VERSION SHARE FOLDER: man pages of a program, and of its subcommands, from the description of its arguments
-that it prints itself (--experimental-dump-help, standard input). SHARE is the folder of the demo model."""
+"""manual.py VERSION SHARE FOLDER: man pages of a program, and of its subcommands, from the description of its
+arguments that it prints itself (--experimental-dump-help, standard input). SHARE is the folder of the demo
+model."""
 import json
 import os
 import sys
@@ -85,7 +86,8 @@ def usage(command, arguments):
         if argument["kind"] == "positional" or not argument["isOptional"]:
             names = argument.get("names") or []
             word = "\\fB" + escape(spelling(argument["preferredName"])) + "\\fR " if names else ""
-            words.append(word + "\\fI" + escape(argument["valueName"]) + "\\fR" + (" ..." if argument["isRepeating"] else ""))
+            words.append(word + "\\fI" + escape(argument["valueName"]) + "\\fR"
+                         + (" ..." if argument["isRepeating"] else ""))
     if any(argument["kind"] != "positional" and argument["isOptional"] for argument in arguments):
         words.insert(1, "[\\fIoption\\fR ...]")
     return "\n".join(words)
@@ -94,7 +96,8 @@ def usage(command, arguments):
 def options(arguments):
     lines, section = [], None
     for argument in sorted(arguments, key=lambda a: a["kind"] != "positional"):
-        title = argument.get("sectionTitle") or ("Arguments" if argument["kind"] == "positional" else "Options")
+        title = argument.get("sectionTitle") or ("Arguments" if argument["kind"] == "positional"
+                                                 else "Options")
         if title != section:
             lines.append(".SH " + escape(title.upper()))
             section = title
@@ -110,7 +113,8 @@ def page(command, parent=None):
     spoken = f"{parent} {command['commandName']}" if parent else command["commandName"]
     name = spoken.replace(" ", "-")
     arguments = [a for a in command.get("arguments", []) if a["shouldDisplay"]]
-    children = [c for c in command.get("subcommands", []) if c["shouldDisplay"] and c["commandName"] != "help"]
+    children = [c for c in command.get("subcommands", []) if c["shouldDisplay"]
+                and c["commandName"] != "help"]
     lines = [
         f'.TH {name.upper()} 1 {date} "trident {version}" "User Commands"', ".SH NAME",
         escape(f"{name} - {summary(command)}"), ".SH SYNOPSIS",
@@ -120,11 +124,13 @@ def page(command, parent=None):
     if children:
         lines.append(".SH COMMANDS")
         for child in children:
-            lines += [".TP", f".BR {escape(name)}\\-{escape(child['commandName'])} (1)", escape(child["abstract"])]
+            lines += [".TP", f".BR {escape(name)}\\-{escape(child['commandName'])} (1)",
+                      escape(child["abstract"])]
     lines += options(arguments)
     if children:
         lines += [ENVIRONMENT, FILES]
-    others = [f"{name}-{c['commandName']}" for c in children] + ["trident-quantize" if name == "trident" else "trident"]
+    others = [f"{name}-{c['commandName']}" for c in children] + ["trident-quantize" if name == "trident"
+            else "trident"]
     lines += [".SH SEE ALSO", ",\n".join(f".BR {escape(other)} (1)" for other in others)]
     with open(os.path.join(folder, name + ".1"), "w") as out:
         out.write("\n".join(lines) + "\n")

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Long runs, interrupted runs and full disks, with the real programs.
 
-    campaign.py photos  --photos 2000    one process: memory and descriptors stay flat, outputs equal single runs
-    campaign.py pair                     two processes at once on one model and one empty cache
-    campaign.py kill    --moments 50     SIGKILL at random moments, then a rerun: the outputs of an undisturbed run
-    campaign.py storage                  full disk, read-only target, closed pipe, file size limit
+    campaign.py photos  --photos 2000    one process: memory and descriptors stay flat, outputs equal single
+    runs campaign.py pair                     two processes at once on one model and one empty cache
+    campaign.py kill    --moments 50     SIGKILL at random moments, then a rerun: the outputs of an
+    undisturbed run campaign.py storage                  full disk, read-only target, closed pipe, file size
+    limit
 
-All take --programs FOLDER and --model FILE; `photos` and `kill` write a line of figures. Exit code 1 if a check fails.
+All take --programs FOLDER and --model FILE; `photos` and `kill` write a line of figures. Exit code 1 if a
+check fails.
 """
 import argparse
 import filecmp
@@ -47,7 +49,8 @@ def make_photos(folder, count):
             row = bytearray()
             for x in range(width):
                 inside = left <= x < left + 30 and top <= y < top + 30
-                row += bytes((a, b, c)) if inside else bytes((x * 2 & 255, y * 2 & 255, (x + y + index) & 255))
+                row += bytes((a, b, c)) if inside else bytes((x * 2 & 255, y * 2 & 255,
+                        (x + y + index) & 255))
             rows += b"\0" + row
 
         def chunk(kind, data):
@@ -70,7 +73,8 @@ class Runs:
         os.environ["XDG_CACHE_HOME"] = os.path.join(work, "cache")
 
     def command(self, photos, output, *more):
-        return [self.trident, "segment", *self.fixed, "--output", output, *more, *([photos] if photos else [])]
+        return [self.trident, "segment", *self.fixed, "--output", output, *more,
+                *([photos] if photos else [])]
 
     def start(self, photos, output):
         self.started.append(subprocess.Popen(self.command(photos, output)))
@@ -83,7 +87,8 @@ class Runs:
                 process.wait()
 
     def run(self, photos, output, *more, **options):
-        return subprocess.run(self.command(photos, output, *more), stderr=subprocess.PIPE, text=True, **options)
+        return subprocess.run(self.command(photos, output, *more), stderr=subprocess.PIPE, text=True,
+                              **options)
 
 
 def same(left, right):
@@ -127,8 +132,8 @@ def photos(runs, arguments):
         check("private memory is flat", peaks[0][1] <= peaks[0][0] + 1024, str(peaks[0]))
         # A photo and an output come and go between samples.
         check("descriptors are flat", peaks[2][1] <= peaks[2][0] + 2, str(peaks[2]))
-        print(f"{arguments.photos} photos in {seconds:.0f} s, {len(samples)} samples; first quarter and second half:"
-              f" private {peaks[0][0] / 1024:.1f} and {peaks[0][1] / 1024:.1f} MiB,"
+        print(f"{arguments.photos} photos in {seconds:.0f} s, {len(samples)} samples; first quarter and "
+              f"second half: private {peaks[0][0] / 1024:.1f} and {peaks[0][1] / 1024:.1f} MiB,"
               f" of files {peaks[1][0] / 1024:.1f} and {peaks[1][1] / 1024:.1f} MiB,"
               f" descriptors {peaks[2][0]} and {peaks[2][1]}")
     os.mkdir(f"{runs.work}/single")
@@ -182,12 +187,15 @@ def kill(runs, arguments):
             litter += sum(name.endswith(".part") for name in names)
         result = runs.run(f"{runs.work}/photos", output)
         check("rerun ends well", result.returncode == 0, result.stderr)
-        check("the outputs of an undisturbed run", same(output, f"{runs.work}/calm"), f"moment {moment}: {os.listdir(output)}")
+        check("the outputs of an undisturbed run", same(output, f"{runs.work}/calm"),
+              f"moment {moment}: {os.listdir(output)}")
         folders = [f"{runs.work}/cache/trident/text"]
-        left = [name for folder in folders if os.path.isdir(folder) for name in os.listdir(folder) if name.endswith(".part")]
+        left = [name for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)
+                if name.endswith(".part")]
         check("no litter in the cache", not left, str(left))
-    print(f"{killed} of {arguments.moments} runs were killed, with {done} of {arguments.moments * count} photos done and"
-          f" {litter} temporary files left; after the reruns all outputs equal an undisturbed run's")
+    print(f"{killed} of {arguments.moments} runs were killed, with {done} of {arguments.moments * count} "
+          f"photos done and {litter} temporary files left; after the reruns all outputs equal an "
+          f"undisturbed run's")
 
 
 def storage(runs, _):
@@ -197,12 +205,14 @@ def storage(runs, _):
 
     def refused(name, code, folder, result, keep=()):
         check(name + ": exit code", result.returncode == code, f"{result.returncode}: {result.stderr}")
-        check(name + ": a message", bool((result.stderr or "").strip()))
+        check(name + (": a message" if code > 0 else ": no message"),
+              bool((result.stderr or "").strip()) == (code > 0))
         check(name + ": no litter", sorted(os.listdir(folder)) == sorted(keep), str(os.listdir(folder)))
 
     small = f"{runs.work}/small"
     os.mkdir(small)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", small], stderr=subprocess.DEVNULL).returncode == 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", small],
+                      stderr=subprocess.DEVNULL).returncode == 0:
         try:
             shutil.copy(f"{runs.work}/good.png", f"{small}/old.png")
             with open(f"{small}/filler", "wb", buffering=0) as file:
@@ -211,11 +221,15 @@ def storage(runs, _):
                         file.write(b"x" * 512)
                 except OSError:
                     pass
-            for flags in (["--output", f"{small}/old.png"], ["--output", f"{runs.work}/x.png", "--scores", f"{small}/s.npy"]):
-                result = subprocess.run([runs.trident, "segment", *runs.fixed, *flags, photo], stderr=subprocess.PIPE, text=True)
+            for flags in (["--output", f"{small}/old.png"],
+                          ["--output", f"{runs.work}/x.png", "--scores", f"{small}/s.npy"]):
+                result = subprocess.run([runs.trident, "segment", *runs.fixed, *flags, photo],
+                                        stderr=subprocess.PIPE, text=True)
                 refused("full disk", 6, small, result, ["filler", "old.png"])
-            check("the old file stands", filecmp.cmp(f"{small}/old.png", f"{runs.work}/good.png", shallow=False))
-            result = subprocess.run([runs.trident, "text", "--model", runs.fixed[1], "--class", "cat", "--no-cache", "-q",
+            check("the old file stands",
+                  filecmp.cmp(f"{small}/old.png", f"{runs.work}/good.png", shallow=False))
+            result = subprocess.run([runs.trident, "text", "--model", runs.fixed[1], "--class", "cat",
+                                     "--no-cache", "-q",
                                      "--output", f"{small}/words.tvoc"], stderr=subprocess.PIPE, text=True)
             refused("full disk, text", 6, small, result, ["filler", "old.png"])
             subprocess.run(["mount", "-o", "remount,ro", small], check=True)
@@ -227,13 +241,14 @@ def storage(runs, _):
         print("skipped: full disk and read-only target (no right to mount)")
     limited = f"{runs.work}/limited"
     os.mkdir(limited)
-    result = runs.run(photo, f"{limited}/a.png", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
+    result = runs.run(photo, f"{limited}/a.png",
+                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
     refused("file size limit", 6, limited, result)
     reader, writer = os.pipe()
     os.close(reader)
     result = runs.run(photo, f"{limited}/a.png", "--json", stdout=writer)
     os.close(writer)
-    refused("closed pipe", 6, limited, result, ["a.json", "a.png"])
+    refused("closed pipe", -signal.SIGPIPE, limited, result, ["a.json", "a.png"])
     if os.path.exists("/dev/full"):
         with open("/dev/full", "w") as full:
             result = runs.run(photo, f"{limited}/a.png", "--json", stdout=full)
@@ -242,7 +257,8 @@ def storage(runs, _):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("campaign", choices=["photos", "pair", "kill", "storage"])
     parser.add_argument("--programs", default=".build/release")
     parser.add_argument("--model", default="models/demo/demo.gguf")

@@ -3,11 +3,12 @@
 
     mutate.py --programs .build/release --count 10000 [--format jpeg ...] [--work FOLDER] [--jobs 2]
 
-A run fails the check if it crashes, takes more than 2 s of processor time (or 10 minutes in all), peaks above the memory limit,
-ends with an exit code that does not fit its format, is refused without a message, or leaves a file after a refusal.
+A run fails the check if it crashes, takes more than 2 s of processor time (or 10 minutes in all), peaks above
+the memory limit, ends with an exit code that does not fit its format, is refused without a message, or leaves
+a file after a refusal.
 
-Mutant N of a format is the same on every machine. Results go to WORK/FORMAT.json, failing files beside it; a campaign
-that was interrupted goes on where it stopped, one that is complete starts nothing.
+Mutant N of a format is the same on every machine. Results go to WORK/FORMAT.json, failing files beside it; a
+campaign that was interrupted goes on where it stopped, one that is complete starts nothing.
 """
 import argparse
 import gzip
@@ -31,7 +32,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 FIXTURES = os.path.join(ROOT, "Tests", "Fixtures")
 SMALL = ["--short-side", "112", "--window", "112", "--stride", "64", "--minimal-area", "40", "--threads", "1"]
 CPU_SECONDS, WALL_SECONDS, PEAK_BYTES = 2, 600, 192 << 20
-INTERESTING = [0, 1, 2, 7, 8, 16, 127, 128, 255, 256, 512, 4096, 32767, 32768, 65535, 65536, 1 << 24, 0x7FFFFFFF,
+INTERESTING = [0, 1, 2, 7, 8, 16, 127, 128, 255, 256, 512, 4096, 32767, 32768, 65535, 65536, 1 << 24,
+               0x7FFFFFFF,
                0x80000000, 0xFFFFFFFF, 1 << 32, 1 << 62, 0x7FFFFFFFFFFFFFFF, 1 << 63, 0xFFFFFFFFFFFFFFFF]
 
 
@@ -155,7 +157,8 @@ def legacy(path):
                 types.setdefault(value, kind)
         keys = sorted(types)
         storages = [archive.read(f"{folder}/data/{key}") for key in keys]
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    system = {"protocol_version": 1001, "little_endian": True,
+              "type_sizes": {"short": 2, "int": 4, "long": 4}}
     heads = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, system)]
     tail = [struct.pack("<Q", len(data) // types[key]) + data for key, data in zip(keys, storages)]
     return b"".join(heads) + body + pickle.dumps(keys, 2) + b"".join(tail)
@@ -185,22 +188,26 @@ class Campaign:
             return self.segment(toy["toy.gguf"]) + ["--vocabulary", path, toy["photo.ppm"]]
 
         def clip(path):
-            return [self.quantize, "--clip", path, "--dino", toy["dino.pth"], "--sam", toy["sam.pth"], "--vocab",
+            return [self.quantize, "--clip", path, "--dino", toy["dino.pth"], "--sam", toy["sam.pth"],
+                    "--vocab",
                     toy["vocab.txt.gz"], "--quiet", "--output", "out/model.gguf"]
 
         def hugging_face(path):
             return clip(path) + ["--activation", "quickgelu"]
 
         def dino(path):
-            return [self.quantize, "--clip", toy["clip.pt"], "--dino", path, "--sam", toy["sam.pth"], "--vocab",
+            return [self.quantize, "--clip", toy["clip.pt"], "--dino", path, "--sam", toy["sam.pth"],
+                    "--vocab",
                     toy["vocab.txt.gz"], "--quiet", "--output", "out/model.gguf"]
 
         def merges(path):
-            return [self.quantize, "--clip", toy["clip.pt"], "--dino", toy["dino.pth"], "--sam", toy["sam.pth"],
+            return [self.quantize, "--clip", toy["clip.pt"], "--dino", toy["dino.pth"], "--sam",
+                    toy["sam.pth"],
                     "--vocab", path, "--quiet", "--output", "out/model.gguf"]
 
         def classes(path):
-            return [self.trident, "text", "--model", toy["toy.gguf"], "--classes", path, "--no-cache", "--quiet",
+            return [self.trident, "text", "--model", toy["toy.gguf"], "--classes", path, "--no-cache",
+                    "--quiet",
                     "--threads", "1", "--output", "out/words.tvoc"]
 
         def model(path):
@@ -219,7 +226,8 @@ class Campaign:
             "jpeg": (files(raster, [n for n in photos if n.endswith(".jpg")]), keep, photo, {0, 3, 5}),
             "png": (files(raster, [n for n in photos if n.endswith(".png")]), repair_png, photo, {0, 3, 5}),
             "ppm": ([ppm, ppm[:11] + ppm[11:600]], keep, photo, {0, 3, 5}),
-            "classes": ([b"# words\nsky; wall; water\ncat; kitten\n\ncaf\xc3\xa9; \xe7\x8c\xab\r\nI'll &amp; don\xe2\x80\x99t 42\n"],
+            "classes": ([b"# words\nsky; wall; water\ncat; kitten\n\ncaf\xc3\xa9; \xe7\x8c\xab\r\n"
+                         b"I'll &amp; don\xe2\x80\x99t 42\n"],
                         keep, classes, {0, 2, 4, 5}),
             "tvoc": ([words], repair_vocabulary, vocabulary, {0, 4, 5}),
             "npz": ([read(toy["words.npz"])], repair_zip, vocabulary, {0, 4, 5}),
@@ -230,16 +238,20 @@ class Campaign:
                     repair_zip, dino, {0, 4}),
             "script": ([read(toy["clip.pt"])] + files(checkpoints, ["script.pt"]), repair_zip, clip, {0, 4}),
             "legacy": ([legacy(toy["dino.pth"])]
-                       + files(checkpoints, ["legacy.pth", "legacy-protocol5.pth", "legacy-view.pth", "tiny-legacy.pth",
+                       + files(checkpoints, ["legacy.pth", "legacy-protocol5.pth", "legacy-view.pth",
+                                             "tiny-legacy.pth",
                                              "dino-full-legacy.pth"]), keep, dino, {0, 4}),
-            "safetensors": ([read(toy["clip.safetensors"])] + files(checkpoints, ["all.safetensors", "tiny.safetensors"]),
+            "safetensors": ([read(toy["clip.safetensors"])]
+                            + files(checkpoints, ["all.safetensors", "tiny.safetensors"]),
                             keep, hugging_face, {0, 4}),
-            "merges": ([gzip.decompress(read(toy["vocab.txt.gz"])), read(toy["vocab.txt.gz"]), read(toy["tokenizer.json"])],
+            "merges": ([gzip.decompress(read(toy["vocab.txt.gz"])), read(toy["vocab.txt.gz"]),
+                        read(toy["tokenizer.json"])],
                        keep, merges, {0, 4}),
         }
 
     def segment(self, model):
-        return [self.trident, "segment", "--model", model, *SMALL, "--quiet", "--memory-limit", "64M", "--output",
+        return [self.trident, "segment", "--model", model, *SMALL, "--quiet", "--memory-limit", "64M",
+                "--output",
                 "out/labels.png"]
 
     def prepare(self):
@@ -262,11 +274,13 @@ class Campaign:
             if os.spawnv(os.P_WAIT, command[0], command) != 0:
                 sys.exit("cannot prepare: " + " ".join(command))
 
-        inputs = [os.path.join(self.base, name) for name in ("clip.pt", "dino.pth", "sam.pth", "vocab.txt.gz")]
+        inputs = [os.path.join(self.base, name)
+                  for name in ("clip.pt", "dino.pth", "sam.pth", "vocab.txt.gz")]
         do(self.quantize, "--clip", inputs[0], "--dino", inputs[1], "--sam", inputs[2], "--vocab", inputs[3],
            "--quiet", "--overwrite", "--output", model)
         for name in ("words.tvoc", "words.npz"):
-            do(self.trident, "text", "--model", model, "--class", "cat; kitten", "--class", "sky", "--no-cache",
+            do(self.trident, "text", "--model", model, "--class", "cat; kitten", "--class", "sky",
+               "--no-cache",
                "--quiet", "--output", os.path.join(self.base, name))
         data = bytearray(read(model))
         value = data.find(b"trident.header_crc32") + 24
@@ -370,7 +384,8 @@ def campaign_of(campaign, name, count, jobs, work):
         results = multiprocessing.Queue()
         processes = [
             multiprocessing.Process(
-                target=worker, args=(campaign, name, state["done"] + job, end, jobs, work, results), daemon=True)
+                target=worker, args=(campaign, name, state["done"] + job, end, jobs, work, results),
+                daemon=True)
             for job in range(jobs)
         ]
         for process in processes:
@@ -396,14 +411,16 @@ def campaign_of(campaign, name, count, jobs, work):
         with open(path + ".new", "w") as file:
             json.dump(state, file)
         os.rename(path + ".new", path)
-    codes = ", ".join(f"{count} x {code}" for code, count in sorted(state["codes"].items(), key=lambda item: int(item[0])))
+    codes = ", ".join(f"{count} x {code}" for code,
+                      count in sorted(state["codes"].items(), key=lambda item: int(item[0])))
     print(f"{name}: {state['done']} mutants; exit codes {codes}; at most {state['worst_seconds']:.2f} s and"
           f" {state['worst_peak'] / 2**20:.0f} MiB; {len(state['problems'])} problems", flush=True)
     return not state["problems"]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", required=True, help="folder of trident and trident-quantize")
     parser.add_argument("--count", type=int, default=10000, help="mutants a format")
     parser.add_argument("--format", action="append", help="only these formats")

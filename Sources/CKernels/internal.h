@@ -4,8 +4,8 @@
 #include "include/ckernels.h"
 #include <string.h>
 
-// A product followed by a sum is rounded twice unless it is written as a fused operation. Compilers that ignore
-// this pragma need -ffp-contract=off.
+// A product followed by a sum is rounded twice unless it is written as a fused operation. Compilers that
+// ignore this pragma need -ffp-contract=off.
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #endif
@@ -55,21 +55,27 @@ void ck_fill__neon_i8mm(ck_table *table);
 static const float ck_exp_coefficients[5] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558f8p-5f, 0x1.123b5ap-7f,
                                              0x1.6a2334p-10f};
 
-// 127 * 2^d for d <= 0, to be rounded to a byte: n = round(d), r = d - n, 127 * 2^r = 127 + r P(r), P minimax of degree 2
-// on |r| <= 1/2. Relative error 1.02e-4, exact at d = 0, never above 127.02. Below CK_POWER_LOWEST the byte is 0.
+// 127 * 2^d for d <= 0, to be rounded to a byte: n = round(d), r = d - n, 127 * 2^r = 127 + r P(r), P minimax
+// of degree 2 on |r| <= 1/2. Relative error 1.02e-4, exact at d = 0, never above 127.02. Below
+// CK_POWER_LOWEST the byte is 0.
 #define CK_POWER_LOWEST -30.0f
 static const float ck_power_coefficients[4] = {127.0f, 0x1.60300ep+6f, 0x1.ec2c34p+4f, 0x1.bf1cd2p+2f};
 #define CK_LN2 0x1.62e43p-1f
 
-// Phi(x) - 1/2 = x Q(t), t = 2 x^2 / limit^2 - 1, Q minimax of degree 12 on |x| <= limit (5e-7 absolute with all
-// rounding). The limit's last bits are chosen so that the product is exactly 1/2 there: beyond it Phi is 0 and 1.
-// Q runs as two chains, even and odd coefficients in t^2: in-order cores wait for every link of a chain.
+// Phi(x) - 1/2 = x Q(t), t = 2 x^2 / limit^2 - 1, Q minimax of degree 12 on |x| <= limit (5e-7 absolute with
+// all rounding). The limit's last bits are chosen so that the product is exactly 1/2 there: beyond it Phi is
+// 0 and 1. Q runs as two chains, even and odd coefficients in t^2: in-order cores wait for every link of a
+// chain.
 #define CK_GELU_LIMIT 0x1.46666p+2f  // 5.1
 #define CK_GELU_SQUARE 0x1.3af4bap-4f
 static const float ck_gelu_coefficients[13] = {
-    0x1.1bdd18p-3f, -0x1.1aa2ap-4f,  0x1.a000ecp-5f,  -0x1.4994bp-5f,  0x1.04002cp-5f,
-    -0x1.87f134p-6f, 0x1.1bf898p-6f, -0x1.92abfcp-7f, 0x1.d7ee88p-8f,  -0x1.7d9f52p-9f,
+    0x1.1bdd18p-3f,  -0x1.1aa2ap-4f,  0x1.a000ecp-5f,  -0x1.4994bp-5f, 0x1.04002cp-5f,
+    -0x1.87f134p-6f, 0x1.1bf898p-6f,  -0x1.92abfcp-7f, 0x1.d7ee88p-8f, -0x1.7d9f52p-9f,
     0x1.0853dep-9f,  -0x1.126f8cp-9f, 0x1.ab336p-11f};
+
+// x/2 (1 + tanh z) = x / (1 + e^(-2 z)) with 2 z = 2 sqrt(2/pi) (x + 0.044715 x^3) = x (FIRST + CUBE x^2).
+#define CK_TANH_FIRST 1.59576912f
+#define CK_TANH_CUBE 0.0713548163f
 
 // Rounds to the nearest integer, ties to even; |x| < 2^22.
 static inline float ck_round(float x) { return (x + CK_ROUND_MAGIC) - CK_ROUND_MAGIC; }

@@ -1,11 +1,13 @@
-// Products with vpdpbusd over the sixteen lanes of a path's lanes.h: TILE_ROWS rows by one or two panels of 16 channels.
+// Products with vpdpbusd over the sixteen lanes of a path's lanes.h: TILE_ROWS rows by one or two panels of
+// 16 channels.
 //
 //              panel p (16 channels)   panel p+1
 //   row 0      acc[0][0]               acc[0][1]        per depth group of 4: a load a panel, and per row one
 //   ...                                                 dword broadcast and a vpdpbusd a panel, all from L1
 //
-// vpdpbusd multiplies unsigned by signed bytes. Rows are quantized with 128 added to every byte (xor 0x80), and
-// 128 * sum(weight) is subtracted by starting the sums there. |sum| <= 255 * 127 * depth: fits 32 bits to a depth of 66,000.
+// vpdpbusd multiplies unsigned by signed bytes. Rows are quantized with 128 added to every byte (xor 0x80),
+// and 128 * sum(weight) is subtracted by starting the sums there. |sum| <= 255 * 127 * depth: fits 32 bits to
+// a depth of 66,000.
 #pragma once
 
 #define ROW_OFFSET 128
@@ -28,7 +30,8 @@ V_INLINE void multiply(const int rows, const int panels, vi acc[][2], const uint
   }
 }
 
-// Sums to stored floats where all channels are wanted: nothing is asked between the stores. Four constants after inlining.
+// Sums to stored floats where all channels are wanted: nothing is asked between the stores. Four constants
+// after inlining.
 V_INLINE void finish_whole(const int rows, const int panels, const int biased, const int accumulate,
                            vi acc[TILE_ROWS][2], const v_target *target) {
   vf scale[2], bias[2];
@@ -49,7 +52,8 @@ V_INLINE void finish_whole(const int rows, const int panels, const int biased, c
   }
 }
 
-// Activations with long polynomials: through memory, four vectors side by side. `panels` is a constant after inlining.
+// Activations with long polynomials: through memory, four vectors side by side. `panels` is a constant after
+// inlining.
 V_INLINE void finish_activated(const int panels, const int32_t *sums, int rows, const v_target *target) {
   int whole = target->channels >= (size_t)panels * 16 && !target->epilogue.accumulate;
   for (int r = 0; r < rows; r += 4 / panels) {
@@ -68,11 +72,13 @@ V_INLINE void finish_activated(const int panels, const int32_t *sums, int rows, 
   }
 }
 
-static __attribute__((noinline)) void finish_activated_one(const int32_t *sums, int rows, const v_target *target) {
+static __attribute__((noinline)) void finish_activated_one(const int32_t *sums, int rows,
+                                                           const v_target *target) {
   finish_activated(1, sums, rows, target);
 }
 
-static __attribute__((noinline)) void finish_activated_two(const int32_t *sums, int rows, const v_target *target) {
+static __attribute__((noinline)) void finish_activated_two(const int32_t *sums, int rows,
+                                                           const v_target *target) {
   finish_activated(2, sums, rows, target);
 }
 
@@ -80,7 +86,8 @@ static __attribute__((noinline)) void finish_activated_two(const int32_t *sums, 
 V_INLINE void tile(const int rows, const int panels, const uint8_t *a, size_t stride, const int8_t *weight,
                    size_t depth, size_t panel_stride, const int32_t *sum, const v_target *target) {
   vi acc[TILE_ROWS][2];
-  vi start0 = v_dot_start(v_load_ints(sum)), start1 = panels > 1 ? v_dot_start(v_load_ints(sum + 16)) : start0;
+  vi start0 = v_dot_start(v_load_ints(sum)),
+     start1 = panels > 1 ? v_dot_start(v_load_ints(sum + 16)) : start0;
 #pragma GCC unroll 12
   for (int r = 0; r < rows; r++) {
     acc[r][0] = start0;
@@ -88,7 +95,7 @@ V_INLINE void tile(const int rows, const int panels, const uint8_t *a, size_t st
   }
   multiply(rows, panels, acc, a, stride, weight, weight + panel_stride, depth / 4);
   ck_activation activation = target->epilogue.activation;
-  if (activation == CK_ACTIVATION_GELU || activation == CK_ACTIVATION_QUICKGELU) {
+  if (activation != CK_ACTIVATION_NONE && activation != CK_ACTIVATION_RELU) {
     int32_t sums[TILE_ROWS * 32];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
@@ -122,11 +129,11 @@ typedef void tile_function(const uint8_t *a, size_t stride, const int8_t *weight
                            size_t panel_stride, const int32_t *sum, const v_target *target);
 
 // ck_gemm_u8s8_<rows>x<channels>k4__<path>
-#define CK_TILE(ROWS, PANELS, CHANNELS, PATH)                                                                    \
-  static __attribute__((noinline)) void ck_gemm_u8s8_##ROWS##x##CHANNELS##k4__##PATH(                            \
-      const uint8_t *a, size_t stride, const int8_t *weight, size_t depth, size_t panel_stride,                  \
-      const int32_t *sum, const v_target *target) {                                                              \
-    tile(ROWS, PANELS, a, stride, weight, depth, panel_stride, sum, target);                                     \
+#define CK_TILE(ROWS, PANELS, CHANNELS, PATH)                                                   \
+  static __attribute__((noinline)) void ck_gemm_u8s8_##ROWS##x##CHANNELS##k4__##PATH(           \
+      const uint8_t *a, size_t stride, const int8_t *weight, size_t depth, size_t panel_stride, \
+      const int32_t *sum, const v_target *target) {                                             \
+    tile(ROWS, PANELS, a, stride, weight, depth, panel_stride, sum, target);                    \
   }
 
 typedef struct tile_kind {
@@ -137,8 +144,8 @@ typedef struct tile_kind {
 // The including path's own: largest first, the last one has one row.
 static const tile_kind tiles[TILE_KINDS];
 
-// The next rows at a time: TWICE_SECOND are two of the second kind, which leave less of the registers idle than one of the
-// first and a small one.
+// The next rows at a time: TWICE_SECOND are two of the second kind, which leave less of the registers idle
+// than one of the first and a small one.
 static int next_kind(size_t left) {
   int kind = left == TWICE_SECOND;
   while (tiles[kind].rows > left) kind++;
@@ -166,8 +173,8 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
                            ck_min_size(ck_min_size(16 * end, channel_end) - 16 * panel, 16 * TILE_PANELS),
                            *epilogue};
         int both = TILE_PANELS > 1 && panel + 1 < end;
-        kind->tile[both]((const uint8_t *)a + row * a_stride, a_stride, rhs->weight + panel * 16 * depth, depth,
-                         16 * depth, rhs->sum + 16 * panel, &target);
+        kind->tile[both]((const uint8_t *)a + row * a_stride, a_stride, rhs->weight + panel * 16 * depth,
+                         depth, 16 * depth, rhs->sum + 16 * panel, &target);
       }
       row += kind->rows;
     }
@@ -176,8 +183,8 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
 
 // Weights of attention are never negative: no offset.
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
-                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs, size_t channel_end,
-                           const float *row_factor, float *out, size_t out_stride) {
+                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs,
+                           size_t channel_end, const float *row_factor, float *out, size_t out_stride) {
   static const int32_t no_offset[16 * TILE_PANELS];
   size_t depth = rhs->depth, panel_end = (channel_end + 15) / 16;
   for (size_t b = 0; b < block_count && b * block < keys; b++) {
@@ -195,7 +202,8 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
                            {CK_ACTIVATION_NONE, b > 0}};
         int both = TILE_PANELS > 1 && panel + 1 < panel_end;
         kind->tile[both]((const uint8_t *)a + row * a_stride + begin, a_stride,
-                         rhs->weight + panel * 16 * depth + begin * 16, length, 16 * depth, no_offset, &target);
+                         rhs->weight + panel * 16 * depth + begin * 16, length, 16 * depth, no_offset,
+                         &target);
         row += kind->rows;
       }
     }

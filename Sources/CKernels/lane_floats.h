@@ -1,5 +1,5 @@
-// Float products, block-scaled INT8 finishing and half precision over sixteen lanes; same order of operations as
-// scalar/gemm_f32.c.
+// Float products, block-scaled INT8 finishing and half precision over sixteen lanes; same order of operations
+// as scalar/gemm_f32.c.
 //
 //   nt tile: CK_NT_ROWS rows of a x CK_NT_COLS rows of b, one vector of partial sums each
 //   nn tile: CK_NN_ROWS rows of a x CK_NN_VECTORS vectors of a row of b
@@ -39,8 +39,9 @@ V_INLINE void nt_tile(const int rows, const int cols, const float *a, size_t a_s
   }
 }
 
-static void gemm_f32_nt(const float *a, size_t a_stride, size_t rows, const float *b, size_t b_stride, size_t cols,
-                        size_t depth, const float *bias, int accumulate, float *out, size_t out_stride) {
+static void gemm_f32_nt(const float *a, size_t a_stride, size_t rows, const float *b, size_t b_stride,
+                        size_t cols, size_t depth, const float *bias, int accumulate, float *out,
+                        size_t out_stride) {
   for (size_t c = 0; c < cols;) {
     size_t c_count = cols - c >= CK_NT_COLS ? CK_NT_COLS : 1;
     const float *rhs = b + c * b_stride, *add = bias ? bias + c : NULL;
@@ -49,7 +50,8 @@ static void gemm_f32_nt(const float *a, size_t a_stride, size_t rows, const floa
       const float *lhs = a + r * a_stride;
       float *slot = out + r * out_stride + c;
       if (c_count == CK_NT_COLS && r_count == CK_NT_ROWS) {
-        nt_tile(CK_NT_ROWS, CK_NT_COLS, lhs, a_stride, rhs, b_stride, depth, add, accumulate, slot, out_stride);
+        nt_tile(CK_NT_ROWS, CK_NT_COLS, lhs, a_stride, rhs, b_stride, depth, add, accumulate, slot,
+                out_stride);
       } else if (c_count == CK_NT_COLS) {
         nt_tile(1, CK_NT_COLS, lhs, a_stride, rhs, b_stride, depth, add, accumulate, slot, out_stride);
       } else if (r_count == CK_NT_ROWS) {
@@ -64,7 +66,8 @@ static void gemm_f32_nt(const float *a, size_t a_stride, size_t rows, const floa
 }
 
 V_INLINE void nn_tile(const int rows, const int vectors, const float *a, size_t a_stride, const float *b,
-                      size_t b_stride, size_t depth, size_t left, int accumulate, float *out, size_t out_stride) {
+                      size_t b_stride, size_t depth, size_t left, int accumulate, float *out,
+                      size_t out_stride) {
   vf sum[CK_NN_ROWS][CK_NN_VECTORS];
   for (int r = 0; r < rows; r++) {
     for (int c = 0; c < vectors; c++) sum[r][c] = v_set(0);
@@ -89,8 +92,8 @@ V_INLINE void nn_tile(const int rows, const int vectors, const float *a, size_t 
   }
 }
 
-static void gemm_f32_nn(const float *a, size_t a_stride, size_t rows, const float *b, size_t b_stride, size_t cols,
-                        size_t depth, int accumulate, float *out, size_t out_stride) {
+static void gemm_f32_nn(const float *a, size_t a_stride, size_t rows, const float *b, size_t b_stride,
+                        size_t cols, size_t depth, int accumulate, float *out, size_t out_stride) {
   for (size_t c = 0; c < cols;) {
     size_t width = cols - c >= 16 * CK_NN_VECTORS ? 16 * CK_NN_VECTORS : ck_min_size(cols - c, 16);
     for (size_t r = 0; r < rows;) {
@@ -98,7 +101,8 @@ static void gemm_f32_nn(const float *a, size_t a_stride, size_t rows, const floa
       const float *lhs = a + r * a_stride;
       float *slot = out + r * out_stride + c;
       if (width > 16 && count == CK_NN_ROWS) {
-        nn_tile(CK_NN_ROWS, CK_NN_VECTORS, lhs, a_stride, b + c, b_stride, depth, 16, accumulate, slot, out_stride);
+        nn_tile(CK_NN_ROWS, CK_NN_VECTORS, lhs, a_stride, b + c, b_stride, depth, 16, accumulate, slot,
+                out_stride);
       } else if (width > 16) {
         nn_tile(1, CK_NN_VECTORS, lhs, a_stride, b + c, b_stride, depth, 16, accumulate, slot, out_stride);
       } else if (count == CK_NN_ROWS) {

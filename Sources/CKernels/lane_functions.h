@@ -1,5 +1,5 @@
-// Activations and the product epilogue over sixteen lanes. Included behind a path's lanes.h: every path runs the
-// same operations in the same order as scalar/elements.h, so that results agree bit for bit.
+// Activations and the product epilogue over sixteen lanes. Included behind a path's lanes.h: every path runs
+// the same operations in the same order as scalar/elements.h, so that results agree bit for bit.
 #pragma once
 
 #define V_INLINE static inline __attribute__((always_inline))
@@ -25,7 +25,8 @@ static inline vf v_exp(vf x) {
   return v_keep_from(x, v_set(CK_EXP_LOWEST), v_scale(p, n));
 }
 
-// x Phi(x), as ck_gelu_one, on four vectors: eight chains side by side. v_pin keeps the compiler from undoing it.
+// x Phi(x), as ck_gelu_one, on four vectors: eight chains side by side. v_pin keeps the compiler from undoing
+// it.
 static inline __attribute__((always_inline)) void v_gelu4(vf x[4]) {
   vf z[4], t[4], square[4], even[4], odd[4];
   V_EACH4 {
@@ -54,11 +55,20 @@ static inline vf v_quickgelu(vf x) {
   return v_div(x, v_add(v_set(1.0f), v_exp(y)));
 }
 
+static inline vf v_gelu_tanh(vf x) {
+  vf near = v_max(v_min(x, v_set(100.0f)), v_set(-100.0f));
+  vf y = v_mul(near, v_fma(v_mul(near, near), v_set(-CK_TANH_CUBE), v_set(-CK_TANH_FIRST)));
+  y = v_max(v_min(y, v_set(80.0f)), v_set(-80.0f));
+  return v_div(x, v_add(v_set(1.0f), v_exp(y)));
+}
+
 static inline __attribute__((always_inline)) void v_activate4(vf x[4], ck_activation activation) {
   if (activation == CK_ACTIVATION_GELU) {
     v_gelu4(x);
   } else if (activation == CK_ACTIVATION_QUICKGELU) {
     V_EACH4 x[j] = v_quickgelu(x[j]);
+  } else if (activation == CK_ACTIVATION_GELU_TANH) {
+    V_EACH4 x[j] = v_gelu_tanh(x[j]);
   } else if (activation == CK_ACTIVATION_RELU) {
     V_EACH4 x[j] = v_relu(x[j]);
   }
@@ -68,11 +78,11 @@ static inline __attribute__((always_inline)) void v_activate4(vf x[4], ck_activa
 typedef struct v_target {
   const float *a_scale;  // [rows], a_scale_stride apart
   size_t a_scale_stride;
-  const float *scale;    // [channels]
-  const float *bias;     // [channels] or NULL
+  const float *scale;  // [channels]
+  const float *bias;   // [channels] or NULL
   float *out;
   size_t out_stride;
-  size_t channels;       // channels to write, counted from the tile's first
+  size_t channels;  // channels to write, counted from the tile's first
   ck_epilogue epilogue;
 } v_target;
 
@@ -103,6 +113,7 @@ static inline void v_scale_rows(float *out, size_t out_stride, size_t rows, size
     vf factor = v_set(row_factor[row]);
     size_t c = 0;
     for (; c + 16 <= channels; c += 16) v_store(slot + c, v_mul(v_load(slot + c), factor));
-    if (c < channels) v_store_first(slot + c, v_mul(v_load_first(slot + c, channels - c), factor), channels - c);
+    if (c < channels)
+      v_store_first(slot + c, v_mul(v_load_first(slot + c, channels - c), factor), channels - c);
   }
 }

@@ -1,11 +1,13 @@
-// What the NEON and AVX2 products share: walking a call's rows and panels in tiles. A path hands over functions
-// that sum a tile. A chunk of panels stays in the second cache while eight rows at a time (first cache) pass by.
+// What the NEON and AVX2 products share: walking a call's rows and panels in tiles. A path hands over
+// functions that sum a tile. A chunk of panels stays in the second cache while eight rows at a time (first
+// cache) pass by.
 #pragma once
 
 enum {
   TILE_ROWS_MOST = 8,
-  SLICE_DEPTH = 1024,       // 16 KiB of a panel and 8 KiB of eight rows stay in the first cache
-  CHUNK_BYTES = 128 * 1024  // panels walked by all rows before the next ones: an eighth of a small second cache
+  SLICE_DEPTH = 1024,  // 16 KiB of a panel and 8 KiB of eight rows stay in the first cache
+  // Panels walked by all rows before the next ones: an eighth of a small second cache.
+  CHUNK_BYTES = 128 * 1024
 };
 
 // Sums of `rows` rows by 16 channels over `depth` (multiple of 64), into sums[row * 16 + channel].
@@ -17,7 +19,8 @@ typedef struct tile_kind {
   sum_function *sum;
 } tile_kind;
 
-extern const tile_kind CK_KINDS[];  // the including path's own list
+// The including path's own list; hidden, so that a shared library may hold its address.
+extern const tile_kind CK_KINDS[] __attribute__((visibility("hidden")));
 
 static void finish_tile(const int32_t *sums, size_t rows, const v_target *target) {
   for (size_t r = 0; r < rows; r += 4) {
@@ -78,26 +81,40 @@ static inline void product(const tile_kind *kinds, const int8_t *a, size_t a_str
     for (size_t row = 0; row < rows; row += TILE_ROWS_MOST) {
       size_t count = ck_min_size(rows - row, TILE_ROWS_MOST);
       for (size_t panel = begin; panel < end; panel++) {
-        v_target target = {a_scale + row, 1, rhs->scale + 16 * panel, rhs->bias ? rhs->bias + 16 * panel : NULL,
-                           out + row * out_stride + 16 * (panel - panel_begin), out_stride,
-                           ck_min_size(channel_end - 16 * panel, 16), *epilogue};
-        product_rows(kinds, a + row * a_stride, a_stride, count, rhs->weight + panel * 16 * depth, depth, target);
+        v_target target = {a_scale + row,
+                           1,
+                           rhs->scale + 16 * panel,
+                           rhs->bias ? rhs->bias + 16 * panel : NULL,
+                           out + row * out_stride + 16 * (panel - panel_begin),
+                           out_stride,
+                           ck_min_size(channel_end - 16 * panel, 16),
+                           *epilogue};
+        product_rows(kinds, a + row * a_stride, a_stride, count, rhs->weight + panel * 16 * depth, depth,
+                     target);
       }
     }
   }
 }
 
-static inline void product_blocks(const tile_kind *kinds, const int8_t *a, size_t a_stride, const float *a_scale,
-                                  size_t block, size_t block_count, size_t keys, size_t rows,
-                                  const ck_panels *rhs, size_t channel_end, const float *row_factor, float *out, size_t out_stride) {
+static inline void product_blocks(const tile_kind *kinds, const int8_t *a, size_t a_stride,
+                                  const float *a_scale, size_t block, size_t block_count, size_t keys,
+                                  size_t rows, const ck_panels *rhs, size_t channel_end,
+                                  const float *row_factor, float *out, size_t out_stride) {
   size_t depth = rhs->depth;
   (void)keys;  // tiles take whole steps of depth
   for (size_t b = 0; b < block_count && b * block < depth; b++) {
     size_t begin = b * block, length = ck_min_size(block, depth - begin);
     for (size_t panel = 0; panel * 16 < channel_end; panel++) {
-      v_target target = {a_scale + b, block_count, rhs->scale + 16 * panel, NULL, out + 16 * panel, out_stride,
-                         ck_min_size(channel_end - 16 * panel, 16), {CK_ACTIVATION_NONE, b > 0}};
-      product_rows(kinds, a + begin, a_stride, rows, rhs->weight + panel * 16 * depth + begin * 16, length, target);
+      v_target target = {a_scale + b,
+                         block_count,
+                         rhs->scale + 16 * panel,
+                         NULL,
+                         out + 16 * panel,
+                         out_stride,
+                         ck_min_size(channel_end - 16 * panel, 16),
+                         {CK_ACTIVATION_NONE, b > 0}};
+      product_rows(kinds, a + begin, a_stride, rows, rhs->weight + panel * 16 * depth + begin * 16, length,
+                   target);
     }
   }
   if (row_factor) v_scale_rows(out, out_stride, rows, channel_end, row_factor);
@@ -106,12 +123,13 @@ static inline void product_blocks(const tile_kind *kinds, const int8_t *a, size_
 static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size_t rows, const ck_panels *rhs,
                     size_t panel_begin, size_t panel_end, size_t channel_end, const ck_epilogue *epilogue,
                     float *out, size_t out_stride) {
-  product(CK_KINDS, a, a_stride, a_scale, rows, rhs, panel_begin, panel_end, channel_end, epilogue, out, out_stride);
+  product(CK_KINDS, a, a_stride, a_scale, rows, rhs, panel_begin, panel_end, channel_end, epilogue, out,
+          out_stride);
 }
 
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
-                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs, size_t channel_end,
-                           const float *row_factor, float *out, size_t out_stride) {
-  product_blocks(CK_KINDS, a, a_stride, a_scale, block, block_count, keys, rows, rhs, channel_end, row_factor, out,
-                 out_stride);
+                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs,
+                           size_t channel_end, const float *row_factor, float *out, size_t out_stride) {
+  product_blocks(CK_KINDS, a, a_stride, a_scale, block, block_count, keys, rows, rhs, channel_end, row_factor,
+                 out, out_stride);
 }

@@ -1,5 +1,6 @@
-// Rows to bytes, and the norm before it, over the sixteen lanes of a path's lanes.h. Same operations in the same order as
-// scalar/row_operations.c. Paths whose products take unsigned by signed bytes define ROW_OFFSET as 128.
+// Rows to bytes, and the norm before it, over the sixteen lanes of a path's lanes.h. Same operations in the
+// same order as scalar/row_operations.c. Paths whose products take unsigned by signed bytes define ROW_OFFSET
+// as 128.
 #pragma once
 
 #ifndef ROW_OFFSET
@@ -65,8 +66,8 @@ V_INLINE float quantize_row(const float *x, size_t cols, int8_t *q, size_t q_cou
   return scale;
 }
 
-static void quantize_rows(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *q, size_t q_stride,
-                          float *scale) {
+static void quantize_rows(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *q,
+                          size_t q_stride, float *scale) {
   for (size_t row = 0; row < rows; row++) {
     scale[row] = quantize_row(x + row * x_stride, cols, q + row * q_stride, q_stride, NULL);
   }
@@ -100,7 +101,8 @@ V_INLINE void moments(const float *x, size_t cols, float eps, vf *mean, vf *inve
   *inverse = v_set(1.0f / ck_sqrt(variance + eps));
 }
 
-V_INLINE void norm_row(const float *x, size_t cols, const float *gamma, const float *beta, float eps, float *out) {
+V_INLINE void norm_row(const float *x, size_t cols, const float *gamma, const float *beta, float eps,
+                       float *out) {
   vf mean, inverse;
   moments(x, cols, eps, &mean, &inverse);
   size_t i = 0;

@@ -1,6 +1,6 @@
 // Every row operation once, over the sixteen lanes of a path's lanes.h. Same operations in the same order as
-// scalar/row_operations.c: sums over a row run in 32 lanes (two vectors), then fold by halves, so that results
-// agree bit for bit and never depend on how many rows a call has.
+// scalar/row_operations.c: sums over a row run in 32 lanes (two vectors), then fold by halves, so that
+// results agree bit for bit and never depend on how many rows a call has.
 #pragma once
 
 #include "lane_quantize.h"
@@ -13,8 +13,9 @@ static void norm_rows(const float *x, size_t x_stride, size_t rows, size_t cols,
 }
 
 // Four rows at a time: their bytes of one depth group lie side by side.
-static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t row_begin, size_t row_end, size_t cols,
-                      const float *center, int8_t *weight, float *scale, int32_t *sum, size_t depth) {
+static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t row_begin, size_t row_end,
+                      size_t cols, const float *center, int8_t *weight, float *scale, int32_t *sum,
+                      size_t depth) {
   size_t last = (row_end + 15) / 16 * 16, end = ck_min_size(rows, row_end);
   for (size_t row = row_begin; row < last; row += 4) {
     const float *source[4];
@@ -44,12 +45,13 @@ static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t row_b
   }
 }
 
-static void pack_columns(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *weight, float *scale,
-                         int32_t *sum, size_t depth) {
+static void pack_columns(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *weight,
+                         float *scale, int32_t *sum, size_t depth) {
   for (size_t column = 0; column < cols; column += 16) {
     size_t left = cols - column;
     vf max = v_set(0);
-    for (size_t k = 0; k < rows; k++) max = v_max(v_abs(v_finite(v_load_to(x + k * x_stride + column, left))), max);
+    for (size_t k = 0; k < rows; k++)
+      max = v_max(v_abs(v_finite(v_load_to(x + k * x_stride + column, left))), max);
     float factors[16];
     v_store(factors, max);
     for (size_t c = 0; c < 16; c++) factors[c] = quantization_factor(factors[c], &scale[column + c]);
@@ -71,7 +73,8 @@ static void pack_columns(const float *x, size_t x_stride, size_t rows, size_t co
 }
 
 // Scales and biases logits in place, returns their maximum.
-V_INLINE float shift_row(float *x, size_t keys, vf factor, const float *bias_h, const float *bias_w, size_t grid_w) {
+V_INLINE float shift_row(float *x, size_t keys, vf factor, const float *bias_h, const float *bias_w,
+                         size_t grid_w) {
   vf low = v_set(-__builtin_inff()), max = low, max1 = low;
   if (!bias_h) {
     size_t k = 0;
@@ -112,8 +115,8 @@ V_INLINE float shift_row(float *x, size_t keys, vf factor, const float *bias_h, 
   return v_maximum(max);
 }
 
-static void exp_rows(float *logits, size_t stride, size_t rows, size_t keys, float factor, const float *bias_h,
-                     const float *bias_w, size_t grid_w, float *row_sum) {
+static void exp_rows(float *logits, size_t stride, size_t rows, size_t keys, float factor,
+                     const float *bias_h, const float *bias_w, size_t grid_w, float *row_sum) {
   size_t grid_h = bias_h ? keys / grid_w : 0;
   for (size_t row = 0; row < rows; row++) {
     float *x = logits + row * stride;
@@ -161,17 +164,20 @@ static void quantize_blocks(const float *p, size_t stride, size_t rows, size_t k
   }
 }
 
-static void masked_add(const float *p, size_t p_stride, const float *cosine, size_t cosine_stride, size_t rows,
-                       size_t keys, const float *factor, const float *threshold, float *sum, size_t sum_stride) {
+static void masked_add(const float *p, size_t p_stride, const float *cosine, size_t cosine_stride,
+                       size_t rows, size_t keys, const float *factor, const float *threshold, float *sum,
+                       size_t sum_stride) {
   for (size_t row = 0; row < rows; row++) {
     const float *x = p + row * p_stride, *c = cosine + row * cosine_stride;
     float *s = sum + row * sum_stride;
     vf f = v_set(factor[row]), t = v_set(threshold[row]);
     size_t k = 0;
-    for (; k + 16 <= keys; k += 16) v_store(s + k, v_fma_where(v_load(c + k), t, v_load(x + k), f, v_load(s + k)));
+    for (; k + 16 <= keys; k += 16)
+      v_store(s + k, v_fma_where(v_load(c + k), t, v_load(x + k), f, v_load(s + k)));
     if (k < keys) {
       size_t left = keys - k;
-      vf value = v_fma_where(v_load_first(c + k, left), t, v_load_first(x + k, left), f, v_load_first(s + k, left));
+      vf value =
+          v_fma_where(v_load_first(c + k, left), t, v_load_first(x + k, left), f, v_load_first(s + k, left));
       v_store_first(s + k, value, left);
     }
   }

@@ -1,5 +1,6 @@
-// Softmax weights over the sixteen lanes of a path's lanes.h: a block of a row's logits stays in the first cache from
-// the integer sums to the stored bytes. Same operations in the same order as scalar/softmax_weights.c.
+// Softmax weights over the sixteen lanes of a path's lanes.h: a block of a row's logits stays in the first
+// cache from the integer sums to the stored bytes. Same operations in the same order as
+// scalar/softmax_weights.c.
 //
 //   sums or products -> y (16 vectors) -> top = max -> 127 * 2^(y - top) -> 256 bytes, their sum
 #pragma once
@@ -46,15 +47,16 @@ V_INLINE float softmax_logits(const softmax_source *s, size_t count, int integer
     odd = v_max(b, odd);
   }
   for (; k < count; k += 16) {
-    vf a = v_first_or(softmax_logit(s, k / 16, integer, biased ? v_load(s->bias + k) : v_set(0)), v_set(SOFTMAX_LOWEST),
-                      count - k);
+    vf a = v_first_or(softmax_logit(s, k / 16, integer, biased ? v_load(s->bias + k) : v_set(0)),
+                      v_set(SOFTMAX_LOWEST), count - k);
     v_store(y + k, a);
     even = v_max(a, even);
   }
   return v_maximum(v_max(even, odd));
 }
 
-// The same where vectors never cross the end of a grid row: biases are added as they are read, and not stored before.
+// The same where vectors never cross the end of a grid row: biases are added as they are read, and not stored
+// before.
 V_INLINE float softmax_grid_logits(const softmax_source *s, size_t count, int integer, const float *bias_h,
                                    const float *wide, size_t grid_w, size_t w, float *y) {
   vf highest = v_set(SOFTMAX_LOWEST);
@@ -79,7 +81,8 @@ V_INLINE float softmax_bytes(const float *y, size_t count, float top, int8_t *we
     total = v_store_64_bytes(weights + k, total, four[0], four[1], four[2], four[3]);
   }
   if (k < count) {
-    V_EACH4 four[j] = k + 16 * (size_t)j < count ? softmax_byte(v_load(y + k + 16 * j), highest) : v_int_zero();
+    V_EACH4 four[j] =
+        k + 16 * (size_t)j < count ? softmax_byte(v_load(y + k + 16 * j), highest) : v_int_zero();
     total = v_store_64_bytes(weights + k, total, four[0], four[1], four[2], four[3]);
   }
   return (float)v_int_sum(total);
@@ -92,9 +95,10 @@ V_INLINE void softmax_wide(const float *bias_w, size_t grid_w, float wide[SOFTMA
   }
 }
 
-// Both biases of `count` keys, the first one at column w of the grid row that bias_h stands at; up to 16 floats behind
-// them are overwritten.
-V_INLINE void softmax_bias(const float *bias_h, const float *wide, size_t grid_w, size_t w, size_t count, float *out) {
+// Both biases of `count` keys, the first one at column w of the grid row that bias_h stands at; up to 16
+// floats behind them are overwritten.
+V_INLINE void softmax_bias(const float *bias_h, const float *wide, size_t grid_w, size_t w, size_t count,
+                           float *out) {
   for (size_t k = 0; k < count; bias_h++, w = 0) {
     size_t length = ck_min_size(grid_w - w, count - k);
     vf vertical = v_set(*bias_h * CK_LOG2E);
@@ -142,6 +146,18 @@ typedef struct softmax_call {
   float (*wide)[SOFTMAX_WIDE];
 } softmax_call;
 
+// The same for `group` rows from `row` on; `bias_w` are all rows', `wide` takes the group's.
+V_INLINE softmax_call softmax_group_call(softmax_call all, size_t row, size_t group, const float *bias_w) {
+  all.q_scale += row;
+  all.weights += row * all.weight_stride;
+  all.scale += row * all.block_count;
+  all.part += row * all.block_count;
+  if (!all.bias_h) return all;
+  all.bias_h += row * all.grid_h;
+  for (size_t r = 0; r < group; r++) softmax_wide(bias_w + (row + r) * all.grid_w, all.grid_w, all.wide[r]);
+  return all;
+}
+
 // One block of keys, and buffers of its rows: rows overlap in time, so each kind exists twice.
 typedef struct softmax_keys {
   size_t block, count, h, w;  // the first key's place on the grid
@@ -160,11 +176,13 @@ V_INLINE void softmax_enter(const softmax_call *c, size_t b, softmax_keys *keys)
 // Row r's biases, well before they are read: loads that span several fresh stores have to wait for them.
 V_INLINE void softmax_prepare(const softmax_call *c, size_t r, softmax_keys *keys) {
   if (!c->bias_h || c->grid_w % 16 == 0) return;
-  softmax_bias(c->bias_h + r * c->grid_h + keys->h, c->wide[r], c->grid_w, keys->w, keys->count, keys->bias[r % 2]);
+  softmax_bias(c->bias_h + r * c->grid_h + keys->h, c->wide[r], c->grid_w, keys->w, keys->count,
+               keys->bias[r % 2]);
 }
 
 // Row r's logits, their maximum into scale.
-V_INLINE void softmax_first(const softmax_call *c, size_t r, softmax_keys *keys, softmax_source s, int integer) {
+V_INLINE void softmax_first(const softmax_call *c, size_t r, softmax_keys *keys, softmax_source s,
+                            int integer) {
   float *y = keys->y[r % 2], *top = c->scale + r * c->block_count + keys->block;
   s.bias = keys->bias[r % 2];
   s.factor = c->q_scale[r] * (c->factor * CK_LOG2E);
@@ -173,7 +191,8 @@ V_INLINE void softmax_first(const softmax_call *c, size_t r, softmax_keys *keys,
     *top = softmax_grid_logits(&s, keys->count, integer, bias_h, c->wide[r], c->grid_w, keys->w, y);
     return;
   }
-  *top = c->bias_h ? softmax_logits(&s, keys->count, integer, 1, y) : softmax_logits(&s, keys->count, integer, 0, y);
+  *top = c->bias_h ? softmax_logits(&s, keys->count, integer, 1, y)
+                   : softmax_logits(&s, keys->count, integer, 0, y);
 }
 
 // Row r's bytes.
@@ -183,25 +202,24 @@ V_INLINE void softmax_second(const softmax_call *c, size_t r, const softmax_keys
   c->part[at] = softmax_bytes(keys->y[r % 2], keys->count, c->scale[at], weights);
 }
 
-// A few rows at a time: their products with one block of keys stay in the first cache. A row's maximum is found one
-// row ahead of its use: folding sixteen lanes takes long, and nobody has to wait for it then.
-static inline void softmax_weights(const ck_table *self, const int8_t *q, size_t q_stride, const float *q_scale,
-                                   size_t rows, const ck_panels *keys, size_t key_count, float factor,
-                                   const float *bias_h, const float *bias_w, size_t grid_w, int8_t *weights,
-                                   size_t weight_stride, float *scale, float *part, size_t block_count,
-                                   float *row_sum) {
+// A few rows at a time: their products with one block of keys stay in the first cache. A row's maximum is
+// found one row ahead of its use: folding sixteen lanes takes long, and nobody has to wait for it then.
+static inline void softmax_weights(const ck_table *self, const int8_t *q, size_t q_stride,
+                                   const float *q_scale, size_t rows, const ck_panels *keys, size_t key_count,
+                                   float factor, const float *bias_h, const float *bias_w, size_t grid_w,
+                                   int8_t *weights, size_t weight_stride, float *scale, float *part,
+                                   size_t block_count, float *row_sum) {
   _Alignas(64) float products[CK_SOFTMAX_ROWS * CK_SOFTMAX_BLOCK];
   softmax_keys block;
   float wide[CK_SOFTMAX_ROWS][SOFTMAX_WIDE], ones[CK_SOFTMAX_ROWS];
   ck_epilogue plain = {CK_ACTIVATION_NONE, 0};
   size_t grid_h = bias_h ? key_count / grid_w : 0;
+  softmax_call all = {q_scale, key_count,     factor, bias_h, grid_h,      grid_w,
+                      weights, weight_stride, scale,  part,   block_count, wide};
   for (size_t r = 0; r < CK_SOFTMAX_ROWS; r++) ones[r] = 1.0f;
   for (size_t row = 0; row < rows; row += CK_SOFTMAX_ROWS) {
     size_t group = ck_min_size(rows - row, CK_SOFTMAX_ROWS);
-    softmax_call call = {q_scale + row, key_count, factor, bias_h ? bias_h + row * grid_h : NULL, grid_h, grid_w,
-                         weights + row * weight_stride, weight_stride, scale + row * block_count,
-                         part + row * block_count, block_count, wide};
-    for (size_t r = 0; bias_h && r < group; r++) softmax_wide(bias_w + (row + r) * grid_w, grid_w, wide[r]);
+    softmax_call call = softmax_group_call(all, row, group, bias_w);
     for (size_t b = 0; b < block_count; b++) {
       size_t panel = b * SOFTMAX_VECTORS;
       size_t panel_end = ck_min_size(panel + SOFTMAX_VECTORS, (key_count + 15) / 16);

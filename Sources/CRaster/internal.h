@@ -2,14 +2,15 @@
 #pragma once
 
 #include "craster.h"
+#include "csystem.h"
 
 #include <sys/types.h>
 
 // Buffered forward reading by position, so the descriptor's own offset never matters.
 typedef struct cr_input {
   int fd;
-  int64_t next;      // file position of the first byte not yet in the buffer
-  int32_t problem;   // CR_TRUNCATED or CR_IO once a refill has failed
+  int64_t next;     // file position of the first byte not yet in the buffer
+  int32_t problem;  // CR_TRUNCATED or CR_IO once a refill has failed
   int32_t system_error;
 } cr_input;
 

@@ -9,8 +9,6 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-// A progressive file may hold any number of scans over the same pixels; encoders write about ten.
-#define CR_MAX_SCANS 200
 #define CR_JPEG_INPUT 16384
 
 struct cr_jpeg {
@@ -23,6 +21,11 @@ struct cr_jpeg {
   cr_failure failure;
   cr_jpeg_info info;
   uint8_t *four;  // one CMYK row, else NULL
+  int most_scans;
+  int may_end;           // the picture has begun: where the file ends, an end marker is put
+  int ended;             // it was
+  int64_t last_content;  // file position of the last byte that is not zero, -1 for none
+  int64_t discarded;     // bytes between markers that were not decoded
   JOCTET bytes[CR_JPEG_INPUT];
 };
 
@@ -38,6 +41,10 @@ static int code_of(const cr_jpeg *jpeg, int message) {
     case JERR_OUT_OF_MEMORY:
     case JERR_NO_BACKING_STORE:
     case JERR_WIDTH_OVERFLOW: return CR_NO_MEMORY;
+    default:
+      if (jpeg->ended) return CR_TRUNCATED;
+  }
+  switch (message) {
     case JERR_BAD_PRECISION:
     case JERR_SOF_UNSUPPORTED:
     case JERR_ARITH_NOTIMPL:
@@ -75,26 +82,44 @@ static void weigh_message(j_common_ptr codec, int level) {
     case JWRN_ARITH_BAD_CODE:
     case JWRN_MUST_RESYNC:
     case JWRN_NOT_SEQUENTIAL: leave(codec); break;
+    case JWRN_EXTRANEOUS_DATA: owner_of(codec)->discarded += codec->err->msg_parm.i[0]; break;
     default: break;
   }
 }
 
 static void count_scans(j_common_ptr codec) {
   j_decompress_ptr decoder = (j_decompress_ptr)codec;
-  if (decoder->input_scan_number <= CR_MAX_SCANS) return;
   cr_jpeg *jpeg = owner_of(codec);
-  cr_fail(&jpeg->failure, CR_CORRUPT, 0, position(jpeg), "more than 200 scans");
+  if (decoder->input_scan_number <= jpeg->most_scans) return;
+  cr_fail(&jpeg->failure, CR_TOO_MUCH, 0, position(jpeg), "scans");
   longjmp(jpeg->escape, 1);
 }
 
 static void source_nothing(j_decompress_ptr codec) { (void)codec; }
 
+// Cameras that lose power, and cards that are rescued, leave photos whose rows are all there and whose end
+// marker is not. It is put where the file ends: data that stops short of the last row then run into it, which
+// `weigh_message` refuses. Arithmetic coding would go on with zeros without a word.
 static boolean source_fill(j_decompress_ptr codec) {
   cr_jpeg *jpeg = owner_of((j_common_ptr)codec);
   size_t got = cr_input_read(&jpeg->input, jpeg->bytes, sizeof jpeg->bytes);
+  if (got == 0 && jpeg->input.problem == CR_TRUNCATED && jpeg->may_end && !codec->arith_code) {
+    jpeg->input.problem = 0;
+    jpeg->ended = 1;
+    jpeg->bytes[0] = 0xFF;
+    jpeg->bytes[1] = JPEG_EOI;
+    jpeg->source.next_input_byte = jpeg->bytes;
+    jpeg->source.bytes_in_buffer = 2;
+    return TRUE;
+  }
   if (got == 0) {
     jpeg->source.bytes_in_buffer = 0;
     ERREXIT(codec, JERR_INPUT_EOF);
+  }
+  for (size_t i = got; i > 0; i--) {
+    if (jpeg->bytes[i - 1] == 0) continue;
+    jpeg->last_content = jpeg->input.next - (int64_t)(got - i) - 1;
+    break;
   }
   jpeg->source.next_input_byte = jpeg->bytes;
   jpeg->source.bytes_in_buffer = got;
@@ -146,6 +171,7 @@ cr_jpeg *cr_jpeg_open(int fd, cr_jpeg_info *info, cr_failure *failure) {
     return NULL;
   }
   jpeg->input.fd = fd;
+  jpeg->last_content = -1;
   jpeg->codec.err = jpeg_std_error(&jpeg->errors);
   jpeg->errors.error_exit = leave;
   jpeg->errors.output_message = stay_silent;
@@ -172,7 +198,8 @@ cr_jpeg *cr_jpeg_open(int fd, cr_jpeg_info *info, cr_failure *failure) {
   return jpeg;
 }
 
-int cr_jpeg_start(cr_jpeg *jpeg, cr_failure *failure) {
+int cr_jpeg_start(cr_jpeg *jpeg, int most_scans, cr_failure *failure) {
+  jpeg->most_scans = most_scans;
   j_decompress_ptr codec = &jpeg->codec;
   if (setjmp(jpeg->escape)) {
     *failure = jpeg->failure;
@@ -192,6 +219,7 @@ int cr_jpeg_start(cr_jpeg *jpeg, cr_failure *failure) {
   codec->mem->max_memory_to_use = limit > (uint64_t)__LONG_MAX__ ? __LONG_MAX__ : (long)limit;
   jpeg->progress.progress_monitor = count_scans;
   codec->progress = &jpeg->progress;
+  jpeg->may_end = 1;
   jpeg_start_decompress(codec);
   return CR_OK;
 }
@@ -218,13 +246,34 @@ int cr_jpeg_row(cr_jpeg *jpeg, uint8_t *row, cr_failure *failure) {
   return CR_OK;
 }
 
-int cr_jpeg_finish(cr_jpeg *jpeg, cr_failure *failure) {
+// Whether a file without an end marker holds every scan. A progressive file does once every coefficient is
+// known to its last bit, one with a scan a component once each has had its scan.
+static int holds_all_scans(const struct jpeg_decompress_struct *codec) {
+  for (int i = 0; i < codec->num_components; i++) {
+    if (!codec->comp_info[i].quant_table) return 0;
+    for (int k = 0; codec->progressive_mode && codec->coef_bits && k < DCTSIZE2; k++) {
+      if (codec->coef_bits[i][k] != 0) return 0;
+    }
+  }
+  return 1;
+}
+
+int cr_jpeg_finish(cr_jpeg *jpeg, int *ended_early, cr_failure *failure) {
   if (setjmp(jpeg->escape)) {
     *failure = jpeg->failure;
     return failure->code;
   }
+  // Before libjpeg forgets them.
+  int whole = holds_all_scans(&jpeg->codec);
   jpeg_finish_decompress(&jpeg->codec);
-  return CR_OK;
+  *ended_early = jpeg->ended;
+  if (!jpeg->ended) return CR_OK;
+  // Rows that were read out of zeros behind the last content are a rescued file's filling, not rows: zeros
+  // behind the rows are discarded. libjpeg may hold a few bytes that it has not used.
+  int64_t zeros = jpeg->input.next - jpeg->last_content - 1;
+  if (whole && zeros - jpeg->discarded <= 16) return CR_OK;
+  cr_fail(failure, CR_TRUNCATED, 0, jpeg->last_content + 1, "no end marker, and rows are missing");
+  return CR_TRUNCATED;
 }
 
 void cr_jpeg_close(cr_jpeg *jpeg) {

@@ -18,14 +18,14 @@ struct cr_png {
   cr_input input;
   cr_failure failure;
   cr_png_info info;
-  size_t heap;      // bytes libpng holds at the moment
-  int channels;     // after the transformations: 1 grey or numbers, 3 RGB
-  int depth;        // bits a sample after the transformations, 8 but for 16-bit numbers
+  size_t heap;   // bytes libpng holds at the moment
+  int channels;  // after the transformations: 1 grey or numbers, 3 RGB
+  int depth;     // bits a sample after the transformations, 8 but for 16-bit numbers
   int passes;
   size_t row_bytes;
   uint32_t next_row;
-  uint8_t *row;     // one row before it becomes RGB
-  uint8_t *whole;   // interlaced only
+  uint8_t *row;       // one row before it becomes RGB
+  uint8_t *whole;     // interlaced only
   size_t held, used;  // of `window`
   uint8_t window[8192];
 };
@@ -93,7 +93,8 @@ static void read_bytes(png_structp codec, png_bytep bytes, size_t count) {
   }
 }
 
-// Everything becomes 8 bits a sample: palettes are expanded, 16 bits lose their low byte, transparency is left out.
+// Everything becomes 8 bits a sample: palettes are expanded, 16 bits lose their low byte, transparency is
+// left out.
 static void expand_to_bytes(cr_png *png) {
   png_structp codec = png->codec;
   int colour = png_get_color_type(codec, png->header);
@@ -157,8 +158,8 @@ cr_png *cr_png_open(int fd, int flags, cr_png_info *info, cr_failure *failure) {
     cr_png_close(png);
     return NULL;
   }
-  png->codec = png_create_read_struct_2(
-    PNG_LIBPNG_VER_STRING, png, leave, stay_silent, png, heap_take, heap_give);
+  png->codec =
+      png_create_read_struct_2(PNG_LIBPNG_VER_STRING, png, leave, stay_silent, png, heap_take, heap_give);
   if (png->codec) png->header = png_create_info_struct(png->codec);
   if (!png->header) {
     cr_fail(failure, CR_NO_MEMORY, 0, 0, "libpng would not start");

@@ -32,7 +32,7 @@ static void stay_silent(png_structp codec, png_const_charp message) {
 
 static void write_bytes(png_structp codec, png_bytep bytes, size_t count) {
   cr_png_writer *writer = png_get_io_ptr(codec);
-  writer->system_error = cr_write_all(writer->fd, bytes, count);
+  writer->system_error = cs_write_all(writer->fd, bytes, count);
   if (writer->system_error) png_error(codec, "the file cannot be written");
   writer->written += (int64_t)count;
 }
@@ -49,6 +49,7 @@ static void set_compression(cr_png_writer *writer, const cr_png_layout *layout) 
 
 static void write_header(cr_png_writer *writer, const cr_png_layout *layout) {
   int colour = PNG_COLOR_TYPE_PALETTE, depth = 8;
+  if (layout->kind == CR_GREY8) colour = PNG_COLOR_TYPE_GRAY;
   if (layout->kind == CR_GREY16) colour = PNG_COLOR_TYPE_GRAY, depth = 16;
   if (layout->kind == CR_RGB) colour = PNG_COLOR_TYPE_RGB;
   png_set_user_limits(writer->codec, 0x7fffffff, 0x7fffffff);
@@ -63,6 +64,10 @@ static void write_header(cr_png_writer *writer, const cr_png_layout *layout) {
     png_set_PLTE(writer->codec, writer->header, colours, layout->colour_count);
   }
   png_write_info(writer->codec, writer->header);
+  if (layout->is_signed) {
+    static const char text[] = "Software\0trident";
+    png_write_chunk(writer->codec, (png_const_bytep) "tEXt", (png_const_bytep)text, sizeof text - 1);
+  }
   const uint16_t one = 1;
   if (layout->kind == CR_GREY16 && *(const uint8_t *)&one == 1) png_set_swap(writer->codec);
 }

@@ -11,7 +11,7 @@ package struct KeyMatrix {
   let weight: UnsafeMutablePointer<Int8>?
   let scale: UnsafeMutablePointer<Float>?
   let sum: UnsafeMutablePointer<Int32>?
-  let float: UnsafeMutablePointer<Float>?
+  let rows: Rows?
 
   private var paddedCount: Int { roundUp(count, to: 16) }
   var depth: Int { roundUp(width, to: 64) }
@@ -24,12 +24,12 @@ package struct KeyMatrix {
       weight = try arena.reserve(Int8.self, padded * roundUp(width, to: 64))
       scale = try arena.floats(padded)
       sum = try arena.reserve(Int32.self, padded)
-      float = nil
+      rows = nil
     } else {
       weight = nil
       scale = nil
       sum = nil
-      float = try arena.floats(count * width)
+      rows = try arena.rows(count, width)
     }
   }
 
@@ -49,7 +49,7 @@ package struct ValueMatrix {
   let weight: UnsafeMutablePointer<Int8>?
   let scale: UnsafeMutablePointer<Float>?
   let sum: UnsafeMutablePointer<Int32>?
-  let float: UnsafeMutablePointer<Float>?
+  let rows: Rows?
 
   var depth: Int { roundUp(count, to: 64) }
 
@@ -61,12 +61,12 @@ package struct ValueMatrix {
       weight = try arena.reserve(Int8.self, padded * roundUp(count, to: 64))
       scale = try arena.floats(padded)
       sum = try arena.reserve(Int32.self, padded)
-      float = nil
+      rows = nil
     } else {
       weight = nil
       scale = nil
       sum = nil
-      float = try arena.floats(count * width)
+      rows = try arena.rows(count, width)
     }
   }
 
@@ -78,7 +78,8 @@ package struct ValueMatrix {
 
 /// One worker's room for a strip of queries.
 ///
-/// - Memory: int8: rows * (keys + 64) bytes of weights, and rows * keys * 4 bytes of logits where they are asked for; float32: the logits.
+/// - Memory: int8: rows * (keys + 64) bytes of weights, and rows * keys * 4 bytes of logits where they are
+///   asked for; float32: the logits.
 package struct AttentionScratch {
   package static let block = CK_SOFTMAX_BLOCK
   /// The widest grid of keys that relative positions may name.
@@ -95,10 +96,17 @@ package struct AttentionScratch {
   let blockScale: UnsafeMutablePointer<Float>?
   let blockPart: UnsafeMutablePointer<Float>?
 
-  /// Probabilities or their logits as floats [rows, keyStride]; only where the scratch was made to keep them, or in float32 mode.
-  package var logits: UnsafeMutablePointer<Float> {
+  /// Probabilities or their logits as floats [rows, keyStride]; only where the scratch was made to keep them,
+  /// or in float32 mode.
+  var logits: UnsafeMutablePointer<Float> {
     guard let storedLogits else { preconditionFailure("attention scratch without logits") }
     return storedLogits
+  }
+
+  /// The first logits of the first rows.
+  package func logits(rows: Int, keys: Int) -> Rows {
+    precondition(rows <= rowCapacity && keys <= keyStride, "attention scratch too small")
+    return Rows(logits, count: rows, width: keys, stride: keyStride)
   }
 
   /// `keepsLogits`: whether logits are wanted as floats, and not `attend` alone.
@@ -126,83 +134,81 @@ package struct AttentionScratch {
 extension Engine {
   /// Stores rows `range` (starting at a multiple of 16) of x as keys; `center` [width] is subtracted first.
   package func packKeys(
-    _ x: UnsafePointer<Float>, _ stride: Int, range: Range<Int>, center: UnsafePointer<Float>? = nil,
-    into keys: KeyMatrix
+    _ x: Rows, range: Range<Int>? = nil, center: UnsafePointer<Float>? = nil, into keys: KeyMatrix
   ) {
+    precondition(x.count == keys.count && x.width == keys.width, "keys of another shape")
+    let range = range ?? 0..<keys.count
     if let weight = keys.weight, let scale = keys.scale, let sum = keys.sum {
       table.pointee.pack_rows(
-        x, stride, keys.count, range.lowerBound, range.upperBound, keys.width, center, weight, scale, sum, keys.depth)
-    } else if let float = keys.float {
+        x.base, x.stride, keys.count, range.lowerBound, range.upperBound, keys.width, center, weight, scale,
+        sum,
+        keys.depth)
+    } else if let float = keys.rows {
       for row in range {
-        (float + row * keys.width).update(from: x + row * stride, count: keys.width)
+        let line = float.row(row)
+        line.update(from: x.row(row), count: keys.width)
         guard let center else { continue }
-        for column in 0..<keys.width { float[row * keys.width + column] -= center[column] }
+        for column in 0..<keys.width { line[column] -= center[column] }
       }
     }
   }
 
   /// Stores all rows of x as values.
-  package func packValues(_ x: UnsafePointer<Float>, _ stride: Int, into values: ValueMatrix) {
+  package func packValues(_ x: Rows, into values: ValueMatrix) {
+    precondition(x.count == values.count && x.width == values.width, "values of another shape")
     if let weight = values.weight, let scale = values.scale, let sum = values.sum {
-      table.pointee.pack_columns(x, stride, values.count, values.width, weight, scale, sum, values.depth)
-    } else if let float = values.float {
-      for row in 0..<values.count {
-        (float + row * values.width).update(from: x + row * stride, count: values.width)
-      }
+      table.pointee.pack_columns(
+        x.base, x.stride, values.count, values.width, weight, scale, sum, values.depth)
+    } else {
+      values.rows?.update(from: x)
     }
   }
 
   /// out [rows, keys] = q . k for every pair.
-  package func similarities(
-    _ q: UnsafePointer<Float>, _ qStride: Int, rows: Int, keys: KeyMatrix, _ scratch: RowScratch,
-    out: UnsafeMutablePointer<Float>, _ outStride: Int
-  ) {
+  package func similarities(_ q: Rows, keys: KeyMatrix, _ scratch: RowScratch, into out: Rows) {
+    precondition(out.count == q.count && out.width == keys.count, "shapes of similarities")
     if isInteger {
-      let prepared = prepare(q, qStride, rows: rows, columns: keys.width, scratch)
+      let prepared = prepare(q, scratch)
       var panels = keys.panels
       var epilogue = ck_epilogue(activation: CK_ACTIVATION_NONE, accumulate: 0)
       table.pointee.gemm_s8(
-        prepared.quantized, prepared.stride, prepared.scale, rows, &panels, 0, panels.panel_count, keys.count,
-        &epilogue, out, outStride)
-    } else if let float = keys.float {
-      productFloat(
-        q, qStride, float, keys.width, transposed: true, rows: rows, columns: keys.count, depth: keys.width,
-        accumulate: false, out: out, outStride)
+        prepared.bytes?.quantized, prepared.stride, prepared.bytes?.scale, q.count, &panels, 0,
+        panels.panel_count,
+        keys.count,
+        &epilogue, out.base, out.stride)
+    } else if let float = keys.rows {
+      productFloat(q, float, transposed: true, accumulate: false, into: out)
     }
   }
 
-  /// out [rows, width] = p v / rowSum(p), p being the numerators in `scratch.logits` and their sums in `scratch.rowSum`.
-  package func weightedValues(
-    rows: Int, values: ValueMatrix, _ scratch: AttentionScratch, out: UnsafeMutablePointer<Float>, _ outStride: Int
-  ) {
+  /// out = p v / rowSum(p), p being the numerators in `scratch.logits` and their sums in `scratch.rowSum`.
+  ///
+  /// - Shapes: `out` [rows, width], overwritten; as many rows of numerators.
+  package func weightedValues(_ values: ValueMatrix, _ scratch: AttentionScratch, into out: Rows) {
     let sums = scratch.rowSum
     if let weights = scratch.weights, let blockScale = scratch.blockScale {
       let depth = values.depth
       table.pointee.quantize_blocks(
-        scratch.logits, scratch.keyStride, rows, values.count, AttentionScratch.block, weights,
+        scratch.logits, scratch.keyStride, out.count, values.count, AttentionScratch.block, weights,
         scratch.weightStride, blockScale, ceilDivide(depth, by: AttentionScratch.block), sums)
-      mix(rows: rows, values: values, weights, scratch.weightStride, blockScale, sums, out: out, outStride)
-    } else if let float = values.float {
+      mix(values, scratch, into: out)
+    } else if let float = values.rows {
       productFloat(
-        scratch.logits, scratch.keyStride, float, values.width, transposed: false, rows: rows,
-        columns: values.width, depth: values.count, accumulate: false, out: out, outStride)
-      for row in 0..<rows {
-        let factor = 1 / sums[row]
-        for column in 0..<values.width { out[row * outStride + column] *= factor }
-      }
+        scratch.logits(rows: out.count, keys: values.count), float, transposed: false, accumulate: false,
+        into: out)
+      out.divide(by: sums)
     }
   }
 
-  /// out = weights v / sums, weights being bytes with a scale for each block.
-  private func mix(
-    rows: Int, values: ValueMatrix, _ weights: UnsafePointer<Int8>, _ stride: Int, _ blockScale: UnsafePointer<Float>,
-    _ sums: UnsafeMutablePointer<Float>, out: UnsafeMutablePointer<Float>, _ outStride: Int
-  ) {
-    for row in 0..<rows { sums[row] = 1 / sums[row] }
+  /// out = weights v / sums, the scratch's weights being bytes with a scale for each block.
+  private func mix(_ values: ValueMatrix, _ scratch: AttentionScratch, into out: Rows) {
+    precondition(out.width == values.width && out.count <= scratch.rowCapacity, "shapes of mixed values")
+    for row in 0..<out.count { scratch.rowSum[row] = 1 / scratch.rowSum[row] }
     var panels = values.panels
     table.pointee.gemm_s8_blocks(
-      weights, stride, blockScale, AttentionScratch.block,
-      ceilDivide(values.depth, by: AttentionScratch.block), values.count, rows, &panels, values.width, sums, out, outStride)
+      scratch.weights, scratch.weightStride, scratch.blockScale, AttentionScratch.block,
+      ceilDivide(values.depth, by: AttentionScratch.block), values.count, out.count, &panels, values.width,
+      scratch.rowSum, out.base, out.stride)
   }
 
   /// One strip of one head: out = softmax(factor * q k^T + bias) v.
@@ -210,26 +216,29 @@ extension Engine {
   /// - Shapes: `q` [rows, width]; `out` [rows, width], overwritten.
   /// - Memory: allocates nothing.
   package func attend(
-    _ q: UnsafePointer<Float>, _ qStride: Int, rows: Int, keys: KeyMatrix, values: ValueMatrix, factor: Float,
-    bias: RelativeBias? = nil, _ scratch: AttentionScratch, out: UnsafeMutablePointer<Float>, _ outStride: Int
+    _ q: Rows, keys: KeyMatrix, values: ValueMatrix, factor: Float, bias: RelativeBias? = nil,
+    _ scratch: AttentionScratch, into out: Rows
   ) {
-    precondition(rows <= scratch.rowCapacity && keys.count <= scratch.keyStride, "attention scratch too small")
-    precondition((bias?.gridWidth ?? 1) <= AttentionScratch.widestGrid, "grid too wide for relative positions")
+    precondition(
+      q.count <= scratch.rowCapacity && keys.count <= scratch.keyStride, "attention scratch too small")
+    precondition(
+      (bias?.gridWidth ?? 1) <= AttentionScratch.widestGrid, "grid too wide for relative positions")
+    precondition(out.count == q.count, "as many answers as queries")
     if let weights = scratch.weights, let blockScale = scratch.blockScale, let blockPart = scratch.blockPart {
-      let prepared = prepare(q, qStride, rows: rows, columns: keys.width, scratch.query)
+      let prepared = prepare(q, scratch.query)
       var panels = keys.panels
       table.pointee.softmax_weights(
-        table, prepared.quantized, prepared.stride, prepared.scale, rows, &panels, keys.count, factor, bias?.vertical,
-        bias?.horizontal, bias?.gridWidth ?? 1, weights, scratch.weightStride, blockScale, blockPart,
+        table, prepared.bytes?.quantized, prepared.stride, prepared.bytes?.scale, q.count, &panels,
+        keys.count, factor,
+        bias?.vertical, bias?.horizontal, bias?.gridWidth ?? 1, weights, scratch.weightStride, blockScale,
+        blockPart,
         ceilDivide(values.depth, by: AttentionScratch.block), scratch.rowSum)
-      mix(
-        rows: rows, values: values, weights, scratch.weightStride, blockScale, scratch.rowSum, out: out, outStride)
+      mix(values, scratch, into: out)
       return
     }
-    similarities(q, qStride, rows: rows, keys: keys, scratch.query, out: scratch.logits, scratch.keyStride)
-    expRows(
-      scratch.logits, scratch.keyStride, rows: rows, keys: keys.count, factor: factor, bias: bias,
-      rowSum: scratch.rowSum)
-    weightedValues(rows: rows, values: values, scratch, out: out, outStride)
+    let logits = scratch.logits(rows: q.count, keys: keys.count)
+    similarities(q, keys: keys, scratch.query, into: logits)
+    expRows(logits, factor: factor, bias: bias, rowSum: scratch.rowSum)
+    weightedValues(values, scratch, into: out)
   }
 }

@@ -13,6 +13,8 @@ package struct ComputeError: Error, Equatable, Sendable, CustomStringConvertible
     case openBLASMissing(String)
     /// A worker thread could not be started.
     case threadUnavailable(Int32)
+    /// What does not fit in scratch memory cannot be kept in a temporary file either.
+    case temporaryFile(String)
   }
 
   package var reason: Reason
@@ -28,6 +30,8 @@ package struct ComputeError: Error, Equatable, Sendable, CustomStringConvertible
     case .pathUnavailable(let text): return text
     case .openBLASMissing(let text):
       return "float32 precision needs OpenBLAS (\(text)); install libopenblas0, or use --precision int8"
+    case .temporaryFile(let text):
+      return "masks of regions need a temporary file: \(text); name a folder with room in TMPDIR"
     case .threadUnavailable(let code): return "a worker thread could not be started (error \(code))"
     }
   }

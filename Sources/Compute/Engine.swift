@@ -11,6 +11,8 @@ package enum Precision: String, Sendable {
 
 package enum Activation: Sendable {
   case none, gelu, quickGELU, relu
+  /// GELU as its authors approximate it, by a hyperbolic tangent.
+  case tanhGELU
 
   var raw: ck_activation {
     switch self {
@@ -18,6 +20,7 @@ package enum Activation: Sendable {
     case .gelu: CK_ACTIVATION_GELU
     case .quickGELU: CK_ACTIVATION_QUICKGELU
     case .relu: CK_ACTIVATION_RELU
+    case .tanhGELU: CK_ACTIVATION_GELU_TANH
     }
   }
 }
@@ -45,7 +48,8 @@ package final class Engine: @unchecked Sendable {
     ownsPool = true
   }
 
-  /// An engine for small, sensitive networks inside an INT8 run: same threads, float activations, our own float products.
+  /// An engine for small, sensitive networks inside an INT8 run: same threads, float activations, our own
+  /// float products.
   package init(floatCompanionOf engine: Engine) {
     path = engine.path
     pool = engine.pool
@@ -58,20 +62,16 @@ package final class Engine: @unchecked Sendable {
   deinit { if ownsPool { pool.stop() } }
 
   /// out = a b (b as [depth, columns]) or a b^T (b as [columns, depth]), in float.
-  func productFloat(
-    _ a: UnsafePointer<Float>, _ aStride: Int, _ b: UnsafePointer<Float>, _ bStride: Int, transposed: Bool,
-    rows: Int, columns: Int, depth: Int, accumulate: Bool, out: UnsafeMutablePointer<Float>, _ outStride: Int
-  ) {
+  func productFloat(_ a: Rows, _ b: Rows, transposed: Bool, accumulate: Bool, into out: Rows) {
     if let blas {
       blas.multiply(
-        a, aStride, b, bStride, transposed: transposed, rows: rows, columns: columns, depth: depth,
-        accumulate: accumulate, out: out, outStride)
+        a.base, a.stride, b.base, b.stride, transposed: transposed, rows: a.count, columns: out.width,
+        depth: a.width,
+        accumulate: accumulate, out: out.base, out.stride)
     } else if transposed {
-      productNT(
-        a, aStride, rows: rows, b, bStride, columns: columns, depth: depth, accumulate: accumulate, out: out, outStride)
+      productNT(a, b, accumulate: accumulate, into: out)
     } else {
-      productNN(
-        a, aStride, rows: rows, b, bStride, columns: columns, depth: depth, accumulate: accumulate, out: out, outStride)
+      productNN(a, b, accumulate: accumulate, into: out)
     }
   }
 
@@ -88,32 +88,36 @@ package final class Engine: @unchecked Sendable {
   // MARK: Float kernels, checked
 
   /// out[r][c] = a[r] . b[c] (+ bias[c]); fixed summation order.
+  ///
+  /// - Shapes: a [rows, depth], b [columns, depth], out [rows, columns].
   @inline(__always)
   package func productNT(
-    _ a: UnsafePointer<Float>, _ aStride: Int, rows: Int, _ b: UnsafePointer<Float>, _ bStride: Int, columns: Int,
-    depth: Int, bias: UnsafePointer<Float>? = nil, accumulate: Bool = false, out: UnsafeMutablePointer<Float>,
-    _ outStride: Int
+    _ a: Rows, _ b: Rows, bias: UnsafePointer<Float>? = nil, accumulate: Bool = false, into out: Rows
   ) {
+    precondition(a.width == b.width && out.count == a.count && out.width == b.count, "shapes of a product")
     table.pointee.gemm_f32_nt(
-      a, aStride, rows, b, bStride, columns, depth, bias, accumulate ? 1 : 0, out, outStride)
+      a.base, a.stride, a.count, b.base, b.stride, b.count, a.width, bias, accumulate ? 1 : 0, out.base,
+      out.stride)
   }
 
   /// out[r][c] = sum over k of a[r][k] * b[k][c]; fixed summation order.
+  ///
+  /// - Shapes: a [rows, depth], b [depth, columns], out [rows, columns].
   @inline(__always)
-  package func productNN(
-    _ a: UnsafePointer<Float>, _ aStride: Int, rows: Int, _ b: UnsafePointer<Float>, _ bStride: Int, columns: Int,
-    depth: Int, accumulate: Bool = false, out: UnsafeMutablePointer<Float>, _ outStride: Int
-  ) {
-    table.pointee.gemm_f32_nn(a, aStride, rows, b, bStride, columns, depth, accumulate ? 1 : 0, out, outStride)
+  package func productNN(_ a: Rows, _ b: Rows, accumulate: Bool = false, into out: Rows) {
+    precondition(a.width == b.count && out.count == a.count && out.width == b.width, "shapes of a product")
+    table.pointee.gemm_f32_nn(
+      a.base, a.stride, a.count, b.base, b.stride, b.width, a.width, accumulate ? 1 : 0, out.base, out.stride)
   }
 
-  /// LayerNorm of rows; `out` may be `x`.
-  package func normalize(
-    _ x: UnsafePointer<Float>, _ stride: Int, rows: Int, _ norm: NormWeights, out: UnsafeMutablePointer<Float>,
-    _ outStride: Int
-  ) {
+  /// LayerNorm of rows, in place.
+  package func normalize(_ x: Rows, _ norm: NormWeights) { normalize(x, norm, into: x) }
+
+  /// LayerNorm of rows.
+  package func normalize(_ x: Rows, _ norm: NormWeights, into out: Rows) {
+    precondition(x.width == norm.width && out.width == norm.width && out.count == x.count, "shapes of a norm")
     table.pointee.norm_rows(
-      x, stride, rows, norm.width, norm.weight, norm.bias, norm.epsilon, out, outStride)
+      x.base, x.stride, x.count, norm.width, norm.weight, norm.bias, norm.epsilon, out.base, out.stride)
   }
 
   package func activate(_ x: UnsafeMutablePointer<Float>, _ count: Int, _ activation: Activation) {
@@ -129,21 +133,40 @@ package final class Engine: @unchecked Sendable {
   }
 
   /// Softmax numerators of logits, in place; row sums out.
+  ///
+  /// - Shapes: `logits` [rows, keys]; `rowSum` [rows], overwritten.
   package func expRows(
-    _ logits: UnsafeMutablePointer<Float>, _ stride: Int, rows: Int, keys: Int, factor: Float,
-    bias: RelativeBias? = nil, rowSum: UnsafeMutablePointer<Float>
+    _ logits: Rows, factor: Float, bias: RelativeBias? = nil, rowSum: UnsafeMutablePointer<Float>
   ) {
     table.pointee.exp_rows(
-      logits, stride, rows, keys, factor, bias?.vertical, bias?.horizontal, bias?.gridWidth ?? 1, rowSum)
+      logits.base, logits.stride, logits.count, logits.width, factor, bias?.vertical, bias?.horizontal,
+      bias?.gridWidth ?? 1, rowSum)
   }
 
+  /// sum += p * factor where the cosine is above the row's threshold.
+  ///
+  /// - Shapes: `p`, `cosine`, `sum` [rows, keys]; `factor`, `threshold` [rows].
   package func maskedAdd(
-    _ p: UnsafePointer<Float>, _ pStride: Int, cosine: UnsafePointer<Float>, _ cosineStride: Int, rows: Int,
-    keys: Int, factor: UnsafePointer<Float>, threshold: UnsafePointer<Float>, sum: UnsafeMutablePointer<Float>,
-    _ sumStride: Int
+    _ p: Rows, cosine: Rows, factor: UnsafePointer<Float>, threshold: UnsafePointer<Float>, into sum: Rows
   ) {
+    precondition(cosine.width == p.width && sum.width == p.width, "keys of another number")
+    precondition(cosine.count == p.count && sum.count == p.count, "rows of another number")
     table.pointee.masked_add(
-      p, pStride, cosine, cosineStride, rows, keys, factor, threshold, sum, sumStride)
+      p.base, p.stride, cosine.base, cosine.stride, p.count, p.width, factor, threshold, sum.base, sum.stride)
+  }
+
+  // MARK: Workers
+
+  /// A room for every thread.
+  package func perWorker<Room>(_ make: () throws(ComputeError) -> Room) throws(ComputeError) -> [Room] {
+    var rooms: [Room] = []
+    for _ in 0..<pool.threadCount { rooms.append(try make()) }
+    return rooms
+  }
+
+  /// Shares `count` rows out among the threads, at most `limit` at a time.
+  package func share(_ count: Int, limit: Int, multiple: Int = 16, _ body: (Range<Int>, Int) -> Void) {
+    pool.run(count: count, chunk: pool.chunk(count: count, limit: limit, multiple: multiple), body)
   }
 }
 
@@ -162,7 +185,8 @@ package struct NormWeights {
   }
 }
 
-/// Decomposed relative positions of a strip of queries: vertical [rows, gridHeight], horizontal [rows, gridWidth].
+/// Decomposed relative positions of a strip of queries: vertical [rows, gridHeight], horizontal [rows,
+/// gridWidth].
 package struct RelativeBias {
   package let vertical: UnsafePointer<Float>
   package let horizontal: UnsafePointer<Float>

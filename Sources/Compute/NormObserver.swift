@@ -18,14 +18,14 @@ package final class NormObserver: Sendable {
   /// Looks at rows that are about to be normalized.
   ///
   /// - Shapes: `x` [rows, norm.width].
-  func observe(_ engine: Engine, _ x: UnsafePointer<Float>, _ stride: Int, rows: Int, _ norm: NormWeights) {
+  func observe(_ engine: Engine, _ x: Rows, _ norm: NormWeights) {
     let width = norm.width
     let depth = roundUp(width, to: 64)
     withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * depth) { room in
       room.initialize(repeating: 0)
       let (line, top) = (room.baseAddress!, room.baseAddress! + depth)
-      for row in 0..<rows {
-        engine.normalize(x + row * stride, stride, rows: 1, norm, out: line, depth)
+      for row in 0..<x.count {
+        engine.normalize(x[row..<row + 1], norm, into: Rows(line, count: 1, width: width))
         for channel in 0..<width { top[channel] = max(top[channel], abs(line[channel])) }
       }
       merge(UnsafeBufferPointer(start: top, count: width), key: UInt(bitPattern: norm.weight))

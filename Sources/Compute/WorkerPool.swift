@@ -20,8 +20,8 @@ package final class WorkerPool: @unchecked Sendable {
   private let generation = Atomic<Int>(0)
   private let running = Atomic<Int>(0)
   private var stopping = false
-  /// Looks at a counter before a thread sleeps: sleeping and waking takes 50 us or more, about as long as the work between two
-  /// runs. None where threads have to share cores.
+  /// Looks at a counter before a thread sleeps: sleeping and waking takes 50 us or more, about as long as the
+  /// work between two runs. None where threads have to share cores.
   private let patience: Int
   fileprivate var job: ((Int) -> Void)?
   private var threads: [pthread_t] = []

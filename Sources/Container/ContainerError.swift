@@ -1,10 +1,6 @@
 // The one error type of this target: what disagreed, in which file, at which byte, in which key or tensor.
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import System
 
 /// Why a model file could not be read, checked or written.
 ///
@@ -41,13 +37,14 @@ package struct ContainerError: Error, Equatable, Sendable, CustomStringConvertib
     /// A tensor whose type or shape is not the one its user needs.
     case wrongTensor(expected: String, found: String)
     case checksumMismatch(expected: UInt32, found: UInt32)
+    /// The identity that the file claims is not that of its contents.
+    case otherIdentity(claimed: String, found: String)
     /// Padding between tensors holds something other than zero.
     case nonzeroPadding
     /// The file's size or modification time changed while it was in use.
     case changedWhileOpen
     case alreadyExists
-    /// Another process is writing the same file.
-    case beingWritten
+    case other(String)
     /// Bytes supplied for a tensor do not match its declared size.
     case wrongByteCount(expected: Int, found: Int)
   }
@@ -82,11 +79,32 @@ package struct ContainerError: Error, Equatable, Sendable, CustomStringConvertib
   }
 }
 
+/// A position in a model file.
+typealias ByteCursor = System.ByteCursor<UnsafeRawBufferPointer, ContainerError>
+
+extension ContainerError: SystemFailure {
+  package init(_ error: SystemError) {
+    let reason: Reason
+    switch error.reason {
+    case .system(let action, let code): reason = .io(operation: action, code: code)
+    case .notAFile: reason = .notRegularFile
+    case .empty: reason = .truncated(needed: 4, available: 0)
+    case .truncated(let needed, let available):
+      reason = .truncated(needed: UInt64(needed), available: UInt64(available))
+    case .tooLarge(let what, let found, let limit):
+      reason = .tooLarge(what: what, found: found, limit: UInt64(limit))
+    case .notUTF8: reason = .invalidUTF8
+    default: reason = .other(error.reason.description)
+    }
+    self.init(reason, path: error.path, offset: error.reason == .empty ? 0 : error.offset, name: error.name)
+  }
+}
+
 extension ContainerError.Reason: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .io(let operation, let code): 
-      return "cannot \(operation): \(String(cString: strerror(code)).lowercased())"
+    case .io(let operation, let code):
+      return "cannot \(operation): \(systemMessage(code))"
     case .notRegularFile: return "not a regular file"
     case .truncated(let needed, let available):
       return "file ends too early: \(needed) bytes needed, \(available) left"
@@ -120,10 +138,13 @@ extension ContainerError.Reason: CustomStringConvertible {
     case .wrongTensor(let expected, let found): return "expected \(expected), found \(found)"
     case .checksumMismatch(let expected, let found):
       return "checksum mismatch: stored \(String(expected, radix: 16)), computed \(String(found, radix: 16))"
+    case .otherIdentity(let claimed, let found):
+      return "says \(claimed.prefix(12)), the contents are \(found.prefix(12)): "
+        + "the file was changed after it was made"
     case .nonzeroPadding: return "padding between tensors is not zero"
     case .changedWhileOpen: return "file changed while it was in use"
     case .alreadyExists: return "file exists already"
-    case .beingWritten: return "another process is writing it"
+    case .other(let text): return text
     case .wrongByteCount(let expected, let found): return "\(expected) bytes declared, \(found) supplied"
     default: return "unknown error"
     }

@@ -1,5 +1,7 @@
 // Writing a header: the mirror image of the decoder.
 
+import System
+
 extension GGUFHeader {
   /// Header bytes ready to be written, with the places a writer comes back to.
   package struct Encoded: Sendable {
@@ -121,7 +123,7 @@ extension GGUFHeader {
   }
 
   private static func append<T: FixedWidthInteger>(_ value: T, to bytes: inout [UInt8]) {
-    withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    bytes.append(little: value)
   }
 
   private static func append(string: String, to bytes: inout [UInt8]) {

@@ -1,5 +1,7 @@
 // Reading values out of a decoded header, and materialising them for listings.
 
+import System
+
 extension GGUFHeader {
   /// The value of `entry`, copied out of the file. Meant for listings and tests: a merge table becomes one
   /// enum case a string.
@@ -38,7 +40,7 @@ extension GGUFHeader {
     case .int32: return .int32(try cursor.integer(Int32.self))
     case .float32: return .float32(Float(bitPattern: try cursor.uint32()))
     case .bool: return .bool(try cursor.integer(UInt8.self) != 0)
-    case .string: return .string(try cursor.string(what: "string length", limit: Int.max))
+    case .string: return .string(try cursor.string(what: "string length", limit: Limits.textBytes))
     case .uint64: return .uint64(try cursor.uint64())
     case .int64: return .int64(try cursor.integer(Int64.self))
     case .float64: return .float64(Double(bitPattern: try cursor.uint64()))

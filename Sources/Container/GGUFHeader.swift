@@ -1,6 +1,8 @@
 // The header of a GGUF v3 file: keys with their values, then tensor records. Decoding here, encoding in
 // `GGUFHeader+Encode.swift`, value access in `GGUFHeader+Values.swift`. Source: ggml `docs/gguf.md`.
 
+import System
+
 /// A decoded header: where everything is, with strings and arrays left in the file.
 ///
 /// - Memory: one entry a key and one record a tensor; array contents are never copied.
@@ -14,7 +16,12 @@ package struct GGUFHeader: Sendable {
     package static let dimensions = 4
     package static let arrayDepth = 4
     package static let alignment = 65_536
-    package static let headerBytes = 256 << 20
+    /// Compared before anything behind it is walked; published models have below 8 MiB.
+    package static let headerBytes = 64 << 20
+    /// Of all keys together, which are copied.
+    package static let allKeyBytes = 1 << 20
+    /// A text that is copied.
+    package static let textBytes = 1 << 20
   }
 
   /// One key and where its value lies. For arrays, `elementType` and `count` describe the outermost level and
@@ -27,6 +34,12 @@ package struct GGUFHeader: Sendable {
     package let offset: Int
     /// Bytes of the value's contents (strings include their length fields).
     package let byteCount: Int
+
+    /// Where the whole entry lies: length and text of the key, type, for arrays type and count of elements,
+    /// contents.
+    package var range: Range<Int> {
+      offset - (type == .array ? 16 : 4) - key.utf8.count - 8..<offset + byteCount
+    }
   }
 
   static let magic: UInt32 = 0x4655_4747  // "GGUF" read as little endian
@@ -63,9 +76,16 @@ package struct GGUFHeader: Sendable {
 
     var entries: [Entry] = []
     var entryIndex: [String: Int] = [:]
+    var keyBytes = 0
     for index in 0..<keyCount {
       let start = cursor.offset
       let entry = try Self.decodeEntry(&cursor)
+      keyBytes += entry.key.utf8.count
+      guard keyBytes <= Limits.allKeyBytes else {
+        throw ContainerError(
+          .tooLarge(what: "length of all keys", found: UInt64(keyBytes), limit: UInt64(Limits.allKeyBytes)),
+          offset: start)
+      }
       guard entryIndex.updateValue(index, forKey: entry.key) == nil else {
         throw ContainerError(.duplicateKey, offset: start, name: entry.key)
       }
@@ -83,10 +103,7 @@ package struct GGUFHeader: Sendable {
       }
       pending.append(tensor)
     }
-    guard cursor.offset <= Limits.headerBytes else {
-      throw ContainerError(
-        .tooLarge(what: "header", found: UInt64(cursor.offset), limit: UInt64(Limits.headerBytes)))
-    }
+    try Self.checkLength(cursor)
     dataStart = try Self.alignUp(cursor.offset, alignment)
     tensors = try Self.place(pending, dataStart: dataStart, alignment: alignment, fileByteCount: file.count)
     self.entries = entries
@@ -130,6 +147,14 @@ package struct GGUFHeader: Sendable {
     return type
   }
 
+  /// Ends a header that is too long where it becomes so.
+  private static func checkLength(_ cursor: ByteCursor) throws(ContainerError) {
+    guard cursor.offset <= Limits.headerBytes else {
+      throw ContainerError(
+        .tooLarge(what: "header", found: UInt64(cursor.offset), limit: UInt64(Limits.headerBytes)))
+    }
+  }
+
   /// Steps over `count` values. Every value takes at least one byte, so a false count ends with the file.
   private static func skip(
     _ type: GGUFValueType, count: Int, depth: Int, _ cursor: inout ByteCursor
@@ -143,16 +168,19 @@ package struct GGUFHeader: Sendable {
     case .string:
       for _ in 0..<count {
         _ = try cursor.bytes(cursor.count(what: "string length", limit: Int.max))
+        try checkLength(cursor)
       }
     case .array:
       for _ in 0..<count {
         let inner = try valueType(&cursor, "")
         let innerCount = try cursor.count(what: "array length", limit: Int.max)
         try skip(inner, count: innerCount, depth: depth + 1, &cursor)
+        try checkLength(cursor)
       }
     case .bool:
       let start = cursor.offset
       let values = try cursor.bytes(count)
+      try checkLength(cursor)
       for index in 0..<count where values[index] > 1 {
         throw ContainerError(.invalidBool(values[index]), offset: start + index)
       }
@@ -160,6 +188,7 @@ package struct GGUFHeader: Sendable {
       let (byteCount, overflow) = count.multipliedReportingOverflow(by: type.byteCount ?? 1)
       guard !overflow else { throw ContainerError(.overflow(what: "array size"), offset: cursor.offset) }
       _ = try cursor.bytes(byteCount)
+      try checkLength(cursor)
     }
   }
 

@@ -1,37 +1,56 @@
 // Checksums of a mapped model.
 
+import System
+
 extension MappedModel {
   /// Checks the header's checksum, every tensor's, and that the padding between tensors is zero.
   ///
+  /// - Parameter provesIdentity: whether the identity is computed again, too; it takes five times as long.
   /// - Parameter progress: called with bytes done and bytes in all, after every few MiB.
   /// - Memory: pages are dropped behind the reading position, so residency stays at a few MiB.
-  /// - Errors: `checksumMismatch` with the tensor's name, `changedWhileOpen` if the file was modified.
-  package func verify(progress: (_ done: Int, _ total: Int) -> Void) throws(ContainerError) {
+  /// - Errors: `checksumMismatch` with the tensor's name, `otherIdentity`, `changedWhileOpen` if the file was
+  ///   modified.
+  package func verify(
+    provesIdentity: Bool = true, progress: (_ done: Int, _ total: Int) -> Void
+  ) throws(ContainerError) {
     try checkUnchanged()
     try verifyHeader()
     let expected = try tensorChecksums()
     var end = header.dataStart
+    var identity = identityOfKeys()
     for (index, record) in tensors.enumerated() {
       try verifyPadding(end..<record.offset)
-      try verify(record, expected: expected[index]) { progress($0, byteCount) }
+      if provesIdentity { identity.add(record) }
+      try verify(record, expected: expected[index]) { bytes, end in
+        if provesIdentity { identity.add(bytes) }
+        progress(end, byteCount)
+      }
       end = record.range.upperBound
     }
     try verifyPadding(end..<byteCount)
+    if provesIdentity { try compare(identity.finish()) }
     progress(byteCount, byteCount)
     try checkUnchanged()
   }
 
   /// Checks the checksums of the tensors that `isWanted` picks, in file order.
   ///
-  /// - Memory: their pages stay resident; four bytes a tensor of the model besides.
-  /// - Errors: `checksumMismatch` with the tensor's name. Nothing is checked in a file opened with `ignoreChecksums`.
+  /// - Memory: pages stay resident, but of tensors above 4 MiB, which go behind the reading position; four
+  ///   bytes a tensor of the model besides.
+  /// - Errors: `checksumMismatch` with the tensor's name. Nothing is checked in a file opened with
+  ///   `ignoreChecksums`.
   package func verifyTensors(where isWanted: (TensorRecord) -> Bool) throws(ContainerError) {
     if ignoresChecksums { return }
     let expected = try tensorChecksums()
     for (index, record) in tensors.enumerated() where isWanted(record) {
+      if record.range.count > Self.step {
+        try verify(record, expected: expected[index]) { _, _ in }
+        continue
+      }
       let found = CRC32.of(UnsafeRawBufferPointer(rebasing: mapping.bytes[record.range]))
       guard found == expected[index] else {
-        throw fail(.checksumMismatch(expected: expected[index], found: found), record.name, offset: record.offset)
+        throw fail(
+          .checksumMismatch(expected: expected[index], found: found), record.name, offset: record.offset)
       }
     }
   }
@@ -41,7 +60,7 @@ extension MappedModel {
     let record = try tensor(name)
     guard let index = tensors.firstIndex(where: { $0.name == name }) else { throw fail(.missingTensor, name) }
     let expected = try tensorChecksums()[index]
-    try verify(record, expected: expected) { _ in }
+    try verify(record, expected: expected) { _, _ in }
   }
 
   /// Checks the checksum over everything before the tensors. The key must be the last one and of type uint32.
@@ -71,17 +90,12 @@ extension MappedModel {
   }
 
   private func verify(
-    _ record: TensorRecord, expected: UInt32, _ progress: (Int) -> Void
+    _ record: TensorRecord, expected: UInt32, _ each: (UnsafeRawBufferPointer, Int) -> Void
   ) throws(ContainerError) {
-    let step = 4 << 20
     var crc = CRC32()
-    var offset = record.offset
-    while offset < record.range.upperBound {
-      let end = min(offset + step, record.range.upperBound)
-      crc.update(UnsafeRawBufferPointer(rebasing: mapping.bytes[offset..<end]))
-      advise(offset..<end, .dontNeed)
-      offset = end
-      progress(offset)
+    inSteps(record) { bytes, end in
+      crc.update(bytes)
+      each(bytes, end)
     }
     guard crc.value == expected else {
       throw fail(.checksumMismatch(expected: expected, found: crc.value), record.name, offset: record.offset)

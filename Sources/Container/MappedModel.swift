@@ -1,5 +1,7 @@
 // A model file mapped read-only: validated once, then used in place.
 
+import System
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -8,9 +10,9 @@
 
 /// A mapped model file.
 ///
-/// Opening checks the whole header and its checksum; tensor bytes are checked by `verify` and `verifyTensors` alone. If another
-/// process shortens the file while it is mapped, touching the lost pages raises SIGBUS: `checkUnchanged`
-/// tells before a run, and a program that must survive installs a handler.
+/// Opening checks the whole header and its checksum; tensor bytes are checked by `verify` and `verifyTensors`
+/// alone. If another process shortens the file while it is mapped, touching the lost pages raises SIGBUS: a
+/// program that must survive that opens a copy.
 ///
 /// - Memory: keys, records and an index of names are private (about 200 B a tensor); everything else stays in
 ///   the file. Pointers are valid as long as the object lives.
@@ -33,7 +35,7 @@ package final class MappedModel: @unchecked Sendable {
   }
 
   /// The newest format this code reads.
-  package static let formatVersion = 1
+  package static let formatVersion = 2
   package static let architecture = "trident"
   package static let packing = "panel16x4"
   static let headerChecksumKey = "trident.header_crc32"
@@ -48,19 +50,24 @@ package final class MappedModel: @unchecked Sendable {
   /// The whole file, borrowed.
   package var fileBytes: UnsafeRawBufferPointer { mapping.bytes }
   package var pageByteCount: Int { mapping.pageByteCount }
+  /// Which file it is, and when it was last changed.
+  package var stamp: FileStamp? { mapping.stamp }
   /// All keys in file order.
   package var keys: [String] { header.entries.map(\.key) }
   /// All tensors in file order, which is the order of use.
   package var tensors: [TensorRecord] { header.tensors }
 
-  package convenience init(path: String) throws(ContainerError) {
-    try self.init(path: path, options: DecodeOptions())
+  /// `copies`: the file is read into memory and not mapped.
+  package convenience init(path: String, copies: Bool = false) throws(ContainerError) {
+    try self.init(path: path, options: DecodeOptions(), copies: copies)
   }
 
-  package init(path: String, options: DecodeOptions) throws(ContainerError) {
+  package init(path: String, options: DecodeOptions, copies: Bool = false) throws(ContainerError) {
     self.path = path
     ignoresChecksums = options.ignoreChecksums || options.anyArchitecture
-    mapping = try FileMapping(path: path)
+    do throws(SystemError) { mapping = try FileMapping(path: path, copies: copies) } catch {
+      throw ContainerError(error)
+    }
     do throws(ContainerError) {
       header = try GGUFHeader(decoding: mapping.bytes)
     } catch {
@@ -133,7 +140,8 @@ package final class MappedModel: @unchecked Sendable {
     return result
   }
 
-  /// An array of whole numbers from 0 on, of any integer type, one for each of at most as many tensors as there can be.
+  /// An array of whole numbers from 0 on, of any integer type, one for each of at most as many tensors as
+  /// there can be.
   package func uints(_ key: String) throws(ContainerError) -> [Int] {
     let entry = try entry(key)
     guard entry.type == .array, entry.elementType != .array, entry.elementType != .string else {

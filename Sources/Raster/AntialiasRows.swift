@@ -1,18 +1,36 @@
-// Antialiased bilinear resizing, row by row, to the integer arithmetic of Pillow.
+// Antialiased resizing, bilinear and bicubic, row by row, to the integer arithmetic of Pillow.
 
-/// Resizes RGB rows as they arrive, like Pillow's `Image.resize(size, BILINEAR)`.
+/// Resizes RGB rows as they arrive, like Pillow's `Image.resize(size, BILINEAR)` or `BICUBIC`.
 ///
-/// A triangle filter, widened by the scale when shrinking; weights of 22 bits; the horizontal pass first,
-/// rounded to 8 bits, then the vertical one. Rows may come as a camera stored them, as with `BilinearRows`.
+/// A triangle or a cubic filter, widened by the scale when shrinking; weights of 22 bits; the horizontal pass
+/// first, rounded to 8 bits, then the vertical one. Rows may come as a camera stored them, as with
+/// `BilinearRows`.
 ///
 /// - Shapes: rows in [sourceWidth * 3], pushed sourceHeight times; rows out [targetWidth * 3], in order.
 /// - Memory: `byteCount(...)`, taken at `init`; nothing while rows flow.
 /// - Errors: none; traps if more rows are pushed than the source has.
-/// - Source: Pillow `Image.resize`, BILINEAR for 8-bit RGB, up to release 11. Differs from later ones, which
-///   may run the vertical pass first, by at most one level.
+/// - Source: Pillow `Image.resize`, BILINEAR and BICUBIC for 8-bit RGB, up to release 11. Differs from later
+///   ones, which may run the vertical pass first, by at most one level.
 package final class AntialiasRows {
   /// Pixels in a row pushed, rows to push, pixels in a row emitted, rows emitted.
   package let sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int
+
+  /// What cells count by their distance, in cells of the coarser grid.
+  package enum Filter: Sendable {
+    /// Bilinear.
+    case triangle
+    /// Keys' cubic with A = -0.5.
+    case cubic
+
+    fileprivate var support: Double { self == .triangle ? 1 : 2 }
+
+    fileprivate func weight(_ distance: Double) -> Double {
+      let x = abs(distance)
+      if self == .triangle { return max(1 - x, 0) }
+      if x < 1 { return ((1.5 * x) - 2.5) * x * x + 1 }
+      return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0
+    }
+  }
 
   /// One axis of the filter: which source cells a target cell draws from, and how much.
   private struct Axis {
@@ -21,16 +39,18 @@ package final class AntialiasRows {
     /// The seen axis runs against the stored one; cells and weights are in stored order all the same.
     let isReversed: Bool
     let scale: Double
+    let filter: Filter
     let support: Double
     /// Most cells that a target cell can draw from.
     let tapLimit: Int
 
-    init(source: Int, target: Int, isReversed: Bool = false) {
+    init(_ filter: Filter, source: Int, target: Int, isReversed: Bool = false) {
+      self.filter = filter
       self.source = source
       self.target = target
       self.isReversed = isReversed
       scale = Double(source) / Double(target)
-      support = max(scale, 1)
+      support = filter.support * max(scale, 1)
       tapLimit = min(Int(support.rounded(.up)) * 2 + 1, source)
     }
 
@@ -50,15 +70,14 @@ package final class AntialiasRows {
       let seen = isReversed ? target - 1 - cell : cell
       let (first, count) = seenRange(seen)
       let centre = (Double(seen) + 0.5) * scale
-      let step = 1 / support
-      func weight(_ i: Int) -> Double {
-        max(1 - abs((Double(i + first) - centre + 0.5) * step), 0)
-      }
+      let step = 1 / max(scale, 1)
+      func weight(_ i: Int) -> Double { filter.weight((Double(i + first) - centre + 0.5) * step) }
       var sum = 0.0
       for i in 0..<count { sum += weight(i) }
       for i in 0..<count {
         let share = sum == 0 ? weight(i) : weight(i) / sum
-        weights[isReversed ? count - 1 - i : i] = Int32(0.5 + share * Double(1 << AntialiasRows.precision))
+        let fixed = share * Double(1 << AntialiasRows.precision)
+        weights[isReversed ? count - 1 - i : i] = Int32(fixed < 0 ? fixed - 0.5 : fixed + 0.5)
       }
       return range(cell)
     }
@@ -89,12 +108,12 @@ package final class AntialiasRows {
   /// - Units: bytes, a multiple of 64.
   package static func byteCount(
     sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int,
-    orientation: Orientation = .upright
+    orientation: Orientation = .upright, filter: Filter = .triangle
   ) -> Int {
     let rowsFirst = orientation.swapsAxes
     let middle = 3 * (rowsFirst ? sourceWidth : targetWidth)
-    let columns = Axis(source: sourceWidth, target: targetWidth)
-    let lines = Axis(source: sourceHeight, target: targetHeight)
+    let columns = Axis(filter, source: sourceWidth, target: targetWidth)
+    let lines = Axis(filter, source: sourceHeight, target: targetHeight)
     return 2 * Workspace.bytes(targetWidth, of: Int32.self)
       + Workspace.bytes(targetWidth * columns.tapLimit, of: Int32.self)
       + Workspace.bytes(lines.tapLimit, of: Int32.self)
@@ -107,7 +126,8 @@ package final class AntialiasRows {
   /// 64-byte aligned, and outlives the resizer; without it the resizer allocates its own.
   package init(
     sourceWidth: Int, sourceHeight: Int, targetWidth: Int, targetHeight: Int,
-    orientation: Orientation = .upright, workspace given: UnsafeMutableRawPointer? = nil
+    orientation: Orientation = .upright, filter: Filter = .triangle,
+    workspace given: UnsafeMutableRawPointer? = nil
   ) {
     precondition(min(sourceWidth, sourceHeight, targetWidth, targetHeight) > 0, "sizes must be positive")
     self.sourceWidth = sourceWidth
@@ -117,14 +137,14 @@ package final class AntialiasRows {
     rowsFirst = orientation.swapsAxes
     middle = 3 * (rowsFirst ? sourceWidth : targetWidth)
     columns = Axis(
-      source: sourceWidth, target: targetWidth,
+      filter, source: sourceWidth, target: targetWidth,
       isReversed: rowsFirst ? orientation.reversesY : orientation.reversesX)
     lines = Axis(
-      source: sourceHeight, target: targetHeight,
+      filter, source: sourceHeight, target: targetHeight,
       isReversed: rowsFirst ? orientation.reversesX : orientation.reversesY)
     let byteCount = Self.byteCount(
       sourceWidth: sourceWidth, sourceHeight: sourceHeight, targetWidth: targetWidth,
-      targetHeight: targetHeight, orientation: orientation)
+      targetHeight: targetHeight, orientation: orientation, filter: filter)
     let workspace = Workspace(given, byteCount: byteCount)
     self.workspace = workspace
     columnFirst = workspace.take(targetWidth, of: Int32.self)

@@ -22,14 +22,14 @@ package final class BilinearRows {
   private let orientation: Orientation
   /// The seen picture's horizontal pass comes first, and runs down the stored columns where axes are swapped.
   private var rowsFirst: Bool { orientation.swapsAxes }
-  /// Left source element of each target pixel, times 3, and the right one; their weights, which add up to 2048
-  /// but for rounding.
+  /// Left source element of each target pixel, times 3, and the right one; their weights, which add up to
+  /// 2048 but for rounding.
   private let left: UnsafeMutablePointer<Int32>
   private let right: UnsafeMutablePointer<Int32>
   private let leftWeight: UnsafeMutablePointer<Int32>
   private let rightWeight: UnsafeMutablePointer<Int32>
-  /// Two source rows, by the parity of the row: after the horizontal pass, in 15 bits (255 * 2048 >> 4), or as
-  /// they came; and one row after the first pass down the columns.
+  /// Two source rows, by the parity of the row: after the horizontal pass, in 15 bits (255 * 2048 >> 4), or
+  /// as they came; and one row after the first pass down the columns.
   private let rows: UnsafeMutablePointer<Int16>
   private let line: UnsafeMutablePointer<Int16>
   private let out: UnsafeMutablePointer<UInt8>
@@ -91,8 +91,9 @@ package final class BilinearRows {
     }
   }
 
-  /// The two source cells of a target cell, in stored order, with weights of 11 bits, by OpenCV's rule for one
-  /// of the seen picture's axes: its horizontal pass stops at the border, its vertical one reads the border twice.
+  /// The two source cells of a target cell, in stored order, with weights of 11 bits, by OpenCV's rule for
+  /// one of the seen picture's axes: its horizontal pass stops at the border, its vertical one reads the
+  /// border twice.
   private static func taps(
     _ target: Int, source: Int, target targets: Int, isReversed: Bool, isHorizontal: Bool
   ) -> (first: Int, second: Int, firstWeight: Int32, secondWeight: Int32) {

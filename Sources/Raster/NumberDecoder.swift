@@ -1,11 +1,12 @@
 // Reads a picture of numbers: class indices of a label map, not colours.
 
 import CRaster
+import System
 
 /// A PNG of numbers, decoded from top to bottom.
 ///
-/// Palette pictures give their indices and grey ones their samples as stored: the colours of a palette and the
-/// stretching of 1-, 2- and 4-bit grey are for people.
+/// Palette pictures give their indices and grey ones their samples as stored: the colours of a palette and
+/// the stretching of 1-, 2- and 4-bit grey are for people.
 ///
 /// - Shapes: a row is [width] of 16-bit numbers.
 /// - Memory: 96 KiB and three rows; an interlaced file is held as a whole, from the first row on.
@@ -20,8 +21,10 @@ package final class NumberDecoder {
 
   /// Opens the file and reads its headers.
   package init(path: String) throws(RasterError) {
-    let file = try InputFile(path: path)
-    guard try file.bytes(at: 0, count: 8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] else {
+    let file = try InputFile.openOrStandardInput(path: path)
+    guard try file.bytes(at: 0, upTo: 8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] else {
+      let kind = try FileKind(file)
+      if case .foreign(let name, _) = kind { throw RasterError(.notNumbers("it is \(name)"), path: path) }
       throw RasterError(.notNumbers("no png"), path: path)
     }
     var info = cr_png_info()

@@ -11,13 +11,21 @@ package struct PhotoCopy {
     case bilinear(width: Int, height: Int)
     /// Pillow's antialiased bilinear rule; see `AntialiasRows`.
     case antialias(width: Int, height: Int)
+    /// Pillow's antialiased bicubic rule; see `AntialiasRows`.
+    case cubic(width: Int, height: Int)
     /// Columns of the upright picture, cut out; `height` is that of the step before.
     case columns(Range<Int>, height: Int)
+
+    fileprivate var filter: AntialiasRows.Filter {
+      if case .cubic = self { return .cubic }
+      return .triangle
+    }
 
     /// The size that the step produces, upright, in pixels.
     package var size: (width: Int, height: Int) {
       switch self {
-      case .bilinear(let width, let height), .antialias(let width, let height): return (width, height)
+      case .bilinear(let width, let height), .antialias(let width, let height), .cubic(let width, let height):
+        return (width, height)
       case .columns(let columns, let height): return (columns.count, height)
       }
     }
@@ -95,10 +103,10 @@ package final class PhotoCopies {
         case .columns: break
         case .bilinear:
           total += BilinearRows.byteCount(sourceWidth: width, targetWidth: w, orientation: orientation)
-        case .antialias:
+        case .antialias, .cubic:
           total += AntialiasRows.byteCount(
             sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h,
-            orientation: orientation)
+            orientation: orientation, filter: stage.filter)
         }
         (width, height) = (w, h)
       }
@@ -129,7 +137,9 @@ package final class PhotoCopies {
     for copy in copies { copy.push(row) }
   }
 
-  private static func chain(_ copy: PhotoCopy, _ storedWidth: Int, _ storedHeight: Int, _ orientation: Orientation)
+  private static func chain(
+    _ copy: PhotoCopy, _ storedWidth: Int, _ storedHeight: Int, _ orientation: Orientation
+  )
     -> Chain
   {
     precondition(!copy.stages.isEmpty, "a copy needs at least one stage")
@@ -146,12 +156,12 @@ package final class PhotoCopies {
             BilinearRows(
               sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h,
               orientation: orientation)))
-      case .antialias:
+      case .antialias, .cubic:
         resizers.append(
           .antialias(
             AntialiasRows(
               sourceWidth: width, sourceHeight: height, targetWidth: w, targetHeight: h,
-              orientation: orientation)))
+              orientation: orientation, filter: stage.filter)))
       }
       (width, height) = (w, h)
     }
@@ -161,7 +171,9 @@ package final class PhotoCopies {
   }
 
   /// Upright columns as stored rows and columns.
-  private static func crop(_ columns: Range<Int>, _ width: Int, _ height: Int, _ orientation: Orientation) -> Resizer {
+  private static func crop(_ columns: Range<Int>, _ width: Int, _ height: Int, _ orientation: Orientation)
+    -> Resizer
+  {
     let corners = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)].map {
       (stored: $0, seen: orientation.seen(x: $0.0, y: $0.1, width: width, height: height))
     }

@@ -1,6 +1,24 @@
 // Opens a photo of any supported format and hands out its rows.
 
 import CRaster
+import System
+
+/// What decoding takes without being asked: a megabyte of file may ask for minutes or gigabytes.
+package struct PhotoCeilings: Equatable, Sendable {
+  /// Passes of a progressive JPEG over all its pixels. Encoders write about ten.
+  package var scans: Int
+  /// Passes times pixels.
+  package var scannedPixels: Int
+  /// Bytes of a picture that cannot be decoded row by row: 64 megapixels of colour as JPEG.
+  package var wholeImageByteCount: Int
+
+  package static let usual = PhotoCeilings(
+    scans: 50, scannedPixels: 1 << 31, wholeImageByteCount: 512 << 20)
+  package static let lifted = PhotoCeilings(scans: .max, scannedPixels: .max, wholeImageByteCount: .max)
+
+  /// Passes over a picture; twelve are always allowed.
+  func scans(pixels: Int) -> Int { min(scans, max(12, scannedPixels / max(pixels, 1)), Int(Int32.max)) }
+}
 
 /// A photo, decoded from top to bottom, one RGB row at a time.
 ///
@@ -8,7 +26,8 @@ import CRaster
 /// - Units: 8 bits a sample, as stored: gamma and colour profiles are ignored. 16-bit samples lose their low
 ///   byte, transparency is left out, and CMYK is taken as inverted.
 /// - Memory: `workingByteCount`, plus `wholeImageByteCount` where `needsWholeImage`.
-/// - Errors: a file that is cut short or damaged is refused, never painted grey; see `RasterError.Reason`.
+/// - Errors: a file that is cut short or damaged is refused, never painted grey; see `RasterError.Reason`. A
+///   JPEG that lacks its end marker alone is read; `lacksEnd` says so.
 /// - Source: agrees with OpenCV `imread` (same libjpeg and libpng).
 package final class PhotoDecoder {
   /// What the first bytes of the file say it is.
@@ -18,8 +37,9 @@ package final class PhotoDecoder {
   package static let sideLimit = 100_000
   /// The largest picture that is accepted, in pixels.
   package static let pixelLimit = 1 << 31
-  /// Pixels that a byte of the file may stand for in a picture of more than `smallPixelCount`. Photos have below 60; flat
-  /// colour reaches 85 in a baseline JPEG and 1,032 in a grey PNG, where two megabytes could ask for minutes of decoding.
+  /// Pixels that a byte of the file may stand for in a picture of more than `smallPixelCount`. Photos have
+  /// below 60; flat colour reaches 85 in a baseline JPEG and 1,032 in a grey PNG, where two megabytes could
+  /// ask for minutes of decoding.
   package static let pixelsPerByteLimit = 200
   private static let smallPixelCount = 1 << 28
 
@@ -41,6 +61,8 @@ package final class PhotoDecoder {
   package let workingByteCount: Int
   /// The stored row that comes next, 0 to `storedHeight`.
   package private(set) var nextRow = 0
+  /// After the last row: all rows are there, but not the mark that ends the file.
+  package private(set) var lacksEnd = false
 
   /// Columns as seen, after orientation.
   package var width: Int { orientation.size(width: storedWidth, height: storedHeight).width }
@@ -54,25 +76,35 @@ package final class PhotoDecoder {
   }
 
   private let file: InputFile
+  private let ceilings: PhotoCeilings
   private let backend: Backend
   private var hasBegun = false
 
   /// Opens the photo at `path` and reads its headers; no pixel is decoded yet.
   ///
+  /// `isTurned`: the way up that the file asks for; otherwise as stored.
+  ///
   /// - Memory: about 64 KiB.
   /// - Errors: no such file, not a regular file, empty, unknown format, bad header, size outside the limits,
-  ///   a large picture in hardly any bytes.
-  package convenience init(path: String) throws(RasterError) {
-    try self.init(path: path, ignoringChecksums: false)
+  ///   a large picture in hardly any bytes, one above `ceilings`.
+  package convenience init(
+    path: String, ceilings: PhotoCeilings = .usual, isTurned: Bool = true
+  ) throws(RasterError) {
+    try self.init(path: path, ignoringChecksums: false, ceilings: ceilings, isTurned: isTurned)
   }
 
   /// As `init(path:)`; `ignoringChecksums` lets damaged PNG data through to the deeper code, for fuzzing
   /// only.
-  package init(path: String, ignoringChecksums: Bool) throws(RasterError) {
-    let file = try InputFile(path: path)
+  package init(
+    path: String, ignoringChecksums: Bool, ceilings: PhotoCeilings = .usual, isTurned: Bool = true
+  ) throws(RasterError) {
+    self.ceilings = ceilings
+    let file = try InputFile.openOrStandardInput(path: path)
     let path = file.path
+    let kind = try FileKind(file)
+    if case .foreign = kind { throw RasterError(kind, path: path) }
     // First, because nobody would close the decoder if this failed.
-    orientation = try ExifScanner(file: file).orientation()
+    orientation = isTurned ? try ExifScanner(file: file).orientation() : .upright
     let opened = try Self.open(file, ignoringChecksums: ignoringChecksums)
     self.path = path
     self.file = file
@@ -91,6 +123,10 @@ package final class PhotoDecoder {
     guard pixelCount <= max(Self.smallPixelCount, file.byteCount * Self.pixelsPerByteLimit) else {
       throw RasterError(
         .bomb(width: storedWidth, height: storedHeight, byteCount: file.byteCount), path: path)
+    }
+    guard wholeImageByteCount <= ceilings.wholeImageByteCount else {
+      throw RasterError(
+        .aboveCeiling(what: "bytes to be held at once", limit: ceilings.wholeImageByteCount), path: path)
     }
   }
 
@@ -114,7 +150,7 @@ package final class PhotoDecoder {
   private static func number(_ bytes: ArraySlice<UInt8>) -> Int { bytes.reduce(0) { $0 << 8 | Int($1) } }
 
   private static func open(_ file: InputFile, ignoringChecksums: Bool) throws(RasterError) -> Opened {
-    let magic = try file.bytes(at: 0, count: 8)
+    let magic = try file.bytes(at: 0, upTo: 8)
     var failure = cr_failure()
     if magic.starts(with: [0xFF, 0xD8]) {
       var info = cr_jpeg_info()
@@ -127,7 +163,7 @@ package final class PhotoDecoder {
     }
     if magic == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A] {
       // Here, because libpng only says that its header is invalid.
-      let sides = try file.bytes(at: 16, count: 8)
+      let sides = try file.bytes(at: 16, upTo: 8)
       if sides.count == 8 {
         let (width, height) = (number(sides[..<4]), number(sides[4...]))
         guard width <= sideLimit, height <= sideLimit else {
@@ -152,7 +188,8 @@ package final class PhotoDecoder {
     let isStub = [[0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A], [0xFF, 0xD8]].contains {
       $0.starts(with: magic)
     }
-    throw RasterError(isStub ? .truncated("signature") : .unknownFormat, path: file.path, offset: 0)
+    if isStub { throw RasterError(.truncated("signature"), path: file.path, offset: 0) }
+    throw RasterError(try FileKind(file), path: file.path)
   }
 
   /// Allocates what decoding needs; a progressive or interlaced file is read as a whole here.
@@ -167,7 +204,9 @@ package final class PhotoDecoder {
     }
     var failure = cr_failure()
     switch backend {
-    case .jpeg(let decoder): try check(cr_jpeg_start(decoder, &failure), failure)
+    case .jpeg(let decoder):
+      let scans = ceilings.scans(pixels: storedWidth * storedHeight)
+      try check(cr_jpeg_start(decoder, Int32(scans), &failure), failure, limit: scans)
     case .png(let decoder): try check(cr_png_start(decoder, &failure), failure)
     case .portableMap: break
     }
@@ -188,7 +227,9 @@ package final class PhotoDecoder {
     switch backend {
     case .jpeg(let decoder):
       try check(cr_jpeg_row(decoder, row, &failure), failure)
-      if isLast { try check(cr_jpeg_finish(decoder, &failure), failure) }
+      var endedEarly: Int32 = 0
+      if isLast { try check(cr_jpeg_finish(decoder, &endedEarly, &failure), failure) }
+      lacksEnd = endedEarly != 0
     case .png(let decoder):
       try check(cr_png_row(decoder, row, &failure), failure)
       if isLast { try check(cr_png_finish(decoder, &failure), failure) }
@@ -206,9 +247,9 @@ package final class PhotoDecoder {
   /// The error that ended decoding, if one has.
   private var spent: RasterError?
 
-  private func check(_ code: Int32, _ failure: cr_failure) throws(RasterError) {
+  private func check(_ code: Int32, _ failure: cr_failure, limit: Int = 0) throws(RasterError) {
     guard code != CR_OK else { return }
-    let error = RasterError(failure, path: path, row: nextRow)
+    let error = RasterError(failure, path: path, row: nextRow, limit: limit)
     spent = error
     throw error
   }

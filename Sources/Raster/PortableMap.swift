@@ -1,5 +1,7 @@
 // PGM and PPM in, text and binary, through a small buffer.
 
+import System
+
 /// Reads a portable grey or pixel map row by row.
 ///
 /// - Units: samples are scaled to 0...255, rounded to nearest; at a maximum of 65535 the low byte is dropped.
@@ -13,83 +15,18 @@ final class PortableMapReader {
   private let isColour: Bool
   private let isText: Bool
   private let maximum: Int
-  private var buffer: ByteReader
+  private let buffer: FileCursor<RasterError>
   private var row = 0
-
-  /// Buffered bytes of a file, one at a time.
-  private struct ByteReader {
-    let file: InputFile
-    var held: [UInt8] = []
-    var used = 0
-    var offset = 0
-
-    init(file: InputFile) { self.file = file }
-
-    var position: Int { offset - held.count + used }
-
-    mutating func next() throws(RasterError) -> UInt8? {
-      if used == held.count {
-        held = try file.bytes(at: offset, count: 16384)
-        offset += held.count
-        used = 0
-        if held.isEmpty { return nil }
-      }
-      used += 1
-      return held[used - 1]
-    }
-
-    /// Copies `count` bytes; false if the file ends before.
-    mutating func copy(_ count: Int, into target: UnsafeMutablePointer<UInt8>) throws(RasterError) -> Bool {
-      var done = 0
-      while done < count {
-        guard let first = try next() else { return false }
-        target[done] = first
-        let run = min(count - done - 1, held.count - used)
-        held.withUnsafeBufferPointer { bytes in
-          if run > 0 { (target + done + 1).update(from: bytes.baseAddress! + used, count: run) }
-        }
-        used += run
-        done += run + 1
-      }
-      return true
-    }
-
-    /// What may lie between two numbers, in bytes; the holes of a sparse file are free, and may be any number.
-    static let gapLimit = 1 << 20
-
-    /// Skips blanks and comments and reads a decimal number below 2^24; nil if there is none.
-    mutating func number() throws(RasterError) -> Int? {
-      let end = position + Self.gapLimit
-      var byte = try next()
-      while let seen = byte, seen == 0x23 || Self.isBlank(seen) {
-        if seen == 0x23 {
-          while position < end, let inside = try next(), inside != 0x0A, inside != 0x0D {}
-        }
-        guard position < end else { return nil }
-        byte = try next()
-      }
-      guard var digit = byte, (0x30...0x39).contains(digit) else { return nil }
-      var value = 0
-      while true {
-        value = value * 10 + Int(digit - 0x30)
-        guard value < 1 << 24, let after = try next() else { return value < 1 << 24 ? value : nil }
-        if Self.isBlank(after) { return value }
-        guard (0x30...0x39).contains(after) else { return nil }
-        digit = after
-      }
-    }
-
-    static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
-  }
 
   init(file: InputFile) throws(RasterError) {
     self.file = file
-    buffer = ByteReader(file: file)
+    buffer = FileCursor(file: file, range: 0..<file.byteCount, windowByteCount: 16384)
     _ = try buffer.next()
     let kind = Int(try buffer.next() ?? 0) - 0x30
     isText = kind <= 3
     isColour = kind == 3 || kind == 6
-    guard let width = try buffer.number(), let height = try buffer.number(), let maximum = try buffer.number() else {
+    guard let width = try buffer.number(), let height = try buffer.number(), let maximum = try buffer.number()
+    else {
       throw RasterError(.corrupt("header is not three numbers"), path: file.path, offset: buffer.position)
     }
     guard (1...65535).contains(maximum) else {
@@ -144,5 +81,34 @@ final class PortableMapReader {
     let ended = buffer.position >= file.byteCount
     let reason: RasterError.Reason = ended ? .truncated("samples missing") : .corrupt("not a number")
     return RasterError(reason, path: file.path, offset: buffer.position, row: row)
+  }
+}
+
+/// What may lie between two numbers, in bytes; the holes of a sparse file are free, and may be any number.
+private let gapLimit = 1 << 20
+
+private func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
+
+extension FileCursor where Failure == RasterError {
+  /// Skips blanks and comments and reads a decimal number below 2^24; nil if there is none.
+  func number() throws(RasterError) -> Int? {
+    let end = position + gapLimit
+    var byte = try next()
+    while let seen = byte, seen == 0x23 || isBlank(seen) {
+      if seen == 0x23 {
+        while position < end, let inside = try next(), inside != 0x0A, inside != 0x0D {}
+      }
+      guard position < end else { return nil }
+      byte = try next()
+    }
+    guard var digit = byte, (0x30...0x39).contains(digit) else { return nil }
+    var value = 0
+    while true {
+      value = value * 10 + Int(digit - 0x30)
+      guard value < 1 << 24, let after = try next() else { return value < 1 << 24 ? value : nil }
+      if isBlank(after) { return value }
+      guard (0x30...0x39).contains(after) else { return nil }
+      digit = after
+    }
   }
 }

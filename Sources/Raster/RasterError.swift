@@ -1,19 +1,20 @@
 // The one error of this target: what is wrong with a photo or an output file, and where.
 
+import CRaster
+import System
+
 /// A photo, an output file or its place on disk that cannot be used.
 ///
 /// - Units: `offset` in bytes of the file, `row` counted from the top of the stored picture.
 package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible {
   /// What went wrong, with the numbers that disagree.
   package enum Reason: Equatable, Sendable {
-    /// The system refused `action`; `code` is errno.
-    case system(action: String, code: Int32)
-    /// The path names something else than a regular file.
-    case notAFile(kind: String)
-    /// The file has no bytes.
-    case empty
-    /// The first bytes belong to no known format.
-    case unknownFormat
+    /// The file cannot be opened, read or written.
+    case file(SystemError.Reason)
+    /// The first bytes belong to no known format, or to something that is no picture.
+    case unknownFormat(String?)
+    /// A picture of a format that is not read, and the command that makes one that is.
+    case foreign(name: String, command: String)
     /// A valid file of a kind that is not read.
     case unsupported(String)
     /// A picture, but not one of class numbers.
@@ -28,10 +29,10 @@ package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible 
     case bomb(width: Int, height: Int, byteCount: Int)
     /// The file can only be decoded with the whole picture in memory, and the caller has not allowed that.
     case wholeImageRefused(byteCount: Int)
+    /// More than is decoded without being asked for.
+    case aboveCeiling(what: String, limit: Int)
     /// A library needed more memory than its limit.
     case outOfMemory(String)
-    /// More output files are open at once than the clean-up table holds.
-    case tooManyOutputs
   }
 
   /// What went wrong.
@@ -59,16 +60,23 @@ package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible 
     return "\(path): \(explanation)\(place)"
   }
 
+  /// The command that makes a readable picture of one that is not read.
+  package var advice: String? {
+    if case .foreign(_, let command) = reason { return command }
+    return nil
+  }
+
   private var explanation: String {
     switch reason {
-    case .system(let action, let code):
-      return "cannot \(action): \(systemMessage(code).lowercased())"
-    case .notAFile(let kind):
-      return "is a \(kind); name a regular file"
-    case .empty:
+    case .file(.empty):
       return "is empty; name a jpeg, png or ppm photo"
-    case .unknownFormat:
-      return "is not a jpeg, png or ppm photo; convert it first"
+    case .file(let reason):
+      return reason.description
+    case .unknownFormat(let what):
+      return what.map { "is \($0); name a jpeg, png or ppm photo" }
+        ?? "is not a jpeg, png or ppm photo; convert it first"
+    case .foreign(let name, let command):
+      return "is \(name), which is not read; convert it: \(command)"
     case .unsupported(let what):
       return "cannot be read (\(what)); convert it to an 8-bit jpeg or png"
     case .notNumbers(let what):
@@ -86,10 +94,37 @@ package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible 
     case .wholeImageRefused(let byteCount):
       return "needs \(byteCount) bytes because it is progressive or interlaced; save it as baseline jpeg or "
         + "non-interlaced png, or allow more memory"
+    case .aboveCeiling(let what, let limit):
+      return "has more than \(limit) \(what), which no camera writes; save it as a baseline jpeg or a "
+        + "non-interlaced png, or allow it with --lift-ceilings"
     case .outOfMemory(let what):
       return "needs more memory than allowed (\(what)); scale it down"
-    case .tooManyOutputs:
-      return "cannot be written: 64 outputs are open already; finish some first"
     }
+  }
+}
+
+/// A photo file.
+typealias InputFile = System.InputFile<RasterError>
+
+extension RasterError: SystemFailure {
+  package init(_ error: SystemError) {
+    self.init(.file(error.reason), path: error.path ?? "", offset: error.offset)
+  }
+
+  /// Translates what a call into CRaster left behind.
+  init(_ failure: cr_failure, path: String, row: Int? = nil, limit: Int = 0) {
+    let words = withUnsafeBytes(of: failure.message) { raw in
+      String(decoding: raw.prefix { $0 != 0 }, as: UTF8.self).lowercased()
+    }
+    let reason: Reason
+    switch Int(failure.code) {
+    case CR_TRUNCATED: reason = .truncated(words)
+    case CR_UNSUPPORTED: reason = .unsupported(words)
+    case CR_TOO_MUCH: reason = .aboveCeiling(what: words, limit: limit)
+    case CR_NO_MEMORY: reason = .outOfMemory(words)
+    case CR_IO: reason = .file(.system(action: "read or write", code: failure.system_error))
+    default: reason = .corrupt(words)
+    }
+    self.init(reason, path: path, offset: Int(failure.offset), row: row)
   }
 }

@@ -15,11 +15,12 @@ package struct MemoryPlan: Sendable {
   /// The other plan's fixed part may differ; its stages keep what they will hold.
   package mutating func precede(with other: MemoryPlan) {
     let difference = other.fixedByteCount - fixedByteCount
-    stages = other.stages.map { stage in
-      var stage = stage
-      stage.arenaByteCount += difference
-      return stage
-    } + stages
+    stages =
+      other.stages.map { stage in
+        var stage = stage
+        stage.arenaByteCount += difference
+        return stage
+      } + stages
   }
 
   package var arenaByteCount: Int { stages.map(\.arenaByteCount).max() ?? 0 }
@@ -30,6 +31,8 @@ package struct MemoryPlan: Sendable {
   }
 
   package var peak: Int { stages.map(anonymous).max() ?? fixedByteCount }
-  package var peakStage: String { stages.max { anonymous($0) < anonymous($1) }?.name ?? "start" }
+  package var peakStage: Stage? { stages.max { anonymous($0) < anonymous($1) }?.stage }
+  /// As users read it: "start" before any stage.
+  package var peakStageName: String { peakStage?.name ?? "start" }
   package var hotWeightByteCount: Int { stages.map(\.hotWeightByteCount).max() ?? 0 }
 }

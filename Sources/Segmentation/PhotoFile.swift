@@ -3,7 +3,8 @@ import Raster
 
 /// A photo file, decoded anew for every pass.
 ///
-/// - Memory: while a pass runs: the decoder's rows, and the whole picture for a progressive JPEG or an interlaced PNG.
+/// - Memory: while a pass runs: the decoder's rows, and the whole picture for a progressive JPEG or an
+///   interlaced PNG.
 /// - Errors: `.photo`, naming the file.
 package final class PhotoFile: PhotoPixels {
   /// How the names of files in a folder end that count as photos.
@@ -14,15 +15,25 @@ package final class PhotoFile: PhotoPixels {
   package let height: Int
   /// Private memory that decoding needs because the format cannot be read row by row.
   package let wholeImageByteCount: Int
+  package private(set) var remark: String?
+  /// EXIF asks for another way up than the stored one, and gets it.
+  package var isTurned: Bool { orientation != .upright }
+  private let turns: Bool
   private let orientation: Orientation
   private let storedWidth: Int
   private let storedHeight: Int
   private let decoderByteCount: Int
+  private let ceilings: PhotoCeilings
 
-  package init(path: String) throws(SegmentationError) {
+  /// `isTurned`: as EXIF says, not as it is stored.
+  package init(
+    path: String, ceilings: PhotoCeilings = .usual, isTurned: Bool = true
+  ) throws(SegmentationError) {
     self.path = path
+    self.ceilings = ceilings
+    turns = isTurned
     do throws(RasterError) {
-      let decoder = try PhotoDecoder(path: path)
+      let decoder = try PhotoDecoder(path: path, ceilings: ceilings, isTurned: isTurned)
       width = decoder.width
       height = decoder.height
       orientation = decoder.orientation
@@ -37,12 +48,16 @@ package final class PhotoFile: PhotoPixels {
 
   package func load(_ copies: [CopyRequest]) throws {
     do throws(RasterError) {
-      let decoder = try PhotoDecoder(path: path)
+      let decoder = try PhotoDecoder(path: path, ceilings: ceilings, isTurned: turns)
       guard decoder.width == width, decoder.height == height else {
         throw RasterError(.corrupt("the file changed while it was being read"), path: path)
       }
       try PhotoCopies(decoder, copies.map { PhotoCopy(stages: $0.stages, destination: $0.pixels) })
         .run(allowWholeImage: true)
+      if decoder.lacksEnd {
+        remark =
+          "warning: \(decoder.path) ends without a jpeg's end marker; all its rows are there, and are used"
+      }
     } catch {
       throw SegmentationError(.photo(error.description))
     }
@@ -62,6 +77,7 @@ extension CopyRequest {
     switch kind {
     case .windows: return [.bilinear(width: width, height: height)]
     case .preview: return [.antialias(width: width, height: height)]
+    case .square: return [.cubic(width: width, height: height)]
     case .sam(let paddedWidth, let paddedHeight, let columns):
       var stages: [PhotoCopy.Stage] = [.bilinear(width: paddedWidth, height: paddedHeight)]
       if columns != 0..<paddedWidth { stages.append(.columns(columns, height: paddedHeight)) }
@@ -92,14 +108,17 @@ package final class PhotoSize: PhotoPixels {
 
 /// A photo that is already in memory.
 ///
-/// - Shapes: `pixels` [height, width, 3], RGB bytes, upright; borrowed, must outlive the object.
+/// - Shapes: `pixels` [height, stride], RGB bytes, upright, of which 3 * width a row count; borrowed, must
+///   outlive the object.
 package final class PhotoInMemory: PhotoPixels {
   package let width: Int
   package let height: Int
   private let pixels: UnsafePointer<UInt8>
+  private let stride: Int
 
-  package init(pixels: UnsafePointer<UInt8>, width: Int, height: Int) {
+  package init(pixels: UnsafePointer<UInt8>, width: Int, height: Int, stride: Int? = nil) {
     self.pixels = pixels
+    self.stride = stride ?? 3 * width
     self.width = width
     self.height = height
   }
@@ -107,7 +126,7 @@ package final class PhotoInMemory: PhotoPixels {
   package func load(_ copies: [CopyRequest]) throws {
     let copies = copies.map { PhotoCopy(stages: $0.stages, destination: $0.pixels) }
     let pass = PhotoCopies(width: width, height: height, copies)
-    for row in 0..<height { pass.push(pixels + row * width * 3) }
+    for row in 0..<height { pass.push(pixels + row * stride) }
   }
 
   package func workingByteCount(_ copies: [CopyRequest]) -> Int {

@@ -1,9 +1,6 @@
 // How a run uses the machine. None of it changes results.
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Raster
+import System
 
 /// Threads, memory and weights of a run.
 public struct RuntimeOptions: Equatable, Sendable {
@@ -11,33 +8,36 @@ public struct RuntimeOptions: Equatable, Sendable {
   public var threads: Int
   /// Largest private memory, bytes; nil: no limit.
   public var memoryLimit: Int?
+  /// Most seconds that a photo, or the words, may be planned to take.
+  public var timeLimit = 7200.0
+  /// What strangers' files may ask for without being told to is not bounded: memory beyond three quarters of
+  /// the machine's, time, scans of a photo, photos that are held whole.
+  public var liftsCeilings = false
   /// Weights stay resident between blocks.
   public var keepsWeights = false
+  /// The model is read into private memory and not mapped: a file that is cut while in use is then an error
+  /// at most, where touching a mapped one would end the process by SIGBUS. For hosts that share their
+  /// process.
+  public var copiesModel = false
   /// Every checksum is checked before use.
   public var verifiesWeights = false
   /// A CPU path by name; nil: the fastest supported.
   public var cpuPath: String?
+  /// Every reservation of scratch memory has guard pages of its own: `TRIDENT_ARENA=guarded`, for tests.
+  package var guardsArena = Self.isArenaGuarded
+
+  /// The memory limit that holds where none was named, too.
+  package var memoryCeiling: Int {
+    memoryLimit ?? (liftsCeilings ? .max : Self.machineMemory / 4 * 3)
+  }
+  package var photoCeilings: PhotoCeilings { liftsCeilings ? .lifted : .usual }
+  private static let machineMemory = System.machineMemory()
 
   /// All cores that this process may use, no limit.
   public init() { threads = Self.availableCores }
 
-  /// Cores that the scheduler lets this process use.
-  ///
-  /// - Source: the `Cpus_allowed` mask of `/proc/self/status`.
-  public static var availableCores: Int {
-    let online = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
-    let file = open("/proc/self/status", O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else { return online }
-    defer { close(file) }
-    let allowed = withUnsafeTemporaryAllocation(byteCount: 8192, alignment: 1) { buffer in
-      let count = read(file, buffer.baseAddress!, buffer.count)
-      let text = String(decoding: buffer.prefix(max(0, count)), as: UTF8.self)
-      guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("Cpus_allowed:") }) else { return 0 }
-      return line.dropFirst(13).reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) }
-    }
-    return allowed > 0 ? min(allowed, online, 256) : min(online, 256)
-  }
-}
+  private static let isArenaGuarded = environment("TRIDENT_ARENA") == "guarded"
 
-/// A variable of the environment.
-package func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+  /// Cores that the scheduler lets this process use.
+  public static var availableCores: Int { System.availableCores() }
+}

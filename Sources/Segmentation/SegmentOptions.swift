@@ -30,7 +30,9 @@ public struct PromptKinds: OptionSet, Sendable, CustomStringConvertible {
   public static let mask = PromptKinds(rawValue: 4)
   public static let all: PromptKinds = [.point, .box, .mask]
 
-  private static let names: [(name: String, kind: PromptKinds)] = [("point", .point), ("box", .box), ("mask", .mask)]
+  private static let names: [(name: String, kind: PromptKinds)] = [
+    ("point", .point), ("box", .box), ("mask", .mask),
+  ]
 
   /// Names separated by commas, such as `point,box`; nil for any other word.
   public init?(names: String) {
@@ -41,14 +43,53 @@ public struct PromptKinds: OptionSet, Sendable, CustomStringConvertible {
     }
   }
 
-  public var description: String { Self.names.filter { contains($0.kind) }.map(\.name).joined(separator: ",") }
+  public var description: String {
+    Self.names.filter { contains($0.kind) }.map(\.name).joined(separator: ",")
+  }
+}
+
+/// A published way from photo and words to labels.
+public enum MethodName: String, Sendable, CaseIterable {
+  /// CLIP's windows spliced, related by SAM's attention, borders mended by SAM's masks.
+  case trident
+  /// C-RADIO alone, its features related to themselves.
+  case radseg
+  /// CLIP alone, its last block calibrated by its own earlier ones.
+  case scCLIP = "sc-clip"
+  /// BLIP's image-text matching, asked where its words looked.
+  case pnpOVSS = "pnp-ovss"
+}
+
+/// Some neighbouring blocks of a network, counted from one, the last included; 0-0: as published for its
+/// depth.
+public struct BlockRange: Equatable, Sendable, CustomStringConvertible {
+  public var first = 0
+  public var last = 0
+
+  public init() {}
+
+  public init(_ first: Int, _ last: Int) { (self.first, self.last) = (first, last) }
+
+  /// Two numbers, such as `4-10`; nil for anything else.
+  public init?(_ text: String) {
+    let parts = text.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+    guard parts.count == 2, let first = parts[0], let last = parts[1], (0...256).contains(first),
+      (0...256).contains(last)
+    else { return nil }
+    self.init(first, last)
+  }
+
+  public var description: String { "\(first)-\(last)" }
 }
 
 /// Options of one segmentation; the defaults are the paper's.
 ///
-/// - Source: Trident (arXiv 2411.09219) and the public implementation's configurations.
+/// - Source: Trident (arXiv 2411.09219), SC-CLIP (arXiv 2411.15869), PnP-OVSS (arXiv 2311.17095) and the
+///   public implementations' configurations.
 public struct SegmentOptions: Equatable, Sendable {
-  /// Short side of the CLIP copy, pixels.
+  /// How labels are found.
+  public var method = MethodName.trident
+  /// Short side of the CLIP copy, pixels; PnP-OVSS: side of the square that the photo is squeezed to.
   public var shortSide = 448
   /// Window side, pixels; a multiple of CLIP's and DINO's patch.
   public var window = 336
@@ -86,20 +127,107 @@ public struct SegmentOptions: Equatable, Sendable {
   public var usesDINO = true
   /// Left and right halves go through SAM on their own (Cityscapes).
   public var halves = false
+  /// RADSeg: long side of the copy at most, pixels.
+  public var longSide = 2048
+  /// RADSeg: how the network sees the copy.
+  public var windows = WindowChoice.slide
+  /// RADSeg: what the copy's sides are multiples of.
+  public var sideRounding = SideRounding.stride
+  /// RADSeg: sharpness of the last block's attention.
+  public var scraScale: Float = 10
+  /// RADSeg: sharpness of the aggregation over the whole photo.
+  public var scgaScale: Float = 10
+  /// RADSeg: a class whose largest probability is below this is not in the photo.
+  public var classGate: Float = 0.5
   /// Arithmetic of activations.
   public var precision = PrecisionChoice.int8
+  /// What becomes of classes that are not in the photo.
+  public var absent = AbsentRule.keep
+  /// Pixels whose best probability is below this get the label behind the last class; 0: none does.
+  public var unknownThreshold: Float = 0
+  /// Classes with no more than this share of the pixels that classes 1... have are dropped; below 0: none is.
+  public var areaThreshold: Float = -1
+  /// SC-CLIP: the block whose cosines smooth the result, counted from one; 0: as published for the network's
+  /// depth.
+  public var lowBlock = 0
+  /// SC-CLIP: the block whose cosines say what resembles what; 0: as published.
+  public var midBlock = 0
+  /// SC-CLIP: blocks whose sum goes through the last one, too.
+  public var levels = BlockRange()
+  /// SC-CLIP: weight of the class tokens that are added to every patch; below 0: as published.
+  public var classWeight: Float = -1
+  /// PnP-OVSS: the text layer whose attention to the photo counts, and its head, both counted from one.
+  public var attentionLayer = 8
+  public var attentionHead = 10
+  /// PnP-OVSS: how often the network is asked.
+  public var rounds = 4
+  /// PnP-OVSS: patches that are blanked after each round.
+  public var blankedPatches = 10
+  /// PnP-OVSS: what is below this share of a class map's range is not the class.
+  public var mapThreshold: Float = 0.15
+  /// PnP-OVSS: standard deviation of the blur, as a share of the photo's long side.
+  public var blur: Float = 0.05
+  /// PnP-OVSS: which classes go into captions, where nobody says what the photo shows.
+  public var presence = PresenceChoice.match
 
-  /// The published defaults.
+  /// The published defaults of Trident.
   public init() {}
+
+  /// A method's own published defaults.
+  public init(method: MethodName) {
+    self.init()
+    self.method = method
+    switch method {
+    case .trident: break
+    case .radseg: (logitScale, coarseThreshold, iouThreshold, refinement) = (100, 0.1, 0.9, .none)
+    case .scCLIP: (shortSide, window, stride, refinement) = (336, 224, 112, .none)
+    case .pnpOVSS: (shortSide, logitScale, refinement) = (336, 1, .crf)
+    }
+  }
 
   /// Name of a published configuration.
   public enum Preset: String, Sendable, CaseIterable {
     case voc21, voc20, context59, context60, object, stuff, ade, city
   }
 
-  /// The published configuration of a benchmark.
-  public init(preset: Preset) {
-    self.init()
+  /// The published configuration of a benchmark, as a method has it; `depth`: CLIP's blocks, which SC-CLIP's
+  /// depend on.
+  public init(preset: Preset, method: MethodName = .trident, depth: Int = 12) {
+    self.init(method: method)
+    switch method {
+    case .trident: applyTrident(preset)
+    case .radseg: applyRADSeg(preset)
+    case .scCLIP: applySCCLIP(preset, isLarge: depth == 24)
+    // Its numbers are the same for all benchmarks.
+    case .pnpOVSS: break
+    }
+  }
+
+  /// Benchmarks with a background have no published setting and take the nearest one.
+  private mutating func applyRADSeg(_ preset: Preset) {
+    switch preset {
+    case .voc21, .object, .stuff: (shortSide, coarseThreshold) = (448, preset == .stuff ? 0.05 : 0.2)
+    case .voc20: (shortSide, stride, coarseThreshold) = (336, 112, 0.2)
+    case .context60, .context59: (shortSide, longSide, coarseThreshold) = (576, 4096, 0.15)
+    case .ade: (shortSide, coarseThreshold) = (576, 0.05)
+    case .city: (shortSide, coarseThreshold) = (688, 0.1)
+    }
+  }
+
+  /// SC-CLIP's configurations for B/16, and those of its first commit for L/14.
+  private mutating func applySCCLIP(_ preset: Preset, isLarge: Bool) {
+    switch preset {
+    case .voc21:
+      (logitScale, probabilityThreshold) = isLarge ? (40, 0.2) : (50, 0.15)
+      areaThreshold = 0.1
+    case .context60: probabilityThreshold = 0.15
+    case .object: (logitScale, probabilityThreshold) = isLarge ? (40, 0.25) : (55, 0.35)
+    case .city: shortSide = 560
+    case .voc20, .context59, .stuff, .ade: break
+    }
+  }
+
+  private mutating func applyTrident(_ preset: Preset) {
     switch preset {
     case .voc21: (shortSide, probabilityThreshold, coarseThreshold) = (448, 0.2, 0.2)
     case .voc20: (shortSide, stride, cosFactor, coarseThreshold) = (336, 112, 0, 0.2)
@@ -115,18 +243,39 @@ public struct SegmentOptions: Equatable, Sendable {
 }
 
 extension SegmentOptions {
+  /// Whether a run compares text vectors with anything.
+  ///
+  /// - Parameters:
+  ///   - classes: that may be looked for.
+  ///   - isPresenceGiven: somebody says which of them the photo shows.
+  package func readsVectors(of classes: Int, isPresenceGiven: Bool) -> Bool {
+    guard method == .pnpOVSS else { return true }
+    return presence == .match && !isPresenceGiven && classes > ClassMatching.shortList
+  }
+}
+
+extension SegmentOptions {
   /// How much of the method runs.
   public enum Profile: String, Sendable, CaseIterable {
+    /// CLIP alone, by SC-CLIP: about a twelfth of the arithmetic; no other network is needed.
+    case tiny
     /// CLIP with DINO as its attention; SAM is not run at all. About a third of the time; coarse borders.
     case fast
     /// And SAM's affinity, which draws the windows together; regions are not refined.
     case balanced
     /// And SAM's refinement of every region: the published method.
     case full
+
+    /// The one method that has this profile; nil: any.
+    package var method: MethodName? { self == .tiny ? .scCLIP : nil }
   }
 
-  /// Leaves out what `profile` leaves out; every other option stays.
+  /// Leaves out what `profile` leaves out; every other option stays, but windows where the method changes.
   public mutating func limit(to profile: Profile) {
+    if let own = profile.method, method != own {
+      let usual = SegmentOptions(method: own)
+      (method, shortSide, window, stride) = (own, usual.shortSide, usual.window, usual.stride)
+    }
     if profile != .full { refinement = .none }
     if profile == .fast { affinity = .none }
   }
@@ -144,6 +293,48 @@ public enum RefinementChoice: String, Sendable, CaseIterable {
   case crf
 }
 
+/// Which classes PnP-OVSS puts into its captions.
+public enum PresenceChoice: String, Sendable, CaseIterable {
+  /// Those that match the photo, of the 16 nearest ones.
+  case match
+  /// All, 25 at a time.
+  case all
+}
+
+/// Which classes may be labels, by how sure the surest patch is of them (at CLIP's own scale of 100).
+public enum AbsentRule: String, Sendable, CaseIterable {
+  /// All of them.
+  case keep
+  /// Those that some patch is at least half sure of.
+  case gate
+  /// Those more than half way from the least sure class to the surest.
+  case relative
+  /// `gate` beside neutral phrases whose pixels are of no class: a softmax over one or two words cannot say
+  /// that neither is there.
+  case relevancy
+
+  /// Negative phrases that the rule brings: what every picture is, if it is nothing that was named.
+  ///
+  /// - Source: LERF's canonical phrases.
+  package var phrases: [String] { self == .relevancy ? ["object", "things", "stuff", "texture"] : [] }
+}
+
+/// How RADSeg's network sees the copy of the photo.
+public enum WindowChoice: String, Sendable, CaseIterable {
+  /// Windows that overlap: the published way.
+  case slide
+  /// The whole copy in one pass: less work, other features.
+  case none
+}
+
+/// What the sides of RADSeg's copy are rounded up to.
+public enum SideRounding: String, Sendable, CaseIterable {
+  /// The step of windows: the published way.
+  case stride
+  /// The patch: less is stretched, less computed.
+  case patch
+}
+
 /// What relates tokens of the whole photo to each other.
 public enum AffinityChoice: String, Sendable, CaseIterable {
   /// SAM's attention where its values are similar: the method.
@@ -154,35 +345,4 @@ public enum AffinityChoice: String, Sendable, CaseIterable {
   case cosine
   /// Nothing: the spliced map as it is.
   case none
-}
-
-extension SegmentOptions {
-  /// Checks options against each other and the model.
-  ///
-  /// - Errors: the first value that cannot work, named with the flag that sets it.
-  package func check(against config: ModelConfig) throws(SegmentationError) {
-    func refuse(_ text: String) throws(SegmentationError) { throw SegmentationError(.usage(text)) }
-    if !(16...4096).contains(shortSide) { try refuse("--short-side \(shortSide) is outside 16...4096") }
-    if !(16...2048).contains(window) { try refuse("--window \(window) is outside 16...2048") }
-    if window % config.clip.patch != 0 || window % config.dino.patch != 0 {
-      try refuse(
-        "--window \(window) is not a multiple of the model's patches (clip \(config.clip.patch), dino \(config.dino.patch))")
-    }
-    if stride < config.clip.patch || stride % config.clip.patch != 0 || stride > window {
-      try refuse(
-        "--stride \(stride) must be a multiple of clip's patch \(config.clip.patch) and at most the window \(window)")
-    }
-    let numbers: [(String, Float, ClosedRange<Float>)] = [
-      ("--logit-scale", logitScale, 0...10_000), ("--beta", beta, -100...100), ("--gamma", gamma, 0...1000),
-      ("--cos-factor", cosFactor, -100...100), ("--probability-threshold", probabilityThreshold, 0...1),
-      ("--coarse-threshold", coarseThreshold, 0...1), ("--iou-threshold", iouThreshold, -1...2),
-      ("--mask-alpha", maskAlpha, -1000...1000),
-    ]
-    for (flag, value, range) in numbers where !range.contains(value) {
-      try refuse("\(flag) \(value) is outside \(range.lowerBound)...\(range.upperBound)")
-    }
-    if !(0...1_000_000_000).contains(minimalArea) { try refuse("--minimal-area \(minimalArea) is negative or absurd") }
-    if refinement == .sam && prompts.isEmpty { try refuse("--prompts needs point, box or mask; --refine none leaves refinement out") }
-    if halves && paradigm == .window { try refuse("halves (city preset) need --paradigm splice") }
-  }
 }

@@ -1,5 +1,7 @@
 // The one error of the Segmentation target: what went wrong, where, and which exit code it means.
 
+import System
+
 /// Why a segmentation, a vocabulary or one of their files was refused.
 ///
 /// - Errors: a bad file, photo or budget throws this; a mistake of the caller traps instead.
@@ -25,6 +27,8 @@ public struct SegmentationError: Error, Equatable, Sendable, CustomStringConvert
     case model(String)
     /// The memory budget is too small: bytes allowed, bytes needed, stage that needs them.
     case memory(limit: Int, needed: Int, stage: String)
+    /// More work than is done without being asked: seconds planned, seconds allowed.
+    case time(needed: Int, limit: Int)
     /// A result cannot be written.
     case output(String)
   }
@@ -51,7 +55,7 @@ public struct SegmentationError: Error, Equatable, Sendable, CustomStringConvert
     case .photo: 3
     case .vocabulary, .truncated, .checksum, .otherModel, .model: 4
     case .limit: field == "classes" || field == "arguments" ? 2 : 4
-    case .memory: 5
+    case .memory, .time: 5
     case .output: 6
     }
   }
@@ -87,7 +91,13 @@ extension SegmentationError.Reason {
       return "made with model \(file.prefix(12)), not with \(model.prefix(12)); make it again with this model"
     case .memory(let limit, let needed, let stage):
       let budget = "\(mebibytes(limit)) MiB allowed, \(mebibytes(needed)) MiB needed by \(stage)"
-      return budget + "; raise the memory limit or take a smaller photo or fewer classes"
+      return budget
+        + "; raise the memory limit (--memory-limit; three quarters of the machine's where none is "
+        + "named) or take a smaller photo or fewer classes"
+    case .time(let needed, let limit):
+      return
+        "about \(needed) seconds of work are planned, \(limit) allowed; take a smaller photo or model, or "
+        + "--lift-ceilings"
     }
   }
 
@@ -97,4 +107,26 @@ extension SegmentationError.Reason {
   }
 
   private func mebibytes(_ bytes: Int) -> Int { (bytes >> 20) + (bytes & 0xFFFFF == 0 ? 0 : 1) }
+}
+
+/// A position in a vocabulary file.
+typealias ByteCursor = System.ByteCursor<[UInt8], SegmentationError>
+
+/// Bytes that contradict their format.
+extension SegmentationError: SystemFailure {
+  package init(_ error: SystemError) {
+    let reason: Reason =
+      switch error.reason {
+      case .truncated(let needed, let available): .truncated(needed: needed, available: available)
+      case .tooLarge(let what, let found, let limit):
+        .limit(what: what, value: Int(clamping: found), limit: limit)
+      default: .vocabulary(error.reason.description)
+      }
+    self.init(reason, path: error.path, field: error.name)
+  }
+
+  /// An output that cannot be written.
+  package static func output(_ error: SystemError) -> SegmentationError {
+    SegmentationError(.output(error.description))
+  }
 }

@@ -2,6 +2,7 @@
 import Compute
 import Container
 import Raster
+import System
 
 /// What one photo took and gave.
 package struct RunReport: Sendable {
@@ -9,6 +10,10 @@ package struct RunReport: Sendable {
   package var stages: [StageEntry] = []
   package var samples: [MemorySample] = []
   package var refinement = RefinementReport()
+  /// By class, where a rule of absence or an unknown threshold asked; else empty.
+  package var presence: [ClassPresence] = []
+  /// Which classes the method looked for, where it asks.
+  package var found: PresenceFindings?
   package var seconds = 0.0
   package var width = 0
   package var height = 0
@@ -21,10 +26,15 @@ package struct RunReport: Sendable {
 package struct RunSinks {
   /// Label rows, top to bottom; false ends the run.
   package var labels: LabelConsumer
-  /// Class scores on the grid, class by class and row by row: [classes, gridRows, gridColumns]. Nil: not wanted.
+  /// Class scores on the grid, class by class and row by row: [classes, gridRows, gridColumns]. Nil: not
+  /// wanted.
   package var scores: ((_ classes: Int, _ rows: Int, _ columns: Int) throws -> ScoreRowConsumer)?
+  /// How sure the scores are of the pixels of a row. Nil: not wanted.
+  package var confidence: ConfidenceConsumer?
   /// Stage names with the share of the whole run that is done.
   package var progress: ((_ stage: String, _ fraction: Double) -> Void)?
+  /// Asked now and then; true ends the run with `CancellationError`. Nil: it is never ended.
+  package var isCancelled: (() -> Bool)?
   package var taps: Taps?
   /// A small copy of the photo, at most this long, is handed over before the first label row.
   package var previewSide: Int?
@@ -42,13 +52,11 @@ package struct Preview {
   package let height: Int
 }
 
-package typealias ScoreRowConsumer = (_ row: UnsafePointer<Float>, _ count: Int) throws -> Void
-
 /// A model with its threads.
 ///
 /// - Memory: the mapping; everything else belongs to a run and is given back.
 package final class Session {
-  package let reader: ModelReader
+  package let model: Model
   package let runtime: RuntimeOptions
   package let path: CPUPath
   let modelPath: String
@@ -56,12 +64,14 @@ package final class Session {
   private var speeds: [(key: SpeedKey, speed: MachineSpeed)] = []
   /// Size of the arena while a run has one.
   var residentArena = 0
+  /// Whether the identity was shown to be that of the contents.
+  var isProven = false
 
   /// Opens the model, checks its header and configuration.
   package convenience init(modelPath: String, runtime: RuntimeOptions) throws {
     do {
-      let model = try MappedModel(path: modelPath)
-      if runtime.verifiesWeights { try model.verify { _, _ in } }
+      let model = try MappedModel(path: modelPath, copies: runtime.copiesModel)
+      if runtime.verifiesWeights { try model.verify(provesIdentity: false) { _, _ in } }
       try self.init(model: model, runtime: runtime)
     } catch let error as ContainerError {
       throw SegmentationError(.model(error.description))
@@ -73,28 +83,92 @@ package final class Session {
     self.runtime = runtime
     modelPath = model.path
     path = try CPUPath.choose(forced: runtime.cpuPath)
-    reader = try ModelReader(model)
+    self.model = try Model(model)
   }
 
-  package var modelIdentity: String { (try? reader.model.string("trident.model_id")) ?? "" }
+  /// Results of a model that was rewritten while it was in use are of no model.
+  func checkUnchanged() throws(SegmentationError) {
+    do throws(ContainerError) { try model.file.checkUnchanged() } catch {
+      throw SegmentationError(.model(error.description))
+    }
+  }
+
+  package var modelIdentity: String { model.identity }
+  package var textIdentity: String { model.textIdentity }
+  /// Width of the space that images and text share.
+  package var embedWidth: Int { model.embedWidth }
 
   // MARK: Plan
 
   /// The fastest way to run this photo within the limit.
   ///
-  /// - Errors: `.memory` with the smallest limit that would do, and the stage in the way; `.usage` for options that cannot work.
+  /// - Errors: `.memory` with the smallest limit that would do, and the stage in the way; `.usage` for
+  ///   options that cannot work.
   package func plan(
     _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, previewSide: Int? = nil,
-    within limit: MemoryLimit = .ofRuntime
+    scores: Bool = false, confidence: Bool = false, within limit: MemoryLimit = .ofRuntime
   ) throws -> MemoryPlan {
-    try options.check(against: reader.config)
+    let method = try makeMethod(model, options)
     var fixed = fixedByteCount()
     if case .vectors(let stored) = wording.source, stored.isEmpty {
-      fixed += wording.phraseClass.count * reader.config.embedWidth * 4
+      fixed += wording.phraseClass.count * embedWidth * 4 + Self.encodingByteCount
     }
-    return try fit(limit) { threads, tiling in
-      try count(photo, wording, options, threads, tiling, fixed: fixed, previewSide: previewSide)
+    var sinks = RunSinks { _, _ in true }
+    sinks.previewSide = previewSide
+    sinks.scores = scores ? { _, _, _ in { _, _ in } } : nil
+    sinks.confidence = confidence ? { _, _ in true } : nil
+    return try planned(limit, options.precision, fixed: fixed) { run in
+      _ = try execute(photo, wording, method, options, in: run, sinks)
     }
+  }
+
+  /// The fastest way to do what `body` does within the limit. `fixed`: bytes that are held beside the arena.
+  func planned(
+    _ limit: MemoryLimit, _ precision: PrecisionChoice, fixed: Int, _ body: (RunContext) throws -> Void
+  ) throws -> MemoryPlan {
+    try fit(limit) { threads, tiling in
+      let engine = try makeEngine(threads: threads, precision: precision)
+      let arena = Arena()
+      let run = context(engine, arena, tiling, StageLog(arena: arena, measures: false))
+      try body(run)
+      return MemoryPlan(tiling: tiling, threads: threads, stages: run.log.entries, fixedByteCount: fixed)
+    }
+  }
+
+  /// Does what `body` does in the memory that its plan says, and gives that back.
+  ///
+  /// - Errors: those of `body`; `.model` for a file that was rewritten meanwhile.
+  func run<Value>(
+    _ plan: MemoryPlan, _ precision: PrecisionChoice, measures: Bool, failingReservation: Int? = nil,
+    taps: Taps?, observer: @escaping (_ stage: String, _ index: Int, _ fraction: Double) -> Void,
+    _ body: (RunContext) throws -> Value
+  ) throws -> Value {
+    let engine = try makeEngine(threads: plan.threads, precision: precision)
+    let arena = try Arena(
+      capacity: plan.arenaByteCount, failingReservation: failingReservation, isGuarded: runtime.guardsArena)
+    residentArena = plan.arenaByteCount
+    defer { residentArena = 0 }
+    let log = StageLog(arena: arena, measures: measures, observer: observer)
+    let value = try body(context(engine, arena, plan.tiling, log, taps: taps))
+    try checkUnchanged()
+    return value
+  }
+
+  /// A run on `arena`; a plan where it only counts.
+  private func context(
+    _ engine: Engine, _ arena: Arena, _ tiling: Tiling, _ log: StageLog, taps: Taps? = nil
+  ) -> RunContext {
+    RunContext(
+      model: model, engine: engine, arena: arena, tiling: tiling, keepsWeights: runtime.keepsWeights,
+      log: log,
+      taps: taps)
+  }
+
+  /// What is said of results that are NaN or infinite.
+  func notNumbers(_ what: String) -> SegmentationError {
+    SegmentationError(
+      .model(
+        "\(modelPath) gives \(what) that are no numbers; 'trident verify' tells whether the file is damaged"))
   }
 
   /// Private memory that this process holds outside a run's arena, and what a run adds to it.
@@ -104,24 +178,9 @@ package final class Session {
 
   /// Compression buffers, thread stacks, and what the heap grows by in a run.
   private static let outputByteCount = 1 << 20
-
-  private func count(
-    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, _ threads: Int, _ tiling: Tiling, fixed: Int,
-    previewSide: Int?
-  ) throws -> MemoryPlan {
-    let arena = Arena()
-    let engine = try makeEngine(threads: threads, precision: options.precision)
-    let log = StageLog(arena: arena, measures: false)
-    var sinks = RunSinks { _, _ in true }
-    sinks.previewSide = previewSide
-    _ = try execute(photo, wording, options, engine: engine, arena: arena, tiling: tiling, log: log, sinks)
-    var stages = log.entries
-    WorkEstimate(
-      config: reader.config, options: options, photoWidth: photo.width, photoHeight: photo.height,
-      phraseCount: wording.phraseClass.count
-    ).fill(&stages)
-    return MemoryPlan(tiling: tiling, threads: threads, stages: stages, fixedByteCount: fixed)
-  }
+  /// What encoding words leaves on the heap beside their vectors: 15 to 40 KiB measured for 1 to 1,600
+  /// phrases.
+  private static let encodingByteCount = 64 << 10
 
   func makeEngine(threads: Int, precision: PrecisionChoice) throws -> Engine {
     let wanted: Precision = precision == .float32 ? .float32 : .int8
@@ -131,16 +190,45 @@ package final class Session {
     return fresh
   }
 
-  /// Speed of this machine on this model, for estimates; measured once for each number of threads and precision.
+  /// Speed of this machine on this model, for estimates; measured once for each number of threads and
+  /// precision.
   ///
   /// - Memory: see `MachineSpeed.measure`; given back.
   package func speed(threads: Int, _ precision: PrecisionChoice, seconds: Double) throws -> MachineSpeed {
     let key = SpeedKey(threads: threads, precision: precision)
     if let known = speeds.first(where: { $0.key == key }) { return known.speed }
     let speed = try MachineSpeed.measure(
-      try makeEngine(threads: threads, precision: precision), reader, seconds: seconds)
+      try makeEngine(threads: threads, precision: precision), model, seconds: seconds)
     speeds.append((key, speed))
     return speed
+  }
+
+  /// The speed for a run's progress: measured where the memory limit has room for that, else as machines are.
+  private func speedWithinLimit(
+    _ engine: Engine, _ plan: MemoryPlan, _ precision: PrecisionChoice
+  ) throws -> MachineSpeed {
+    if let limit = runtime.memoryLimit {
+      let room = try MachineSpeed.arena(engine, model).highWater
+      guard fixedByteCount() + room <= limit else { return .typical }
+    }
+    return try speed(threads: plan.threads, precision, seconds: 0)
+  }
+
+  /// Refuses what would take hours, where nobody said it may.
+  ///
+  /// Work below a minute on a fast core is not looked at: no machine needs hours for it. What is more is
+  /// worth the time of a measurement.
+  ///
+  /// - Errors: `.time`.
+  package func checkTime(_ plan: MemoryPlan, _ precision: PrecisionChoice) throws {
+    let work = plan.stages.reduce(Work()) { $0 + $1.work }
+    guard !runtime.liftsCeilings, MachineSpeed.typical.seconds(work) > 60 else { return }
+    let engine = try makeEngine(threads: plan.threads, precision: precision)
+    let seconds = try speedWithinLimit(engine, plan, precision).seconds(work)
+    if seconds > runtime.timeLimit {
+      throw SegmentationError(
+        .time(needed: Int(min(seconds, 1e15)), limit: Int(max(0, min(runtime.timeLimit, 1e15)))))
+    }
   }
 
   private struct SpeedKey: Equatable {
@@ -155,44 +243,65 @@ package final class Session {
     _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, plan: MemoryPlan, measures: Bool,
     _ sinks: RunSinks, failingReservation: Int? = nil
   ) throws -> RunReport {
-    let engine = try makeEngine(threads: plan.threads, precision: options.precision)
     var clock: ProgressClock?
     if sinks.progress != nil {
+      let engine = try makeEngine(threads: plan.threads, precision: options.precision)
       // Two turns of one block: a hundredth of a photo.
-      clock = ProgressClock(plan, try speed(threads: plan.threads, options.precision, seconds: 0))
+      clock = ProgressClock(plan, try speedWithinLimit(engine, plan, options.precision))
     }
-    let arena = try Arena(capacity: plan.arenaByteCount, failingReservation: failingReservation)
-    residentArena = plan.arenaByteCount
-    defer { residentArena = 0 }
-    let log = StageLog(arena: arena, measures: measures) { [clock] stage, index, fraction in
+    let observer = { [clock] (stage: String, index: Int, fraction: Double) in
       if let clock { sinks.progress?(stage, clock.fraction(index, fraction)) }
     }
-    var report = try execute(
-      photo, wording, options, engine: engine, arena: arena, tiling: plan.tiling, log: log, sinks)
-    report.plan = plan
-    report.stages = log.entries
-    report.samples = log.samples
-    report.seconds = monotonicSeconds() - log.start
-    return report
+    return try run(
+      plan, options.precision, measures: measures, failingReservation: failingReservation, taps: sinks.taps,
+      observer: observer
+    ) { run in
+      var run = run
+      run.isCancelled = sinks.isCancelled
+      if let limit = runtime.memoryLimit { run.spillRoom = max(0, limit - plan.peak) }
+      var report = try execute(photo, wording, makeMethod(model, options), options, in: run, sinks)
+      report.plan = plan
+      report.stages = run.log.entries
+      report.samples = run.log.samples
+      report.seconds = monotonicSeconds() - run.log.start
+      return report
+    }
   }
 
   private func execute(
-    _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, engine: Engine, arena: Arena,
-    tiling: Tiling, log: StageLog, _ sinks: RunSinks
+    _ photo: PhotoPixels, _ wording: Wording, _ method: any SegmentationMethod, _ options: SegmentOptions,
+    in run: RunContext, _ sinks: RunSinks
   ) throws -> RunReport {
-    let phases = ScorePhases(
-      engine: engine, arena: arena, reader: reader, options: options, tiling: tiling,
-      keepsWeights: runtime.keepsWeights, log: log, taps: sinks.taps)
-    let scored = try phases.run(photo, wording)
-    if let open = sinks.scores { try log.run("scores") { try write(scored.map, engine, arena, grid: scored.grid, open) } }
-    if let side = sinks.previewSide { try preview(photo, side: side, arena, sinks, log) }
-    let result = try label(photo, scored, options, engine, arena, log, sinks)
-    if !runtime.keepsWeights && !arena.isCounting {
-      reader.model.advise(reader.range(of: "sam.").lowerBound..<reader.range(of: "sam.").upperBound, .dontNeed)
+    let text = try wording.vectors(in: run, width: embedWidth)
+    let scored = try method.score(photo, text: text, words: wording, in: run)
+    if !run.isPlanning, !scored.scores.isFinite {
+      throw notNumbers("scores")
+    }
+    if let open = sinks.scores { try run.stage(.scores) { try scored.write(in: run, open) } }
+    if let side = sinks.previewSide { try preview(photo, side: side, run, sinks) }
+    let presence = try presence(scored, photo, wording, options, in: run)
+    let result = try run.scope {
+      let settings = LabelSettings(options, wording, keeps: presence.keeps)
+      let confidence =
+        sinks.confidence == nil ? nil : try ConfidenceRows(run, scored.scores, photo, settings)
+      return try makeRefiner(scored, settings, options, passes: confidence == nil ? 1 : 2, in: run).run(
+        photo, in: run
+      ) { row, labels in
+        if row % 64 == 63 { run.step(0.5 + 0.5 * Double(row) / Double(photo.height)) }
+        if let confidence, sinks.confidence?(row, confidence.row(row)) == false { return false }
+        return sinks.labels(row, labels)
+      }
+    }
+    if !runtime.keepsWeights && !run.isPlanning {
+      if let sam = model.sam { model.release(sam) }
+      if let bert = model.bert { model.release(bert) }
     }
     var report = RunReport(
-      plan: MemoryPlan(tiling: tiling, threads: engine.pool.threadCount, stages: [], fixedByteCount: 0))
+      plan: MemoryPlan(
+        tiling: run.tiling, threads: run.engine.pool.threadCount, stages: [], fixedByteCount: 0))
     report.refinement = result
+    report.presence = presence.classes
+    report.found = scored.found
     report.width = photo.width
     report.height = photo.height
     report.gridRows = scored.grid.rows
@@ -200,96 +309,30 @@ package final class Session {
     return report
   }
 
-  /// Label rows from scores, refined as the options say.
-  private func label(
-    _ photo: PhotoPixels, _ scored: Scored, _ options: SegmentOptions, _ engine: Engine, _ arena: Arena, _ log: StageLog,
-    _ sinks: RunSinks
-  ) throws -> RefinementReport {
-    let settings = LabelSettings(
-      logitScale: options.logitScale, probabilityThreshold: options.probabilityThreshold)
-    let height = photo.height
-    let consume: LabelConsumer = { row, labels in
-      if row % 64 == 63 { log.step(0.5 + 0.5 * Double(row) / Double(height)) }
-      return sinks.labels(row, labels)
-    }
-    switch options.refinement {
-    case .pamr, .crf:
-      let size = GuidedRefinement.guideSize(height: photo.height, width: photo.width)
-      let pixels = try copy(photo, height: size.height, width: size.width, arena, log)
-      return try log.run("refine") {
-        try GuidedRefinement(engine: engine, height: photo.height, width: photo.width, settings: settings).run(
-          arena, scores: scored.map, guide: ColourGuide(pixels: pixels, height: size.height, width: size.width),
-          options.refinement, consume)
-      }
-    case .none, .sam:
-      let refinement = Refinement(
-        engine: engine, geometry: scored.geometry, labelSettings: settings,
-        settings: RefinementSettings(
-          coarseThreshold: options.coarseThreshold, minimalArea: options.minimalArea,
-          iouThreshold: options.iouThreshold, maskAlpha: options.maskAlpha),
-        taps: sinks.taps)
-      return try log.run(options.refinement == .sam ? "refine" : "labels") {
-        var model: RefinementModel?
-        if let embedding = scored.embedding {
-          let sam = reader.config.sam
-          model = RefinementModel(
-            shape: DecoderShape(sam, prompts: options.prompts), weights: try DecoderWeights(reader, sam),
-            embedding: UnsafePointer(embedding))
-        }
-        return try refinement.run(arena, scores: scored.map, model: model, consume)
-      }
+  /// How sure the patches are of every class, and which may be labels; empty: all. A stage of its own where a
+  /// rule asks.
+  private func presence(
+    _ scored: Scored, _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, in run: RunContext
+  ) throws -> (classes: [ClassPresence], keeps: [Bool]) {
+    let rules = ClassRules(
+      absent: options.absent, areaThreshold: options.areaThreshold, background: wording.background,
+      hasNegatives: wording.hasNegatives)
+    if rules.isEmpty && options.unknownThreshold == 0 && !wording.hasNegatives { return ([], []) }
+    return try run.stage(.presence) {
+      run.note(Work.labelRows(photo, scored.scores))
+      var classes = try scored.scores.presence(scale: options.logitScale, in: run)
+      let keeps = try rules.choose(
+        classes, scored.scores, photo, LabelSettings(logitScale: options.logitScale), in: run)
+      for label in classes.indices { classes[label].isDropped = !keeps[label] }
+      return (classes, keeps)
     }
   }
 
-  private func preview(_ photo: PhotoPixels, side: Int, _ arena: Arena, _ sinks: RunSinks, _ log: StageLog) throws {
+  private func preview(_ photo: PhotoPixels, side: Int, _ run: RunContext, _ sinks: RunSinks) throws {
     let size = PhotoGeometry.shrunk(photo.height, photo.width, longSide: side)
-    let pixels = try copy(photo, height: size.height, width: size.width, arena, log)
-    if arena.isCounting { return }
+    let pixels = try photo.smallCopy(height: size.height, width: size.width, run)
+    if run.isPlanning { return }
     try sinks.preview?(Preview(pixels: pixels, width: size.width, height: size.height))
-  }
-
-  /// A small copy of the photo, reserved and filled.
-  private func copy(
-    _ photo: PhotoPixels, height: Int, width: Int, _ arena: Arena, _ log: StageLog
-  ) throws -> UnsafePointer<UInt8> {
-    let pixels = try arena.reserve(UInt8.self, width * height * 3)
-    try log.run("photo") {
-      let copy = CopyRequest(kind: .preview, width: width, height: height, pixels: pixels)
-      log.image(photo.workingByteCount([copy]))
-      if !arena.isCounting { try photo.load([copy]) }
-    }
-    return UnsafePointer(pixels)
-  }
-
-  /// Class scores on SAM's valid grid in C order, class by class.
-  private func write(
-    _ map: ScoreMap, _ engine: Engine, _ arena: Arena, grid: (rows: Int, columns: Int),
-    _ open: (Int, Int, Int) throws -> ScoreRowConsumer
-  ) throws {
-    let mark = arena.mark()
-    defer { arena.release(to: mark) }
-    let consume = try open(map.classCount, grid.rows, grid.columns)
-    // Scores of windows lie on the windows' grid; all others are where they belong, and the taps copy them.
-    let down = ResampleTaps(.bilinear, source: map.rows, target: grid.rows)
-    let across = GridTaps(bilinearFrom: (1, map.columns), to: (1, grid.columns))
-    let stride = map.lanes * 8
-    var scratch = [Float](repeating: 0, count: max(1, map.scratchCount))
-    var line = [Float](repeating: 0, count: map.columns * stride)
-    var blended = line
-    var resampled = [Float](repeating: 0, count: grid.columns * stride)
-    var row = [Float](repeating: 0, count: grid.columns)
-    for label in 0..<map.classCount {
-      for y in 0..<grid.rows {
-        for index in blended.indices { blended[index] = 0 }
-        for tap in 2 * y..<2 * y + 2 where down.weights[tap] != 0 {
-          map.gridRow(engine, Int(down.indices[tap]), scratch: &scratch, into: &line)
-          for index in line.indices { blended[index] += down.weights[tap] * line[index] }
-        }
-        across.resample(blended, channels: stride, into: &resampled)
-        map.classScores(label, line: resampled, columns: grid.columns, into: &row)
-        try consume(row, grid.columns)
-      }
-    }
   }
 }
 
@@ -311,23 +354,5 @@ private struct ProgressClock {
 
   func fraction(_ index: Int, _ inside: Double) -> Double {
     index < from.count ? from[index] + share[index] * min(max(inside, 0), 1) : 1
-  }
-}
-
-extension Session {
-  /// The tokenizer whose merges travel in the model file.
-  package func makeTokenizer() throws -> BytePairTokenizer {
-    let model = reader.model
-    let count = reader.config.vocabularySize - BytePairTokenizer.byteSymbolCount - 2
-    var failure: ContainerError?
-    let tokenizer = try BytePairTokenizer(mergeCount: count, contextLength: reader.config.text.grid) { body in
-      do throws(ContainerError) {
-        try model.strings("tokenizer.ggml.merges") { index, line in body(index, line) }
-      } catch {
-        failure = error
-      }
-    }
-    if let failure { throw SegmentationError(.model(failure.description)) }
-    return tokenizer
   }
 }

@@ -25,7 +25,7 @@ package enum TilingLadder {
   }
 
   /// Tilings that need less in `stage`, the cheapest in time first.
-  static func steps(_ tiling: Tiling, stage: String) -> [Tiling] {
+  static func steps(_ tiling: Tiling, stage: Stage?) -> [Tiling] {
     var result: [Tiling] = []
     func halve(_ path: WritableKeyPath<Tiling, Int>) {
       let floor = smallest[keyPath: path]
@@ -34,10 +34,10 @@ package enum TilingLadder {
       next[keyPath: path] = max(floor, tiling[keyPath: path] / 2)
       result.append(next)
     }
-    switch stage {
-    case "text": halve(\.textRows)
-    case "dino", "clip": halve(\.windows)
-    default: break
+    switch stage?.cut {
+    case .textRows: halve(\.textRows)
+    case .windows: halve(\.windows)
+    case nil: break
     }
     if tiling.rows > 32 { halve(\.rows) }
     if tiling.strip > 8 { halve(\.strip) }
@@ -62,11 +62,12 @@ extension Session {
   func fit(
     _ limit: MemoryLimit, _ make: (_ threads: Int, _ tiling: Tiling) throws -> MemoryPlan
   ) throws -> MemoryPlan {
-    let bytes = limit == .smallest ? 0 : runtime.memoryLimit
+    let bytes = limit == .smallest ? 0 : runtime.memoryCeiling
     let (fitting, smallest) = try walk(limit: bytes, make)
     if let fitting { return fitting }
     if limit == .smallest { return smallest }
-    throw SegmentationError(.memory(limit: bytes ?? 0, needed: smallest.peak, stage: smallest.peakStage))
+    throw SegmentationError(
+      .memory(limit: bytes, needed: smallest.peak, stage: smallest.peakStageName))
   }
 
   /// The first plan within the limit, or none; and the smallest plan that was met.

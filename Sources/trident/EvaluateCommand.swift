@@ -1,9 +1,8 @@
 // `trident evaluate`: photos with known labels in, mIoU out.
+import Application
 import ArgumentParser
-import Compute
-import Evaluation
-import Raster
 import Segmentation
+import System
 
 struct EvaluateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -21,7 +20,8 @@ struct EvaluateCommand: ParsableCommand {
       VOC2010 (context60, context59), or the folder of COCO, ADE or Cityscapes. Numbers \
       are those of mmsegmentation: areas summed over all photos, means over classes that \
       occur. With --results a run that was ended goes on where it stopped; --shard 2/4 \
-      does every fourth photo, from the second.
+      does every fourth photo, from the second, --shard auto those of this process of a \
+      Kubernetes Job, AWS Batch array or Slurm array.
       """)
 
   @OptionGroup(title: "Data") var dataFlags: DataFlags
@@ -33,94 +33,79 @@ struct EvaluateCommand: ParsableCommand {
   func run() throws {
     if resultFlags.merge.isEmpty {
       try evaluate()
+    } else if resultFlags.report != nil {
+      throw SegmentationError(
+        .usage(
+          "--report needs the photos: merge with --results, "
+            + "then evaluate again with these results and --report"))
     } else {
-      try merge()
+      show(try EvaluateJob.merge(resultFlags.merge, results: resultFlags.results))
     }
   }
 
   private func evaluate() throws {
-    let evaluator = try Evaluator(
-      session: runtimeFlags.open(), data: dataFlags, results: resultFlags, classes: classFlags, method: methodFlags)
-    try evaluator.run()
-    let text = EvaluationText(header: evaluator.header, summary: evaluator.summary)
-    print(resultFlags.json ? text.json.text() : text.table)
-    guard let path = resultFlags.report else { return }
-    var page = EvaluationPage(text: text)
-    try evaluator.draw { page.add($0) }
-    try writeText(page.html, to: path)
+    try EvaluateJob.checkOutputs(
+      reading: classFlags.inputs(runtimeFlags), results: resultFlags.results,
+      report: resultFlags.report)
+    let session = try runtimeFlags.open()
+    let job = try EvaluateJob(
+      session, classFlags.source(methodFlags.preset, absent: methodFlags.absent),
+      methodFlags.options(session), dataFlags.data(),
+      listener: Console(quiet: resultFlags.quiet))
+    let text = try job.run(results: resultFlags.results)
+    show(text)
+    if let path = resultFlags.report { try writeText(job.page(text), to: path) }
   }
 
-  private func merge() throws {
-    if resultFlags.report != nil {
-      throw SegmentationError(
-        .usage("--report needs the photos: merge with --results, then evaluate again with these results and --report"))
-    }
-    do {
-      let output = try resultFlags.results.map { try AtomicFile(path: $0) }
-      let merged = try ResultsMerge(paths: resultFlags.merge, output: output)
-      try output?.finish()
-      let text = EvaluationText(header: merged.header, summary: merged.summary)
-      print(resultFlags.json ? text.json.text() : text.table)
-    } catch let error as RasterError {
-      throw SegmentationError(.output(error.description))
-    }
-  }
+  private func show(_ text: EvaluationText) { print(resultFlags.json ? text.json.text() : text.table) }
 }
 
 /// Photos and their labels.
 struct DataFlags: ParsableArguments {
-  @Option(help: "Folder of photos.", completion: .directory)
-  var images: String?
+  @Option(help: "Folder of photos.", completion: .directory) var images: String?
   @Option(help: "Folder of label maps: a PNG of the same name for each photo.", completion: .directory)
   var labels: String?
-  @Flag(help: "Label 0 is ignored and label 1 is the first class.")
-  var reduceZeroLabel = false
-  @Option(help: "Folder of the --preset's benchmark, instead of --images and --labels.", completion: .directory)
+  @Flag(help: "Label 0 is ignored and label 1 is the first class.") var reduceZeroLabel = false
+  @Option(
+    help: "Folder of the --preset's benchmark, instead of --images and --labels.", completion: .directory)
   var root: String?
-  @Option(help: "Only the first photos, by name.")
-  var limit: Int?
-  @Option(help: "I/N: only every N-th photo, from the I-th.")
-  var shard: Shard?
+  @Option(
+    help: """
+      Photos that EXIF turns: 'exif' turns them, 'stored' leaves them as they are stored, for label \
+      maps that lie so. Default: exif, with a warning.
+      """)
+  var orientation: PhotoOrientation?
+  @Option(help: "Only the first photos, by name.") var limit: Int?
+  @Option(help: "I/N: only every N-th photo, from the I-th; auto: as the scheduler's environment says.")
+  var shard: ShardFlag?
 
-  /// - Errors: `.usage` for flags that are missing or contradict each other; those of `EvaluationSet`.
-  func set(_ preset: SegmentOptions.Preset?) throws(SegmentationError) -> (name: String, set: EvaluationSet) {
-    func refuse(_ text: String) -> SegmentationError { SegmentationError(.usage(text)) }
-    if let limit, limit < 1 { throw refuse("--limit \(limit) is below 1") }
-    if let root {
-      guard let preset else { throw refuse("--root needs --preset: which benchmark is it?") }
-      guard images == nil, labels == nil, !reduceZeroLabel else {
-        throw refuse("--root stands for --images, --labels and --reduce-zero-label; leave them out")
-      }
-      return (preset.rawValue, try EvaluationSet(Benchmark(preset), root: root))
-    }
-    guard let images, let labels else { throw refuse("give --images and --labels, or --preset and --root") }
-    let rule = reduceZeroLabel ? LabelRule.zeroDropped : .plain
-    return ("folder", try EvaluationSet(images: images, labels: labels, rule: rule))
+  func data() throws(SegmentationError) -> EvaluationData {
+    var data = EvaluationData()
+    (data.images, data.labels, data.root) = (images, labels, root)
+    (data.reducesZeroLabel, data.limit) = (reduceZeroLabel, limit)
+    data.turnsPhotos = orientation.map { $0 == .exif }
+    if let shard { data.shard = try shard.shard() }
+    return data
   }
 }
 
-/// A part of a split, such as 2/4.
-struct Shard: ExpressibleByArgument {
-  var index: Int
-  var count: Int
-
-  init?(argument: String) {
-    let parts = argument.split(separator: "/", omittingEmptySubsequences: false).compactMap { Int($0) }
-    guard parts.count == 2, (1...1_000_000).contains(parts[1]), (1...parts[1]).contains(parts[0]) else { return nil }
-    (index, count) = (parts[0] - 1, parts[1])
-  }
-}
+/// Which way up photos are seen.
+enum PhotoOrientation: String, ExpressibleByArgument, CaseIterable { case exif, stored }
 
 /// Where results go.
 struct ResultFlags: ParsableArguments {
-  @Option(help: "Results photo by photo; a run with the same file and settings goes on where it stopped.", completion: .file())
+  @Option(
+    help: "Results photo by photo; a run with the same file and settings goes on where it stopped.",
+    completion: .file())
   var results: String?
-  @Option(parsing: .upToNextOption, help: "Results files of the parts of one run, to be counted together.", completion: .file())
+  @Option(
+    parsing: .upToNextOption, help: "Results files of the parts of one run, to be counted together.",
+    completion: .file())
   var merge: [String] = []
-  @Option(help: "A page (.html) with all classes and the photos that went worst; these are segmented once more.", completion: .file())
+  @Option(
+    help: "A page (.html) with all classes and the photos that went worst; these are segmented once more.",
+    completion: .file())
   var report: String?
-  @Flag(help: "One JSON object on standard output.")
-  var json = false
-  @Flag(name: .shortAndLong, help: "No progress.")
-  var quiet = false
+  @Flag(help: "One JSON object on standard output.") var json = false
+  @Flag(name: .shortAndLong, help: "No progress.") var quiet = false
 }

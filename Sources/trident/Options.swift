@@ -1,10 +1,16 @@
 // Flags that several subcommands share.
+import Application
 import ArgumentParser
-import Compute
 import Segmentation
+import System
 
 extension SegmentOptions.Preset: ExpressibleByArgument {}
 extension SegmentOptions.Profile: ExpressibleByArgument {}
+extension AbsentRule: ExpressibleByArgument {}
+extension BlockRange: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+}
+extension MethodName: ExpressibleByArgument {}
 extension RefinementChoice: ExpressibleByArgument {}
 extension AffinityChoice: ExpressibleByArgument {}
 extension Paradigm: ExpressibleByArgument {}
@@ -12,82 +18,43 @@ extension PromptKinds: ExpressibleByArgument {
   public init?(argument: String) { self.init(names: argument) }
 }
 extension PrecisionChoice: ExpressibleByArgument {}
-
-/// A byte count such as `48M`, `1.5G`, `65536K` or plain bytes.
-struct ByteCount: ExpressibleByArgument, Equatable {
-  var value: Int
-
-  init?(argument: String) {
-    var text = Substring(argument)
-    if text.hasSuffix("iB") { text = text.dropLast(2) } else if text.hasSuffix("B") { text = text.dropLast() }
-    let units: [Character: Double] = ["K": 1024, "M": 1_048_576, "G": 1_073_741_824]
-    var unit = 1.0
-    if let last = text.last, let factor = units[Character(last.uppercased())] {
-      unit = factor
-      text = text.dropLast()
-    }
-    guard let number = Double(text), number > 0, number * unit < 9e15 else { return nil }
-    value = Int(number * unit)
-  }
-}
-
-/// Where the model is.
-struct ModelFlags: ParsableArguments {
-  @Option(name: .shortAndLong, help: "Model file made by trident-quantize (also TRIDENT_MODEL).", completion: .file())
-  var model: String?
-
-  /// - Errors: `.usage` where no model is named, with where to get one.
-  func path() throws -> String {
-    if let path = model ?? environment("TRIDENT_MODEL"), !path.isEmpty { return path }
-    throw SegmentationError(
-      .usage(
-        "no model: give --model FILE or set TRIDENT_MODEL. For a first try on drawings take models/demo/demo.gguf "
-          + "(in packages /usr/share/trident/demo.gguf); for photos make one of published checkpoints with "
-          + "trident-quantize (models/README.md)"))
-  }
+extension WindowChoice: ExpressibleByArgument {}
+extension SideRounding: ExpressibleByArgument {}
+extension PresenceChoice: ExpressibleByArgument {}
+extension ByteCount: ExpressibleByArgument {
+  package init?(argument: String) { self.init(argument) }
 }
 
 /// Where the model is and how to run it.
 struct RuntimeFlags: ParsableArguments {
-  @OptionGroup var model: ModelFlags
-  @OptionGroup var machine: MachineFlags
-
-  func open() throws -> Session { try Session(modelPath: model.path(), runtime: machine.runtime()) }
-}
-
-/// How to run a model.
-struct MachineFlags: ParsableArguments {
-  @Option(help: "Worker threads (default: the cores this process may use).")
-  var threads: Int?
-
-  @Option(help: "Largest private memory, e.g. 48M (also TRIDENT_MEMORY_LIMIT). The plan trades time to fit; labels stay the same.")
+  @Option(
+    name: .shortAndLong, help: "Model file made by trident-quantize (also TRIDENT_MODEL).",
+    completion: .file())
+  var model: String?
+  @Option(help: "Worker threads (default: the cores this process may use).") var threads: Int?
+  @Option(
+    help: """
+      Largest private memory, e.g. 48M (also TRIDENT_MEMORY_LIMIT). The plan trades time to fit; labels stay \
+      the same.
+      """)
   var memoryLimit: ByteCount?
-
   @Flag(help: "Keep weights resident between blocks: faster again and again, for machines with room.")
   var keepWeights = false
+  @Flag(
+    help:
+      "Let files ask for over three quarters of the memory, 2 h a photo, 50 scans or 512 MiB of it at once."
+  )
+  var liftCeilings = false
+  @Flag(help: "Check every tensor's checksum before use.") var verifyWeights = false
 
-  @Flag(help: "Check every tensor's checksum before use.")
-  var verifyWeights = false
-
-  func runtime() throws -> RuntimeOptions {
-    var options = RuntimeOptions()
-    if let threads {
-      guard (1...256).contains(threads) else {
-        throw SegmentationError(.usage("--threads \(threads) is outside 1...256"))
-      }
-      options.threads = threads
-    }
-    options.memoryLimit = memoryLimit?.value
-    if options.memoryLimit == nil, let text = environment("TRIDENT_MEMORY_LIMIT"), !text.isEmpty {
-      guard let count = ByteCount(argument: text) else {
-        throw SegmentationError(.usage("TRIDENT_MEMORY_LIMIT is '\(text)', not a size such as 48M"))
-      }
-      options.memoryLimit = count.value
-    }
-    options.keepsWeights = keepWeights
-    options.verifiesWeights = verifyWeights
-    options.cpuPath = environment("TRIDENT_CPU")
-    return options
+  func open() throws -> Session {
+    let path = try modelPath(model)
+    var options = try RuntimeOptions(threads: threads, memoryLimit: memoryLimit)
+    (options.keepsWeights, options.verifiesWeights) = (keepWeights, verifyWeights)
+    options.liftsCeilings = liftCeilings
+    // What comes through a pipe is kept in memory.
+    if let limit = options.memoryLimit { StandardInput.byteLimit = min(StandardInput.byteLimit, limit) }
+    return try Session(modelPath: path, runtime: options)
   }
 }
 
@@ -98,70 +65,115 @@ struct ClassFlags: ParsableArguments {
     help: "A class: a phrase, or synonyms separated by '; '. Repeat for more classes; the first is class 0.")
   var phrases: [String] = []
 
-  @Option(name: .customLong("classes"), help: "Class file: one class a line, synonyms separated by '; '.", completion: .file())
+  @Option(
+    name: .customLong("classes"),
+    help: "Class file: one class a line, synonyms separated by '; '; '-' is standard input.",
+    completion: .file())
   var file: String?
 
-  @Option(help: "Text vectors made by 'trident text' (.tvoc or .npz), instead of classes.", completion: .file())
+  @Option(
+    help: "Text vectors made by 'trident text' (.tvoc or .npz), instead of classes.", completion: .file())
   var vocabulary: String?
 
-  @Flag(help: "Class 0 is the background: without tint in the overlay.")
+  @Flag(
+    help: """
+      A class for what nothing else is, as class 0, without tint in the overlay: the first class where \
+      that is called 'background', else a new one.
+      """)
   var background = false
+  @Option(help: "The same, and the first class is it, whatever it is called: one of its phrases.")
+  var backgroundClass: String?
+  @Flag(help: "Refuse lists of classes that look wrong, instead of a warning.") var strict = false
+  @Option(
+    help: """
+      pnp-ovss: the classes that photos show: names separated by commas, or a file of lines \
+      'photo.jpg: name, name'. Without it the model looks for them.
+      """, completion: .file())
+  var present: String?
 
-  @Flag(help: "Neither read nor write the cache of text vectors.")
-  var noCache = false
+  @Option(
+    help: "Phrases, separated by '; ', whose pixels are of no class: what the words must not be mistaken for."
+  )
+  var negative: String?
 
-  /// No class was named.
-  var isEmpty: Bool { phrases.isEmpty && file == nil && vocabulary == nil }
+  @Flag(help: "Neither read nor write the cache of text vectors.") var noCache = false
+
+  /// What `--present` names, where that is a file.
+  var presentFile: String? { present.flatMap { fileExists($0) ? $0 : nil } }
+
+  /// `preset`: brings its own classes where these flags name none; `absent`: may bring negative phrases.
+  func source(_ preset: SegmentOptions.Preset?, absent: AbsentRule? = nil) -> ClassSource {
+    var source = ClassSource()
+    if let negative { source.negatives = negative.split(separator: ";").map(String.init) }
+    if negative == nil { source.negatives = absent?.phrases ?? [] }
+    (source.phrases, source.file, source.vocabulary) = (phrases, file, vocabulary)
+    (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
+    (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
+    source.present = present
+    return source
+  }
 }
 
-/// The method's numbers. A preset is applied first, then a profile, single flags after them.
-struct MethodFlags: ParsableArguments {
+/// The method's numbers: a flag a row of `OptionTable`, whose help is the row's. The method's defaults and a
+/// preset come first, then a profile, single flags after them.
+package struct MethodFlags: ParsableArguments {
   @Option(help: "A published configuration, with its classes unless others are named.")
-  var preset: SegmentOptions.Preset?
+  package var preset: SegmentOptions.Preset?
   @Option(
-    help: "How much runs (full): fast leaves out SAM, balanced its refinement only.")
+    help: "How much runs (full): tiny is --method sc-clip; fast leaves out SAM, balanced its refinement only."
+  )
   var profile: SegmentOptions.Profile?
-  @Option(help: "Short side of CLIP's copy, pixels (448).")
-  var shortSide: Int?
-  @Option(help: "Window side, pixels (336).")
-  var window: Int?
-  @Option(help: "Window step, pixels (224).")
-  var stride: Int?
-  @Option(help: "Scale of cosine scores before the softmax (40).")
-  var logitScale: Float?
-  @Option(help: "Proxy attention: multiple of the mean similarity taken off (1.2).")
-  var beta: Float?
-  @Option(help: "Proxy attention: sharpness (3).")
-  var gamma: Float?
-  @Option(help: "Affinity: threshold as a multiple of the row's mean similarity (1.2).")
-  var cosFactor: Float?
-  @Option(help: "Pixels less certain than this get class 0 (0).")
-  var probabilityThreshold: Float?
-  @Option(help: "Pixels less certain than this take no part in refinement (0.2).")
-  var coarseThreshold: Float?
-  @Option(help: "Smallest region to refine, half-size pixels (225).")
-  var minimalArea: Int?
-  @Option(help: "Refined regions need a predicted IoU above this (0.8).")
-  var iouThreshold: Float?
-  @Option(help: "Weight of the mask prompt (0.005).")
-  var maskAlpha: Float?
-  @Option(help: "What a region tells SAM: some of point,box,mask (all three).")
-  var prompts: PromptKinds?
-  @Option(name: .customLong("refine"), help: "What mends borders (sam).")
-  var refinement: RefinementChoice?
-  @Flag(help: "The same as --refine none.")
-  var noRefine = false
-  @Option(help: "What relates parts of the whole photo (trident).")
-  var affinity: AffinityChoice?
-  @Option(help: "splice: one map from all windows; window: scores per window, averaged (splice).")
-  var paradigm: Paradigm?
-  @Flag(name: .customLong("no-dino"), help: "Use CLIP's own values instead of DINO's features.")
-  var noDINO = false
-  @Option(help: "Arithmetic (int8); float32 is the reference and needs OpenBLAS.")
-  var precision: PrecisionChoice?
+  @Option(help: .row("method")) var method: MethodName?
+  @Option(help: .row("short_side")) var shortSide: Int?
+  @Option(help: .row("window")) var window: Int?
+  @Option(help: .row("stride")) var stride: Int?
+  @Option(help: .row("logit_scale")) var logitScale: Float?
+  @Option(help: .row("beta")) var beta: Float?
+  @Option(help: .row("gamma")) var gamma: Float?
+  @Option(help: .row("cos_factor")) var cosFactor: Float?
+  @Option(help: .row("probability_threshold")) var probabilityThreshold: Float?
+  @Option(help: .row("coarse_threshold")) var coarseThreshold: Float?
+  @Option(help: .row("minimal_area")) var minimalArea: Int?
+  @Option(help: .row("iou_threshold")) var iouThreshold: Float?
+  @Option(help: .row("mask_alpha")) var maskAlpha: Float?
+  @Option(help: .row("prompts")) var prompts: PromptKinds?
+  @Option(name: .customLong("refine"), help: .row("refine")) var refinement: RefinementChoice?
+  @Flag(help: "The same as --refine none.") var noRefine = false
+  @Option(help: .row("affinity")) var affinity: AffinityChoice?
+  @Option(help: .row("paradigm")) var paradigm: Paradigm?
+  @Flag(name: .customLong("no-dino"), help: .row("dino")) var noDINO = false
+  @Option(help: .row("long_side")) var longSide: Int?
+  @Option(help: .row("windows")) var windows: WindowChoice?
+  @Option(help: .row("round_sides")) var roundSides: SideRounding?
+  @Option(help: .row("scra_scale")) var scraScale: Float?
+  @Option(help: .row("scga_scale")) var scgaScale: Float?
+  @Option(help: .row("class_gate")) var classGate: Float?
+  @Option(help: .row("absent")) var absent: AbsentRule?
+  @Option(help: .row("unknown_threshold")) var unknownThreshold: Float?
+  @Option(help: .row("area_threshold")) var areaThreshold: Float?
+  @Option(help: .row("low_block")) var lowBlock: Int?
+  @Option(help: .row("mid_block")) var midBlock: Int?
+  @Option(help: .row("levels")) var levels: BlockRange?
+  @Option(help: .row("class_weight")) var classWeight: Float?
+  @Option(help: .row("attention_layer")) var attentionLayer: Int?
+  @Option(help: .row("attention_head")) var attentionHead: Int?
+  @Option(help: .row("rounds")) var rounds: Int?
+  @Option(help: .row("blanked_patches")) var blankedPatches: Int?
+  @Option(help: .row("map_threshold")) var mapThreshold: Float?
+  @Option(help: .row("blur")) var blur: Float?
+  @Option(help: .row("presence")) var presence: PresenceChoice?
+  @Option(help: .row("precision")) var precision: PrecisionChoice?
 
-  func options() -> SegmentOptions {
-    var options = preset.map { SegmentOptions(preset: $0) } ?? SegmentOptions()
+  package init() {}
+
+  /// What was asked for; without --method, of the method that the model file is for.
+  func options(_ session: Session) -> SegmentOptions { options(session.method, depth: session.clipDepth) }
+
+  package func options(_ usual: MethodName, depth: Int = 12) -> SegmentOptions {
+    let method = method ?? profile?.method ?? usual
+    var options =
+      preset.map { SegmentOptions(preset: $0, method: method, depth: depth) }
+      ?? SegmentOptions(method: method)
     if let profile { options.limit(to: profile) }
     func take<Value>(_ path: WritableKeyPath<SegmentOptions, Value>, _ value: Value?) {
       if let value { options[keyPath: path] = value }
@@ -183,8 +195,48 @@ struct MethodFlags: ParsableArguments {
     take(\.affinity, affinity)
     take(\.paradigm, paradigm)
     take(\.precision, precision)
+    take(\.absent, absent)
+    take(\.unknownThreshold, unknownThreshold)
+    take(\.areaThreshold, areaThreshold)
+    take(\.lowBlock, lowBlock)
+    take(\.midBlock, midBlock)
+    take(\.levels, levels)
+    take(\.classWeight, classWeight)
+    take(\.longSide, longSide)
+    take(\.scraScale, scraScale)
+    take(\.scgaScale, scgaScale)
+    take(\.classGate, classGate)
+    take(\.windows, windows)
+    take(\.sideRounding, roundSides)
+    take(\.attentionLayer, attentionLayer)
+    take(\.attentionHead, attentionHead)
+    take(\.rounds, rounds)
+    take(\.blankedPatches, blankedPatches)
+    take(\.mapThreshold, mapThreshold)
+    take(\.blur, blur)
+    take(\.presence, presence)
     if noRefine { options.refinement = .none }
     if noDINO { options.usesDINO = false }
     return options
+  }
+}
+
+extension ArgumentHelp {
+  /// The help of an option's flag.
+  static func row(_ key: String) -> ArgumentHelp {
+    guard let row = OptionTable[key] else { preconditionFailure("no option '\(key)'") }
+    return ArgumentHelp(stringLiteral: row.help)
+  }
+}
+
+extension PhotoJob {
+  /// Opens the model and the words that flags name.
+  convenience init(_ runtime: RuntimeFlags, _ classes: ClassFlags, _ method: MethodFlags, quiet: Bool) throws
+  {
+    let session = try runtime.open()
+    self.init(
+      session, try Words(classes.source(method.preset, absent: method.absent), session),
+      method.options(session),
+      listener: Console(quiet: quiet))
   }
 }

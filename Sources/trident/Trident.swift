@@ -1,8 +1,9 @@
 // The program `trident`: photo and class names in, label map out.
+import Application
 import ArgumentParser
 import Compute
-import Container
 import Segmentation
+import System
 
 #if canImport(Glibc)
   import Glibc
@@ -22,11 +23,15 @@ struct Trident: ParsableCommand {
           --class grass photo.jpg --output labels.png --overlay overlay.png
 
       Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, \
-      6 output.
+      6 output. To a scheduler 2, 4 and 5 are final, 3 is to be recorded, 6 to be tried \
+      again (docs/scale.md).
       """,
     version: "trident \(Segmentation.Trident.version)",
     subcommands: [
-      SegmentCommand.self, EvaluateCommand.self, TextCommand.self, PlanCommand.self, MeasureCommand.self, BenchCommand.self,
+      SegmentCommand.self, MergeCommand.self, EvaluateCommand.self, TextCommand.self, MatchCommand.self,
+      PlanCommand.self,
+      MeasureCommand.self,
+      BenchCommand.self,
       InspectCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
 
@@ -34,14 +39,16 @@ struct Trident: ParsableCommand {
   static func main() {
     prepareProcess()
     do {
-      try checkCommand(CommandLine.arguments.dropFirst().first)
+      try checkArguments()
+      try checkCommand(programArguments.first)
       // `--version -v` is `version`: which CPU paths are built, supported, chosen.
-      let asked = Set(CommandLine.arguments.dropFirst())
-      let wantsPaths = asked.contains("--version") && asked.isSubset(of: ["--version", "-v", "--verbose"]) && asked.count > 1
-      var command = try parseAsRoot(wantsPaths ? ["version"] : nil)
+      let asked = Set(programArguments)
+      let wantsPaths =
+        asked.contains("--version") && asked.isSubset(of: ["--version", "-v", "--verbose"]) && asked.count > 1
+      var command = try parseAsRoot(wantsPaths ? ["version"] : programArguments)
       try command.run()
       // A closed pipe or a full disk behind standard output shows when the last of it is written.
-      if fflush(nil) != 0 { throw SegmentationError(.output("standard output: \(String(cString: strerror(errno)))")) }
+      try finishPrinting()
     } catch {
       leave(report(error))
     }
@@ -52,7 +59,16 @@ struct Trident: ParsableCommand {
     guard let word, !word.hasPrefix("-") else { return }
     let known = configuration.subcommands.compactMap { $0.configuration.commandName }
     if known.contains(word) || word == "help" { return }
-    throw SegmentationError(.usage("there is no command '\(word)'; commands: \(known.joined(separator: ", "))"))
+    throw SegmentationError(
+      .usage("there is no command '\(word)'; commands: \(known.joined(separator: ", "))"))
+  }
+
+  /// - Errors: `.usage` for bytes that are no UTF-8, which words in files may not have either.
+  private static func checkArguments() throws {
+    guard let broken = brokenArgument() else { return }
+    throw SegmentationError(
+      .usage(
+        "argument \(broken.number), '\(broken.text)', is not UTF-8; write it in UTF-8, or rename the file"))
   }
 
   /// Prints what went wrong; returns the exit code.
@@ -61,10 +77,18 @@ struct Trident: ParsableCommand {
     case let error as SegmentationError:
       complain(error.description)
       return error.exitCode
+    case let error as SystemError:
+      complain(error.description)
+      return 6
     case let error as ComputeError:
       complain(error.description)
-      if case .pathUnavailable = error.reason { return 2 }
-      return 5
+      switch error.reason {
+      case .pathUnavailable: return 2
+      case .temporaryFile: return 6
+      default: return 5
+      }
+    case let code as ExitCode:
+      return code.rawValue
     default:
       let code = exitCode(for: error).rawValue
       let text = fullMessage(for: error)
@@ -84,31 +108,3 @@ func leave(_ code: Int32) -> Never { exit(code) }
 
 /// Says what went wrong. Names in it may come from a stranger's file.
 func complain(_ text: String) { standardError("trident: error: \(printable(text, limit: 4000))\n") }
-
-/// Writes to standard error.
-func standardError(_ text: String) {
-  var text = text
-  text.withUTF8 { bytes in
-    var offset = 0
-    while offset < bytes.count {
-      let count = write(STDERR_FILENO, bytes.baseAddress! + offset, bytes.count - offset)
-      if count <= 0 { return }
-      offset += count
-    }
-  }
-}
-
-/// Prints the version and the CPU paths.
-struct VersionCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "version", abstract: "Version, and which CPU paths are built, supported and chosen.")
-
-  func run() throws {
-    print("trident \(Segmentation.Trident.version)")
-    let chosen = try CPUPath.choose(forced: environment("TRIDENT_CPU"))
-    for path in CPUPath.all {
-      let state = path == chosen ? "chosen" : path.isSupported ? "supported" : path.isBuilt ? "built" : "not built here"
-      print("  \(padded(path.name, 14)) \(state)")
-    }
-  }
-}

@@ -1,4 +1,5 @@
-// The worker pool: every row once, by a worker that exists, whatever the counts. Also run under ThreadSanitizer.
+// The worker pool: every row once, by a worker that exists, whatever the counts. Also run under
+// ThreadSanitizer.
 import Compute
 import TestSupport
 import Testing

@@ -5,6 +5,8 @@ import TestSupport
 import Testing
 
 @Suite struct HostileFileTests {
+  private let temporaryFiles = TemporaryFiles()
+
   private func expect(
     _ reason: ContainerError.Reason, at offset: Int?, name: String? = nil, _ build: () -> RawFile,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -240,9 +242,9 @@ import Testing
     let folder = TemporaryFolder()
     let path = folder.file("new")
     var values = Sample.values
-    values[2].value = .uint32(2)
+    values[2].value = .uint32(3)
     try ModelWriter(path: path, values: values, tensors: [], overwrite: false).finish()
-    let reason = ContainerError.Reason.unsupportedVersion(found: 2, supported: 1)
+    let reason = ContainerError.Reason.unsupportedVersion(found: 3, supported: 2)
     #expect(throws: ContainerError(reason, path: path, name: "trident.format_version")) {
       try MappedModel(path: path)
     }

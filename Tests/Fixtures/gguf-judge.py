@@ -26,7 +26,7 @@ def main() -> None:
     for tensor in reader.tensors:
         shape = ",".join(str(int(n)) for n in tensor.shape)
         crc = zlib.crc32(tensor.data.tobytes())
-        print(f"tensor {tensor.name} {tensor.tensor_type.name} {shape} {tensor.n_bytes} {tensor.data_offset} {crc}")
+        print(f"tensor {tensor.name} {tensor.tensor_type.name} {shape} {tensor.n_bytes} {tensor.data_offset} {crc}")  # noqa: E501
 
 
 main()

@@ -7,8 +7,15 @@ import Testing
 @Suite struct FloatTests {
   @Test func activationsAreCloseToDouble() {
     let x = (-30000...30000).map { Float($0) * 0.0005 }
-    for activation in [CK_ACTIVATION_GELU, CK_ACTIVATION_QUICKGELU] {
-      let expected = x.map { activation == CK_ACTIVATION_GELU ? NaiveMath.gelu($0) : NaiveMath.quickGELU($0) }
+    // Functions in tuples of a list stop the compiler of Swift 6.0.3.
+    for activation in [CK_ACTIVATION_GELU, CK_ACTIVATION_QUICKGELU, CK_ACTIVATION_GELU_TANH] {
+      let expected = x.map {
+        switch activation {
+        case CK_ACTIVATION_GELU: NaiveMath.gelu($0)
+        case CK_ACTIVATION_QUICKGELU: NaiveMath.quickGELU($0)
+        default: NaiveMath.tanhGELU($0)
+        }
+      }
       let y = GuardedBuffer(x)
       Path.scalar.table.activate(y.pointer, x.count, activation)
       // Phi to 5e-7, times |x| up to 5.1.
@@ -17,6 +24,9 @@ import Testing
     let far = GuardedBuffer<Float>([-1000, -5.2, 5.2, 1000])
     Path.scalar.table.activate(far.pointer, 4, CK_ACTIVATION_GELU)
     #expect(far.elements == [0, 0, 5.2, 1000])
+    let further = GuardedBuffer<Float>([-1e30, -1000, 0, 1000, 1e30])
+    Path.scalar.table.activate(further.pointer, 5, CK_ACTIVATION_GELU_TANH)
+    expectClose(further.elements, [0, 0, 0, 1000, 1e30], absolute: 1e-3)
   }
 
   @Test(arguments: Path.fast) func productsMatchScalar(path: Path) {
@@ -59,7 +69,7 @@ import Testing
 
   @Test(arguments: Path.fast) func activationsMatchScalar(path: Path) {
     var random = SeededRandom(seed: 33)
-    let activations = [CK_ACTIVATION_NONE, CK_ACTIVATION_GELU, CK_ACTIVATION_QUICKGELU, CK_ACTIVATION_RELU]
+    let activations = (0...CK_ACTIVATION_GELU_TANH.rawValue).map { ck_activation($0) }
     for count in Array(1...17) + [63, 64, 65, 1009] {
       let x = floats(count, -20, 20, &random)
       for activation in activations {
@@ -85,7 +95,8 @@ import Testing
       }
     }
     var random = SeededRandom(seed: 34)
-    let x = GuardedBuffer((0..<3001).map { _ in Float(bitPattern: UInt32(truncatingIfNeeded: random.next())) })
+    let x = GuardedBuffer(
+      (0..<3001).map { _ in Float(bitPattern: UInt32(truncatingIfNeeded: random.next())) })
     let (expected, actual) = (GuardedBuffer<UInt16>(count: 3001), GuardedBuffer<UInt16>(count: 3001))
     Path.scalar.table.to_half(x.pointer, 3001, expected.pointer)
     path.table.to_half(x.pointer, 3001, actual.pointer)

@@ -15,7 +15,8 @@ import Testing
     let stride = panels.channels - 16 * firstPanel
     let stored = turned(a, for: path.table)
     path.table.gemm_s8(
-      stored.pointer + rows.lowerBound * panels.depth, panels.depth, scale.pointer + rows.lowerBound, rows.count, &view,
+      stored.pointer + rows.lowerBound * panels.depth, panels.depth, scale.pointer + rows.lowerBound,
+      rows.count, &view,
       firstPanel, panels.panelCount, panels.channels, &last, out.pointer + rows.lowerBound * stride, stride)
   }
 
@@ -45,20 +46,22 @@ import Testing
     var shapes = (1...17).map { ($0, 1 + Int(random.next() % 70), 1 + Int(random.next() % 260)) }
     shapes += [(31, 32, 64), (32, 33, 128), (33, 31, 192), (13, 16, 256), (11, 257, 64), (37, 41, 1216)]
     shapes += [(3, 768, 768), (25, 32, 3072), (2, 17, 4224), (9, 512, 64)]
-    let activations = [CK_ACTIVATION_NONE, CK_ACTIVATION_GELU, CK_ACTIVATION_QUICKGELU, CK_ACTIVATION_RELU]
+    let activations = (0...CK_ACTIVATION_GELU_TANH.rawValue).map { ck_activation($0) }
     for (index, (rows, channels, columns)) in shapes.enumerated() {
       let panels = Panels(channels: channels, columns: columns, bias: index % 3 != 0, random: &random)
       let a = bytes(rows * panels.depth, &random)
       let scale = floats(rows, 0.001, 0.02, &random)
       let half = panels.panelCount / 2
       for (firstPanel, accumulate) in [(0, 0), (0, 1), (half, 0), (half, 1)] {
-        let epilogue = ck_epilogue(activation: activations[index % 4], accumulate: Int32(accumulate))
+        let epilogue = ck_epilogue(
+          activation: activations[index % activations.count], accumulate: Int32(accumulate))
         let initial = floats(rows * (channels - 16 * firstPanel), -1, 1, &random)
         let expected = GuardedBuffer(initial.elements)
         let actual = GuardedBuffer(initial.elements)
         run(.scalar, a, scale, rows: 0..<rows, panels, firstPanel: firstPanel, epilogue, into: expected)
         run(path, a, scale, rows: 0..<rows, panels, firstPanel: firstPanel, epilogue, into: actual)
-        let label = "\(path) \(rows)x\(channels)k\(columns) from panel \(firstPanel), accumulate \(accumulate)"
+        let label =
+          "\(path) \(rows)x\(channels)k\(columns) from panel \(firstPanel), accumulate \(accumulate)"
         expectClose(actual.elements, expected.elements, label)
       }
     }
@@ -92,7 +95,9 @@ import Testing
 
   @Test(arguments: Path.fast) func blocksMatchScalar(path: Path) {
     var random = SeededRandom(seed: 14)
-    for (rows, channels, keys, block) in [(1, 1, 1, 64), (5, 64, 196, 64), (33, 64, 1000, 256), (17, 80, 441, 128)] {
+    for (rows, channels, keys, block) in [
+      (1, 1, 1, 64), (5, 64, 196, 64), (33, 64, 1000, 256), (17, 80, 441, 128),
+    ] {
       let panels = Panels(channels: channels, columns: keys, bias: false, random: &random)
       let count = (panels.depth + block - 1) / block
       let a = bytes(rows * panels.depth, &random)

@@ -42,7 +42,8 @@ import Testing
         expected += values.map(Float.init) + [Float](repeating: 0, count: stride - columns)
         scales.append(scale)
       }
-      #expect(quantized(Path.scalar.table, x, rows: 2, columns: columns) == expected + scales, "\(columns) columns")
+      #expect(
+        quantized(Path.scalar.table, x, rows: 2, columns: columns) == expected + scales, "\(columns) columns")
     }
   }
 
@@ -112,7 +113,8 @@ import Testing
         let (q, scale) = (GuardedBuffer<Int8>(count: rows * stride), GuardedBuffer<Float>(count: rows))
         let scratch = GuardedBuffer<Float>(count: columns)
         table.norm_quantize_rows(
-          x.pointer, columns, rows, columns, gamma.pointer, beta.pointer, 1e-6, q.pointer, stride, scale.pointer,
+          x.pointer, columns, rows, columns, gamma.pointer, beta.pointer, 1e-6, q.pointer, stride,
+          scale.pointer,
           scratch.pointer)
         return turned(q, for: table).elements.map(Float.init) + scale.elements
       }
@@ -151,14 +153,17 @@ import Testing
         compare(path, "exp_rows \(gridH)x\(gridW)") { table in
           let (p, sum) = (GuardedBuffer(x.elements), GuardedBuffer<Float>(count: rows))
           table.exp_rows(
-            p.pointer, keys, rows, keys, 0.125, biased ? biasH.pointer : nil, biased ? biasW.pointer : nil, gridW,
+            p.pointer, keys, rows, keys, 0.125, biased ? biasH.pointer : nil, biased ? biasW.pointer : nil,
+            gridW,
             sum.pointer)
           for k in 0..<rows * keys { numerators.pointer[k] = p.pointer[k] }
           return p.elements + sum.elements
         }
         compare(path, "quantize_blocks \(keys)") { table in
           let (stride, blocks) = ((keys + 63) / 64 * 64, (keys + 127) / 128)
-          let (q, scale) = (GuardedBuffer<Int8>(count: rows * stride), GuardedBuffer<Float>(count: rows * blocks))
+          let (q, scale) = (
+            GuardedBuffer<Int8>(count: rows * stride), GuardedBuffer<Float>(count: rows * blocks)
+          )
           let sum = GuardedBuffer<Float>(count: rows)
           table.quantize_blocks(
             numerators.pointer, keys, rows, keys, 128, q.pointer, stride, scale.pointer, blocks, sum.pointer)
@@ -170,7 +175,8 @@ import Testing
       compare(path, "masked_add \(keys)") { table in
         let sum = GuardedBuffer(cosine.elements)
         table.masked_add(
-          x.pointer, keys, cosine.pointer, keys, rows, keys, factor.pointer, threshold.pointer, sum.pointer, keys)
+          x.pointer, keys, cosine.pointer, keys, rows, keys, factor.pointer, threshold.pointer, sum.pointer,
+          keys)
         return sum.elements
       }
     }

@@ -1,4 +1,5 @@
-// Softmax weights as bytes: scalar against double precision, every path against scalar bit for bit, on guarded memory.
+// Softmax weights as bytes: scalar against double precision, every path against scalar bit for bit, on
+// guarded memory.
 
 import CKernels
 import TestSupport
@@ -35,7 +36,8 @@ import Testing
       let stored = turned(queries, for: path.table)
       path.table.softmax_weights(
         ck_table_for(path.id), stored.pointer, keys.depth, queryScale.pointer, rows, &panels, keyCount, 0.125,
-        biased ? biasH.pointer : nil, biased ? biasW.pointer : nil, biased ? gridW : 1, weights.pointer, stride,
+        biased ? biasH.pointer : nil, biased ? biasW.pointer : nil, biased ? gridW : 1, weights.pointer,
+        stride,
         scale.pointer, part.pointer, blocks, sum.pointer)
       return (weights.elements, scale.elements, sum.elements)
     }
@@ -52,8 +54,10 @@ import Testing
           for k in 0..<x.width {
             dot += Int(x.queries.elements[row * x.keys.depth + k]) * Int(x.keys.rows[key * x.width + k])
           }
-          let product = Double(dot) * Double(x.keys.scale.elements[key]) * Double(x.queryScale.elements[row]) * 0.125
-          let bias = Double(x.biasH.elements[row * x.gridH + key / x.gridW])
+          let product =
+            Double(dot) * Double(x.keys.scale.elements[key]) * Double(x.queryScale.elements[row]) * 0.125
+          let bias =
+            Double(x.biasH.elements[row * x.gridH + key / x.gridW])
             + Double(x.biasW.elements[row * x.gridW + key % x.gridW])
           return biased ? product + bias : product
         }
@@ -64,7 +68,9 @@ import Testing
           let value = Double(weights[row * x.stride + key]) * step
           total += value
           // Half a step, the power's error near the top of a block, and the rounding of logits around 100.
-          #expect(abs(value - 127 * Double(exact[key])) <= step * (0.5 + 0.013 + 127 * 2e-5), "row \(row) key \(key)")
+          #expect(
+            abs(value - 127 * Double(exact[key])) <= step * (0.5 + 0.013 + 127 * 2e-5),
+            "row \(row) key \(key)")
         }
         #expect(abs(Double(sum[row]) - total) <= 1e-6 * total, "row \(row)")
       }

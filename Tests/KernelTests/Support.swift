@@ -42,7 +42,8 @@ final class Panels {
 
   var view: ck_panels {
     ck_panels(
-      weight: weight.pointer, scale: scale.pointer, sum: sum.pointer, bias: bias.map { UnsafePointer($0.pointer) },
+      weight: weight.pointer, scale: scale.pointer, sum: sum.pointer,
+      bias: bias.map { UnsafePointer($0.pointer) },
       depth: depth, panel_count: panelCount)
   }
 }

@@ -1,11 +1,10 @@
 // Calibration: factors that cancel exactly, and toys with outlier channels that come out closer to float.
 import Container
 import Foundation
+import Quantization
 import Segmentation
 import TestSupport
 import Testing
-
-import Quantization
 
 @Suite struct CalibrationTests {
   /// Outlier channels in every norm and the inverse in the columns behind it: in exact arithmetic the same
@@ -55,10 +54,11 @@ import Quantization
     var runtime = RuntimeOptions()
     runtime.threads = 2
     let session = try Session(modelPath: model, runtime: runtime)
-    var options = SegmentOptions(calibrating: session.reader.config)
+    var options = SegmentOptions(
+      calibrating: try #require(session.model.config.clip), try #require(session.model.config.dino))
     options.refinement = .none
     options.precision = precision
-    var vector = [Float](repeating: 0, count: session.reader.config.embedWidth)
+    var vector = [Float](repeating: 0, count: session.embedWidth)
     vector[0] = 1
     let wording = Wording(source: .vectors(vector), phraseClass: [0])
     let file = try PhotoFile(path: photo)
@@ -67,22 +67,21 @@ import Quantization
     sinks.taps = taps
     let plan = try session.plan(file, wording, options)
     _ = try session.run(file, wording, options, plan: plan, measures: false, sinks)
-    return try #require(taps.all["canvas"])
+    return try #require(taps.all["splice.canvas"])
   }
 
   /// Mean cosine of the rows of two maps.
   private func cosine(_ a: Taps.Tap, _ b: Taps.Tap) -> Double {
-    let (rows, width) = (a.shape[0], a.shape[1])
     var total = 0.0
-    for row in 0..<rows {
+    for (row, values) in a {
       var (ab, aa, bb) = (0.0, 0.0, 0.0)
-      for index in (row * width)..<((row + 1) * width) {
-        let (x, y) = (Double(a.values[index]), Double(b.values[index]))
+      for (x, y) in zip(values, b[row] ?? []) {
+        let (x, y) = (Double(x), Double(y))
         (ab, aa, bb) = (ab + x * y, aa + x * x, bb + y * y)
       }
       total += ab / (aa * bb).squareRoot()
     }
-    return total / Double(rows)
+    return total / Double(a.count)
   }
 
   @Test func outlierChannelsComeCloserToFloat() throws {
@@ -93,7 +92,7 @@ import Quantization
     folder.request.calibration = folder.path + "/photos"
     _ = try folder.quantize()
     let calibrated = folder.request.output
-    #expect(!folder.names.contains { $0.hasSuffix(".partial") || $0.hasSuffix(".uncalibrated") })
+    #expect(!folder.names.contains { $0.hasSuffix(".part") })
     let model = try MappedModel(path: calibrated)
     try model.verify { _, _ in }
     #expect(try model.string("trident.calibration") == "smoothquant 0.5, 2 photos")

@@ -1,9 +1,8 @@
 // A folder of toy checkpoints, ready to be quantized.
 import Foundation
+import Quantization
 import TestSupport
 import Testing
-
-import Quantization
 
 /// A folder with the three toys, a vocabulary, and a request to quantize them.
 final class ToyFolder {
@@ -21,8 +20,8 @@ final class ToyFolder {
     request.activation = .quickgelu
     request.clipHeadWidth = 24
     try clip.safetensors().write(to: URL(fileURLWithPath: request.clip))
-    try dino.safetensors().write(to: URL(fileURLWithPath: request.dino))
-    try sam.safetensors().write(to: URL(fileURLWithPath: request.sam))
+    try dino.safetensors().write(to: URL(fileURLWithPath: path + "/dino.safetensors"))
+    try sam.safetensors().write(to: URL(fileURLWithPath: path + "/sam.safetensors"))
     try write("merges.txt", "#version: 0.2\ni n\nt h\na n\n")
   }
 

@@ -3,6 +3,7 @@
 import Foundation
 import Quantization
 import Segmentation
+import System
 import Testing
 
 @Suite struct ReadersBytePairTests {
@@ -24,14 +25,55 @@ import Testing
   @Test func lines() throws {
     let body = merges.joined(separator: "\n")
     #expect(try read("\"bpe_simple_vocab_16e6.txt#version: 0.2\n" + body).get() == merges)
-    #expect(try read("#version: 0.2\n" + body + "\nextra line that is not read").get() == merges)
+    #expect(try read("#version: 0.2\n" + body + "\n").get() == merges)
     #expect(try read(body.replacingOccurrences(of: "\n", with: "\r\n") + "\r\n").get() == merges)
-    #expect(try read(body, size: 516).get() == ["i n", "t h"])
+    // More merges than the tower has room for: which are its own?
+    for (text, size) in [(body + "\na b", 519), (body, 516)] {
+      guard case .failure(let error) = try read(text, size: size), case .unsupportedModel = error.reason
+      else {
+        throw Unexpected()
+      }
+      #expect(error.description.contains("tokenizer.json"))
+    }
+  }
+
+  /// The bytes' tokens, merges and marks as `tokenizer.json` numbers them.
+  private func tokenizer(marks: [(String, Int)], shift: Int = 0) -> String {
+    var vocabulary = merges.enumerated().map { rank, merge in
+      "\"\(merge.split(separator: " ").joined())\":\(512 + rank + shift)"
+    }
+    vocabulary += marks.map { "\"\($0.0)\":\($0.1)" }
+    let texts = merges.map { "\"\($0)\"" }.joined(separator: ",")
+    return "{\"model\":{\"vocab\":{\(vocabulary.joined(separator: ","))},\"merges\":[\(texts)]}}"
+  }
+
+  @Test func tokenizersProveTheirIds() throws {
+    func source(_ text: String, _ size: Int, map: String? = nil) throws -> BytePairSource {
+      let folder = try ToyFolder()
+      try folder.write("tokenizer.json", text)
+      if let map { try folder.write("special_tokens_map.json", map) }
+      return try BytePairSource.read(path: folder.path + "/tokenizer.json", vocabularySize: size)
+    }
+    let usual = [("<|startoftext|>", 517), ("<|endoftext|>", 518)]
+    let plain = try source(tokenizer(marks: usual), 519)
+    #expect(plain.merges == merges && plain.marks == TextMarks(begin: 517, end: 518))
+    // Tokens that a vocabulary was given besides.
+    let more = try source(tokenizer(marks: [("<|endoftext|>", 520), ("<|startoftext|>", 518)]), 530)
+    #expect(more.merges == merges && more.marks == TextMarks(begin: 518, end: 520))
+    let map = #"{"bos_token": {"content": "<s>"}, "eos_token": "</s>"}"#
+    let spelled = try source(tokenizer(marks: [("<s>", 518), ("</s>", 517)]), 519, map: map)
+    #expect(spelled.marks == TextMarks(begin: 518, end: 517))
+    for (text, size) in [
+      (tokenizer(marks: usual, shift: 1), 520), (tokenizer(marks: []), 519), (tokenizer(marks: usual), 518),
+      (tokenizer(marks: [("<|startoftext|>", 3), ("<|endoftext|>", 518)]), 519),
+    ] {
+      #expect(throws: QuantizationError.self) { try source(text, size) }
+    }
   }
 
   @Test func tokenizerJSON() throws {
     let texts = merges.map { "\"\($0)\"" }.joined(separator: ",")
-    #expect(try read(" {\"model\":{\"vocab\":{\"a\":0},\"merges\":[\(texts)]}}").get() == merges)
+    #expect(try read(" {\"model\":{\"vocab\":{},\"merges\":[\(texts)]}}").get() == merges)
     let pairs = merges.map { $0.split(separator: " ").map { "\"\($0)\"" }.joined(separator: ",") }
     let joined = pairs.map { "[" + $0 + "]" }.joined(separator: ",")
     #expect(try read("{\"model\":{\"merges\":[\(joined)]}}").get() == merges)
@@ -62,7 +104,8 @@ import Testing
   @Test func emptyLinesTakeNoMemory() throws {
     let before = ProcessMemory.now().peakResident
     let lines = [UInt8](repeating: 0x0a, count: 31 << 20)
-    guard case .failure(let error) = try read(lines), error.reason == .tooFewMerges(needed: 5, found: 0) else {
+    guard case .failure(let error) = try read(lines), error.reason == .tooFewMerges(needed: 5, found: 0)
+    else {
       throw Unexpected()
     }
     #expect(ProcessMemory.now().peakResident - before < 600 << 20)

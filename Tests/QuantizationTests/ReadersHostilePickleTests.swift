@@ -21,18 +21,81 @@ import Testing
     ("torch", "load"), ("torch.hub", "load"), ("numpy", "load"), ("__torch__", "Clip"),
     ("torch.storage", "_load_from_bytes"), ("collections", "namedtuple"), ("", ""),
   ])
-  func globalsOutsideTheList(module: String, name: String) throws {
+  func otherGlobalsMakeNothing(module: String, name: String) throws {
     var pickle = PickleBytes()
     pickle.global(module, name)
     pickle.text("echo owned")
     pickle.op(0x85, 0x52, 0x2e)
-    #expect(try legacyReason(pickle.bytes) == .globalNotAllowed(module + "." + name))
-    #expect(try reason(zipFile(archiveParts(pickle.bytes))) == .globalNotAllowed(module + "." + name))
+    #expect(try reason(zipFile(archiveParts(pickle.bytes))) == .noTensors)
     var stacked = PickleBytes()
     stacked.text(module)
     stacked.text(name)
     stacked.op(0x93, 0x2e)
-    #expect(try legacyReason(stacked.bytes) == .globalNotAllowed(module + "." + name))
+    #expect(try reason(zipFile(archiveParts(stacked.bytes))) == .noTensors)
+  }
+
+  /// A tensor beside something else, which `build` pushes.
+  private func read(_ build: (inout PickleBytes) -> Void) throws -> [Float] {
+    var pickle = PickleBytes()
+    pickle.op(0x7d)
+    pickle.text("other")
+    build(&pickle)
+    pickle.op(0x73)
+    pickle.text("a")
+    pickle.tensor(shape: [4], strides: [1])
+    pickle.op(0x73, 0x2e)
+    let file = try ScratchFile(zipFile(archiveParts(pickle.bytes)))
+    return try TensorDirectory.open(path: file.path).readFloat("a")
+  }
+
+  /// Objects with a state, items appended to and set on one; lists and dictionaries by name, in Python 2's
+  /// spelling, too.
+  @Test(
+    arguments: [
+      ("my.project", "Thing"), ("collections", "deque"), ("__builtin__", "list"), ("__builtin__", "dict"),
+      ("collections", "Counter"), ("numpy.core.multiarray", "scalar"), ("__builtin__", "set"),
+      ("__builtin__", "complex"), ("builtins", "list"),
+    ])
+  func whatNobodyNeedsIsInert(_ module: String, _ name: String) throws {
+    func object(_ pickle: inout PickleBytes) {
+      pickle.global(module, name)
+      pickle.op(0x29, 0x52)
+    }
+    let states: [(inout PickleBytes) -> Void] = [
+      { $0.op(0x7d, 0x62) },
+      { pickle in
+        pickle.integer(1)
+        pickle.op(0x61)
+      },
+      { pickle in
+        pickle.text("k")
+        pickle.integer(1)
+        pickle.op(0x73)
+      },
+    ]
+    for (index, state) in states.enumerated() {
+      let found = try read { pickle in
+        object(&pickle)
+        state(&pickle)
+      }
+      #expect(found == [1, 2, 3, 4], "\(name), \(index)")
+    }
+    // defaultdict(NAME), with an item set on it.
+    let found = try read { pickle in
+      pickle.global("collections", "defaultdict")
+      pickle.global(module, name)
+      pickle.op(0x85, 0x52)
+      pickle.text("key")
+      pickle.integer(1)
+      pickle.op(0x73)
+    }
+    #expect(found == [1, 2, 3, 4])
+  }
+
+  /// Tensors of numbers that nothing here reads.
+  @Test(arguments: ["ComplexFloatStorage", "ComplexDoubleStorage", "QInt8Storage", "NewStorage"])
+  func unreadNumbersAreLeftOut(_ type: String) throws {
+    #expect(try read { $0.tensor(key: "9", shape: [4], strides: [1], type: type) } == [1, 2, 3, 4])
   }
 
   /// INST, OBJ, EXT1..4, PERSID, NEXT_BUFFER, READONLY_BUFFER, STRING, UNICODE, DUP and what no protocol has.
@@ -43,14 +106,11 @@ import Testing
 
   @Test func errorsSayWhere() throws {
     var pickle = PickleBytes()
-    pickle.global("os", "system")
+    pickle.op(0x69, 0x2e)
     let file = try ScratchFile(zipFile(archiveParts(pickle.bytes)))
     guard case .failure(let error) = outcome(file.path) else { throw Unexpected() }
     #expect(error.name == "m/data.pkl" && error.offset == 30 + 10 + 2)
-    #expect(
-      error.description
-        == "\(file.path): 'm/data.pkl' at byte 42: pickle asks for 'os.system', which tensors do not need; "
-        + "refused, save a plain state_dict instead")
+    #expect(error.description.hasPrefix("\(file.path): 'm/data.pkl' at byte 42: "))
   }
 
   /// Ten million levels: of lists in lists by opcode, of marks, and of tuples.
@@ -114,7 +174,8 @@ import Testing
     #expect(what == "values to walk")
   }
 
-  /// One tensor below 130 times 130 places of a key of a thousand bytes: names many times the size of the file.
+  /// One tensor below 130 times 130 places of a key of a thousand bytes: names many times the size of the
+  /// file.
   @Test func namesAreBoundedInAll() throws {
     var pickle = PickleBytes()
     pickle.tensor(shape: [4], strides: [1])
@@ -219,7 +280,9 @@ import Testing
       try legacyReason(PickleBytes.single(shape: [5], strides: [1]))
         == .tensorOutsideStorage(lastElement: 4, storageElements: 4))
     #expect(try legacyReason(PickleBytes.single(shape: [2], strides: [-1])) == .negativeStride(-1))
-    #expect(try legacyReason(PickleBytes.single(shape: [2], strides: [1, 1])) == .malformed("1 sizes and 2 strides"))
+    #expect(
+      try legacyReason(PickleBytes.single(shape: [2], strides: [1, 1])) == .malformed("1 sizes and 2 strides")
+    )
   }
 
   @Test func duplicateNames() throws {
@@ -258,15 +321,6 @@ import Testing
     guard case .unsupported = try reason(legacyFile(pickle, littleEndian: false)) else { throw Unexpected() }
     let parts = archiveParts(pickle) + [ZipPart(name: "m/byteorder", body: Array("big".utf8))]
     guard case .unsupported = try reason(zipFile(parts)) else { throw Unexpected() }
-  }
-
-  @Test func namesAreMadePrintable() throws {
-    var pickle = PickleBytes()
-    pickle.global("o\u{1b}[31ms", "system")
-    let file = try ScratchFile(legacyFile(pickle.bytes))
-    guard case .failure(let error) = outcome(file.path) else { throw Unexpected() }
-    #expect(error.description.contains("o\\u{1b}[31ms.system"))
-    #expect(!error.description.unicodeScalars.contains { $0.value < 0x20 })
   }
 }
 

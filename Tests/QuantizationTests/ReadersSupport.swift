@@ -148,7 +148,8 @@ func zipFile(_ parts: [ZipPart], disk: Int = 0, entryCount: Int? = nil) -> [UInt
     let localName = Array((part.localName ?? part.name).utf8)
     let common = joined(
       little(20, 2), little(part.flags, 2), little(part.method, 2), little(0, 4), checksum, sizes)
-    bytes += joined([0x50, 0x4b, 3, 4], common, little(localName.count, 2), little(0, 2), localName, part.body)
+    bytes += joined(
+      [0x50, 0x4b, 3, 4], common, little(localName.count, 2), little(0, 2), localName, part.body)
     directory += joined([0x50, 0x4b, 1, 2], little(20, 2), common, little(name.count, 2))
     directory += joined(little(0, 12), little(offset, 4), name)
   }

@@ -1,12 +1,7 @@
 // Fixture files, scratch directories and the source pattern of generate.py.
 
 import Raster
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import TestSupport
 
 /// Path of a fixture.
 func fixture(_ name: String, at here: String = #filePath) -> String {
@@ -15,63 +10,10 @@ func fixture(_ name: String, at here: String = #filePath) -> String {
   return parts.joined(separator: "/") + "/Fixtures/raster/" + name
 }
 
-func readBytes(_ path: String) -> [UInt8] {
-  guard let file = fopen(path, "rb") else { return [] }
-  defer { fclose(file) }
-  fseek(file, 0, SEEK_END)
-  let count = ftell(file)
-  rewind(file)
-  return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-    filled = count > 0 ? fread(buffer.baseAddress, 1, count, file) : 0
-  }
-}
-
-func writeBytes(_ bytes: some Collection<UInt8>, to path: String) {
-  guard let file = fopen(path, "wb") else { fatalError("cannot write \(path)") }
-  let bytes = Array(bytes)
-  fwrite(bytes, 1, bytes.count, file)
-  fclose(file)
-}
-
 /// Lines of a text fixture, split at commas.
 func table(_ name: String) -> [[String]] {
   String(decoding: readBytes(fixture(name)), as: UTF8.self).split(separator: "\n").map { line in
     line.split(separator: ",").map(String.init)
-  }
-}
-
-/// An empty directory that goes away with its owner.
-final class Scratch {
-  let path: String
-
-  init() {
-    var template = Array("/tmp/raster-tests-XXXXXX".utf8CString)
-    precondition(mkdtemp(&template) != nil)
-    path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
-  }
-
-  func file(_ name: String) -> String { path + "/" + name }
-
-  /// Names in the directory, hidden ones included.
-  var names: [String] {
-    guard let directory = opendir(path) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != "." && name != ".." { names.append(name) }
-    }
-    return names.sorted()
-  }
-
-  deinit {
-    for name in names {
-      unlink(file(name))
-      rmdir(file(name))
-    }
-    rmdir(path)
   }
 }
 

@@ -12,7 +12,9 @@ import Testing
     let scratch = Scratch()
     let whole = readBytes(fixture("files/\(name)"))
     try #require(whole.count > 20)
-    for count in Effort.sample(0..<whole.count) {
+    // A JPEG that lacks its end marker alone is read.
+    let needed = name.hasSuffix(".jpg") ? whole.count - 2 : whole.count
+    for count in Effort.sample(0..<needed) {
       writeBytes(whole[..<count], to: scratch.file("cut"))
       #expect(throws: RasterError.self, "\(name) cut to \(count) bytes") { try decode(scratch.file("cut")) }
     }
@@ -69,7 +71,8 @@ import Testing
       return big(body.count - 4) + body + big(Int(~crc))
     }
     return [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
-      + chunk(Array("IHDR".utf8) + big(width) + big(height) + [8, 0, 0, 0, 0]) + chunk(Array("IDAT".utf8) + [0x78, 1])
+      + chunk(Array("IHDR".utf8) + big(width) + big(height) + [8, 0, 0, 0, 0])
+      + chunk(Array("IDAT".utf8) + [0x78, 1])
   }
 
   @Test func hugeSizesAreRefused() throws {
@@ -86,8 +89,12 @@ import Testing
     for (width, height) in [(100_001, 1), (1, 1_000_000), (0x7FFF_FFFF, 0x7FFF_FFFF)] {
       #expect(try reason(width, height, byteCount: 100) == .badSize(width: width, height: height))
     }
-    #expect(try reason(30_000, 30_000, byteCount: 900_000) == .bomb(width: 30_000, height: 30_000, byteCount: 900_000))
-    #expect(try reason(20_000, 20_000, byteCount: 1_999_999) == .bomb(width: 20_000, height: 20_000, byteCount: 1_999_999))
+    #expect(
+      try reason(30_000, 30_000, byteCount: 900_000)
+        == .bomb(width: 30_000, height: 30_000, byteCount: 900_000))
+    #expect(
+      try reason(20_000, 20_000, byteCount: 1_999_999)
+        == .bomb(width: 20_000, height: 20_000, byteCount: 1_999_999))
     #expect(try reason(20_000, 20_000, byteCount: 2_000_000) == nil)
     #expect(try reason(16_384, 16_384, byteCount: 100) == nil, "small enough to be decoded whatever it is")
   }

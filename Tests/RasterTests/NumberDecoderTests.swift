@@ -1,9 +1,12 @@
 // Label maps as numbers: palettes, narrow and wide grey, and what is no label map.
 
 import Raster
+import TestSupport
 import Testing
 
 @Suite struct NumberDecoderTests {
+  private let temporaryFiles = TemporaryFiles()
+
   private func numbers(_ path: String) throws -> [UInt16] {
     let decoder = try NumberDecoder(path: path)
     var row = [UInt16](repeating: 0, count: decoder.width)
@@ -23,7 +26,8 @@ import Testing
 
   @Test(arguments: [1, 2, 4, 8, 16]) func greyIsNotStretched(_ depth: Int) throws {
     for kind in ["", "i", "t"] {
-      #expect(try numbers(fixture("files/grey\(depth)\(kind).png")) == drawn(depth: depth), "grey\(depth)\(kind)")
+      #expect(
+        try numbers(fixture("files/grey\(depth)\(kind).png")) == drawn(depth: depth), "grey\(depth)\(kind)")
     }
   }
 
@@ -34,17 +38,17 @@ import Testing
   @Test func writtenLabelsComeBack() throws {
     let scratch = Scratch()
     let labels = pattern(width: 40, height: 3, channels: 1)
-    let writer = try IndexedPNGWriter(path: scratch.file("a.png"), width: 40, height: 3)
+    let writer = try PNGWriter(path: scratch.file("a.png"), .indexed(.standard), width: 40, height: 3)
     try labels.withUnsafeBufferPointer { for y in 0..<3 { try writer.writeRow($0.baseAddress! + 40 * y) } }
     try writer.finish()
     #expect(try numbers(scratch.file("a.png")) == labels.map { UInt16($0) })
-    let bytes = try PNGBytes.indices(labels, width: 40, height: 3, palette: .standard)
+    let bytes = try PNGLayout.indexed(.standard).bytes(of: labels, width: 40, height: 3)
     writeBytes(bytes, to: scratch.file("b.png"))
     #expect(try numbers(scratch.file("b.png")) == labels.map { UInt16($0) })
     writeBytes(bytes.dropLast(30), to: scratch.file("c.png"))
     #expect(throws: RasterError.self) { try numbers(scratch.file("c.png")) }
     let colours = pattern(width: 40, height: 3)
-    writeBytes(try PNGBytes.colours(colours, width: 40, height: 3), to: scratch.file("d.png"))
+    writeBytes(try PNGLayout.rgb.bytes(of: colours, width: 40, height: 3), to: scratch.file("d.png"))
     #expect(try decode(scratch.file("d.png")) == colours)
     #expect(throws: RasterError(.notNumbers("it holds colours"), path: scratch.file("d.png"))) {
       try NumberDecoder(path: scratch.file("d.png"))

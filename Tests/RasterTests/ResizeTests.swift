@@ -1,6 +1,7 @@
 // Row resizers against OpenCV and Pillow, tables against PyTorch, copies in all orientations.
 
 import Raster
+import TestSupport
 import Testing
 
 /// Resizes a whole picture with one of the two row resizers.
@@ -128,7 +129,8 @@ func resize(
   /// Resizing a turned picture gives the turned result of the upright one, bit for bit, in both rules.
   @Test func orientationsResizeAsIfUpright() {
     let sizes = [
-      (37, 29, 48, 32), (37, 29, 13, 17), (3, 40, 16, 12), (64, 48, 23, 48), (33, 21, 100, 64), (16, 12, 8, 6),
+      (37, 29, 48, 32), (37, 29, 13, 17), (3, 40, 16, 12), (64, 48, 23, 48), (33, 21, 100, 64),
+      (16, 12, 8, 6),
     ]
     for (w, h, tw, th) in sizes {
       let upright = pattern(width: w, height: h)

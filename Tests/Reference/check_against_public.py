@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Compares pipeline.py with the public Trident code, stage by stage, on the same weights and photo.
 
-    check_against_public.py --trident CHECKOUT --dino-code CHECKOUT [--config toy-b] [--seed 1] [--photo P | --size 96x128]
+    check_against_public.py --trident CHECKOUT --dino-code CHECKOUT [--config toy-b] [--seed 1] [--photo P |
+    --size 96x128]
                             [--checkpoints DIRECTORY] [--halves] ...
 
-CHECKOUT are working copies of YuHengsss/Trident and facebookresearch/dino, used where they lie and never copied into
-this repository. The public code runs as it is, on the CPU, in float32 instead of float16; the packages of the
-evaluation framework are replaced by empty ones. Its literals 64 (SAM grid) and 256 (mask prompt side) are edited in
-a temporary copy when the toy SAM is smaller, and nothing else.
+CHECKOUT are working copies of YuHengsss/Trident and facebookresearch/dino, used where they lie and never
+copied into this repository. The public code runs as it is, on the CPU, in float32 instead of float16; the
+packages of the evaluation framework are replaced by empty ones. Its literals 64 (SAM grid) and 256 (mask
+prompt side) are edited in a temporary copy when the toy SAM is smaller, and nothing else.
 """
 
 import argparse
@@ -20,26 +21,20 @@ from functools import partial
 
 import cv2
 import numpy as np
+import pipeline
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch import nn
-
-import pipeline
 import toys
 import weights
 from photos import synthetic
-
-
-def fake_module(name, **content):
-    module = types.ModuleType(name)
-    for key, value in content.items():
-        setattr(module, key, value)
-    sys.modules[name] = module
+from PIL import Image
+from public_code import fake_framework, sam_of
+from torch import nn
 
 
 def lenient_torchvision():
-    """Imports torchvision; a CUDA build of it beside the CPU build of torch lacks its compiled operators, and none is used here."""
+    """Imports torchvision; a CUDA build of it beside the CPU build of torch lacks its compiled operators, and
+    none is used here."""
     plain = torch.library.register_fake
 
     def lenient(name, *rest, **options):
@@ -56,21 +51,11 @@ def lenient_torchvision():
 
 
 def prepare_imports(trident, dino, sam):
-    """Empty stand-ins for the evaluation framework, float32 for float16, a temporary copy for the two literals."""
+    """Empty stand-ins for the evaluation framework, float32 for float16, a temporary copy for the two
+    literals."""
     lenient_torchvision()
 
-    class Segmentor(nn.Module):
-        def __init__(self, data_preprocessor=None):
-            super().__init__()
-
-    register = types.SimpleNamespace(register_module=lambda: lambda cls: cls)
-    for name, content in {
-        "mmseg": {}, "mmseg.models": {}, "mmseg.models.segmentors": {"BaseSegmentor": Segmentor},
-        "mmseg.models.data_preprocessor": {"SegDataPreProcessor": lambda **k: None}, "mmseg.registry": {"MODELS": register},
-        "mmengine": {}, "mmengine.structures": {"PixelData": dict}, "openpyxl": {},
-        "pamr": {"PAMR": None},
-    }.items():
-        fake_module(name, **content)
+    fake_framework({"openpyxl": {}, "pamr": {"PAMR": None}})
     torch.Tensor.half = lambda self, **_: self.float()
     nn.Module.half = lambda self: self.float()
 
@@ -97,14 +82,14 @@ def _edit(path, pairs):
 
 
 def public_networks(config, paths):
-    from open_clip.model import CLIP
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
     import vision_transformer
+    from open_clip.model import CLIP
     c, t, d, s = config.clip, config.text, config.dino, config.sam
     clip = CLIP(config.embed,
                 dict(image_size=c.grid * c.patch, layers=c.depth, width=c.width, patch_size=c.patch,
                      head_width=c.head_width, mlp_ratio=c.mlp / c.width),
-                dict(context_length=config.context, vocab_size=toys.vocabulary_size(config), width=t.width, heads=t.heads,
+                dict(context_length=config.context, vocab_size=toys.vocabulary_size(config), width=t.width,
+                     heads=t.heads,
                      layers=t.depth, mlp_ratio=t.mlp / t.width),
                 quick_gelu=config.activation == "quickgelu")
     state = {n: v for n, v in weights.read_clip(paths["clip"]).items()
@@ -113,24 +98,16 @@ def public_networks(config, paths):
     dino = vision_transformer.VisionTransformer(
         img_size=[d.grid * d.patch], patch_size=d.patch, embed_dim=d.width, depth=d.depth, num_heads=d.heads,
         mlp_ratio=d.mlp / d.width, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
-    print("DINO  ", dino.load_state_dict({n: v.float() for n, v in weights.read_dino(paths["dino"]).items()}, strict=True))
-    encoder = ImageEncoderViT(
-        depth=s.depth, embed_dim=s.width, img_size=s.side, mlp_ratio=s.mlp / s.width, num_heads=s.heads, patch_size=s.patch,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6), qkv_bias=True, use_rel_pos=True, global_attn_indexes=s.globals,
-        window_size=s.window, out_chans=s.neck)
-    prompt = PromptEncoder(embed_dim=s.neck, image_embedding_size=(s.grid, s.grid), input_image_size=(s.side, s.side),
-                           mask_in_chans=s.mask_channels)
-    decoder = MaskDecoder(
-        num_multimask_outputs=s.mask_tokens - 1, transformer_dim=s.neck, iou_head_depth=3, iou_head_hidden_dim=s.iou_hidden,
-        transformer=TwoWayTransformer(depth=s.decoder_depth, embedding_dim=s.neck, mlp_dim=s.decoder_mlp,
-                                      num_heads=s.decoder_heads))
-    sam = Sam(encoder, prompt, decoder, pixel_mean=[123.675, 116.28, 103.53], pixel_std=[58.395, 57.12, 57.375])
+    print("DINO  ", dino.load_state_dict({n: v.float() for n, v in weights.read_dino(paths["dino"]).items()},
+                                         strict=True))
+    sam = sam_of(s)
     print("SAM   ", sam.load_state_dict(weights.read_sam(paths["sam"]), strict=True))
     return clip.eval(), dino.eval(), sam.eval()
 
 
 def public_photo(photo, o):
-    """The evaluation framework's loading: keep-ratio resize, then its mean and deviation rounded to 1/1000."""
+    """The evaluation framework's loading: keep-ratio resize, then its mean and deviation rounded to
+    1/1000."""
     h, w = photo.shape[:2]
     scale = min(o.long_side / max(h, w), o.short_side / min(h, w))
     small = cv2.resize(photo, (int(w * scale + 0.5), int(h * scale + 0.5)), interpolation=cv2.INTER_LINEAR)
@@ -154,8 +131,10 @@ def run_public(config, paths, photo_path, classes, o):
     trident.openai_imagenet_template = trident.openai_imagenet_template[:len(o.templates)]
     model = trident.Trident(
         "openai", f"ViT-X-{config.clip.patch}", "dino", names.name, device=torch.device("cpu"),
-        prob_thd=o.probability_threshold, logit_scale=o.logit_scale, beta=o.beta, gamma=o.gamma, slide_stride=o.stride,
-        slide_crop=o.window, debug=True, sam_refinement=True, sam_model_type="vit_b", coarse_thresh=o.coarse_threshold,
+        prob_thd=o.probability_threshold, logit_scale=o.logit_scale, beta=o.beta, gamma=o.gamma,
+        slide_stride=o.stride,
+        slide_crop=o.window, debug=True, sam_refinement=True, sam_model_type="vit_b",
+        coarse_thresh=o.coarse_threshold,
         minimal_area=o.minimal_area, sam_mask_coff=o.mask_alpha, cos_fac=o.cos_factor,
         refine_neg_cos=o.refine_negative_cosine, sam_iou_thresh=o.iou_threshold,
         dataset_type="CityscapesDataset" if o.halves else "PascalVOCDataset")
@@ -180,7 +159,8 @@ def run_public(config, paths, photo_path, classes, o):
     visual.ln_post.register_forward_hook(lambda m, i, y: taps.__setitem__("affinity.features", i[0][0]))
     sam.image_encoder.register_forward_hook(lambda m, i, y: taps.__setitem__("sam.neck", y[0].flatten(1).T))
     for n, blk in enumerate(sam.image_encoder.blocks):
-        blk.register_forward_hook(lambda m, i, y, n=n: taps.__setitem__(f"sam.blocks.{n}", y[0][0].flatten(0, 1)))
+        blk.register_forward_hook(lambda m, i, y,
+                                  n=n: taps.__setitem__(f"sam.blocks.{n}", y[0][0].flatten(0, 1)))
     plain_predict, calls = model.sam_predictor.predict_torch, []
 
     def predict(**k):
@@ -214,7 +194,8 @@ def report(name, ours, theirs):
         return
     a, b = ours.flatten(), theirs.flatten()
     cosine = float(F.cosine_similarity(a, b, dim=0)) if a.numel() else 1
-    print(f"  {name:24s} max abs {float((a - b).abs().max()):.3e}   scale {float(b.abs().max()):9.3f}   cosine {cosine:.9f}")
+    print(f"  {name:24s} max abs {float((a - b).abs().max()):.3e}   scale {float(b.abs().max()):9.3f}   "
+          f"cosine {cosine:.9f}")
 
 
 def main():
@@ -223,7 +204,8 @@ def main():
     parser.add_argument("--dino-code", required=True)
     parser.add_argument("--config", default="toy-b", choices=toys.CONFIGS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--checkpoints", help="a directory made by toys.py; made in a temporary one if absent")
+    parser.add_argument("--checkpoints",
+                        help="a directory made by toys.py; made in a temporary one if absent")
     parser.add_argument("--photo")
     parser.add_argument("--size", default="96x128")
     parser.add_argument("--photo-seed", type=int, default=1)
@@ -241,7 +223,8 @@ def main():
     folder = a.checkpoints or tempfile.mkdtemp()
     if not a.checkpoints:
         toys.make(config, folder, a.seed)
-    paths = {"clip": os.path.join(folder, toys.CLIP_FILES[config.clip_form]), "dino": os.path.join(folder, "dino.pth"),
+    paths = {"clip": os.path.join(folder, toys.CLIP_FILES[config.clip_form]),
+             "dino": os.path.join(folder, "dino.pth"),
              "sam": os.path.join(folder, "sam.pth")}
     if config.vocabulary == "tiny":
         paths["vocab"] = os.path.join(folder, "vocab.txt.gz")
@@ -253,8 +236,10 @@ def main():
         Image.fromarray(synthetic(h, w, a.photo_seed)).save(photo_path)
     photo = np.asarray(Image.open(photo_path).convert("RGB"))
     area = a.minimal_area or (225 if config.vocabulary == "full" else 40)
-    o = pipeline.Options(short_side=config.short_side, window=config.window, stride=config.stride, minimal_area=area,
-                         halves=a.halves, refine_negative_cosine=not a.replace_negative_cosine, cos_factor=a.cos_factor,
+    o = pipeline.Options(short_side=config.short_side, window=config.window, stride=config.stride,
+                         minimal_area=area,
+                         halves=a.halves, refine_negative_cosine=not a.replace_negative_cosine,
+                         cos_factor=a.cos_factor,
                          probability_threshold=a.probability_threshold, coarse_threshold=a.coarse_threshold,
                          templates=tuple(pipeline.TEMPLATES[:a.templates]))
     classes = [["sky", "wall", "water"], ["cat"], ["sofa"], ["green grass"], ["tree"]]
@@ -266,7 +251,8 @@ def main():
     with torch.no_grad():
         public, coarse, final = run_public(config, paths, photo_path, classes, o)
 
-    print(f"{a.config}, photo {photo.shape[1]}x{photo.shape[0]}, halves {a.halves}, cos factor {a.cos_factor}")
+    print(f"{a.config}, photo {photo.shape[1]}x{photo.shape[0]}, halves {a.halves}, cos factor "
+          f"{a.cos_factor}")
     report("text vectors", taps["text.vectors"], public["text.vectors"])
     last = len(taps["windows.origins"]) - 1
     for n in sorted({0, last}):
@@ -276,9 +262,11 @@ def main():
         report(f"sam block {n}", taps[f"sam.blocks.{n}"], public[f"sam.blocks.{n}"])
     report("sam neck", taps["sam.neck"], public["sam.neck"])
     for n, matrix in enumerate(public["affinity"]):
-        report(f"affinity strip {n}", taps[f"affinity.{n}.strip" if a.halves else "affinity.strip"], matrix[:16])
+        report(f"affinity strip {n}", taps[f"affinity.{n}.strip" if a.halves else "affinity.strip"],
+               matrix[:16])
     report("aggregated features", taps["affinity.features"], public["affinity.features"])
-    report("scores at photo size", pipeline.bilinear(torch.from_numpy(taps["scores.phrases"]), *photo.shape[:2]),
+    report("scores at photo size",
+           pipeline.bilinear(torch.from_numpy(taps["scores.phrases"]), *photo.shape[:2]),
            public["logits"])
     report("probabilities", taps["scores.probabilities"], public["probabilities"])
     if "points" in public:
@@ -287,7 +275,8 @@ def main():
         report("boxes (SAM pixels)", regions[:, 10:14], public["boxes"])
         own = list(dict.fromkeys(regions[:, 0].astype(int).tolist()))
         report("mask prompts", np.stack([taps[f"refine.mask_prompt.{k}"] for k in own]), public["prompts"])
-        report("mask logits", np.stack([taps[f"refine.logits.{n}"] for n in range(len(regions))]), public["low"])
+        report("mask logits", np.stack([taps[f"refine.logits.{n}"] for n in range(len(regions))]),
+               public["low"])
         report("predicted IoU", taps["refine.iou"], public["iou"])
         print(f"  regions {len(regions)}, failed {int((taps['refine.iou'] <= o.iou_threshold).sum())}")
     print(f"  coarse pixels by class {np.bincount(coarse.ravel(), minlength=len(classes)).tolist()}, "

@@ -2,9 +2,9 @@
 """Differences, stage by stage, between two results.
 
     compare.py A.taps B.taps              every array both hold: greatest difference, cosine
-    compare.py A.png B.png                label maps: share of equal pixels, and per class intersection over union
-    compare.py A.npy B.npy                scores [classes, h, w]: greatest difference, cosine, equal arg max
-    compare.py A.npy B.taps [--tap scores.classes]     also .png against labels.final in a taps file
+    compare.py A.png B.png                label maps: share of equal pixels, and per class intersection over
+    union compare.py A.npy B.npy                scores [classes, h, w]: greatest difference, cosine, equal arg
+    max compare.py A.npy B.taps [--tap scores.classes]     also .png against labels.final in a taps file
 """
 
 import argparse
@@ -12,7 +12,6 @@ import sys
 
 import numpy as np
 from PIL import Image
-
 from taps import read_taps
 
 
@@ -32,8 +31,8 @@ def show(name, a, b):
         print(f"{name:28s} shapes {a.shape} and {b.shape}")
         return
     difference = np.abs(a.astype(np.float64) - b).max(initial=0)
-    print(f"{name:28s} max abs {difference:.3e}  of {np.abs(b).max(initial=0):9.4g}  cosine {cosine(a, b):.7f}  "
-          f"mean row cosine {row_cosine(a, b):.7f}")
+    print(f"{name:28s} max abs {difference:.3e}  of {np.abs(b).max(initial=0):9.4g}  cosine "
+          f"{cosine(a, b):.7f}  mean row cosine {row_cosine(a, b):.7f}")
 
 
 def show_labels(a, b):
@@ -43,7 +42,8 @@ def show_labels(a, b):
     print(f"equal on {(a == b).mean():.4%} of {a.size} pixels")
     for k in sorted(set(np.unique(a)) | set(np.unique(b))):
         both, either = ((a == k) & (b == k)).sum(), ((a == k) | (b == k)).sum()
-        print(f"  class {k:3d}: {(a == k).sum():8d} {(b == k).sum():8d} pixels, intersection over union {both / either:.4f}")
+        print(f"  class {k:3d}: {(a == k).sum():8d} {(b == k).sum():8d} pixels, intersection over union "
+              f"{both / either:.4f}")
 
 
 def load(path, tap):

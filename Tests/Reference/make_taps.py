@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 """Golden fixtures for the tests: toy checkpoints, photos, and what the reference computes from them.
 
-    make_taps.py DIRECTORY [--seed 1]
+    make_taps.py DIRECTORY [--seed 1] [--only toy-dinov2,...]
 
 Per configuration DIRECTORY/NAME/ gets
     clip.*.gz dino.pth.gz sam.pth.gz vocab.txt.gz     checkpoints in published formats, packed with gzip
     case.txt                                          settings, `key value` lines; classes as `class a; b`
     photo.png
     coarse.png final.png                              label maps at the photo's size, 8-bit grey
-    reference.taps                                    see taps.py for the format; large ones keep every k-th row
+    reference.taps                                    see taps.py for the format; large ones keep every k-th
+    row
 A borrowed network or photo is not repeated: case.txt names the files relative to DIRECTORY.
 
 The taps are computed in float32 from the weights *after* the INT8 rounding of docs/model-file.md, so that the
-program's float32 mode must reproduce them to rounding. Of several synthetic photos the one is taken whose thresholds
-are farthest from any value they cut, for a value on the cut may fall on either side.
+program's float32 mode must reproduce them to rounding. Of several synthetic photos the one is taken whose
+thresholds are farthest from any value they cut, for a value on the cut may fall on either side.
 """
 
 import argparse
@@ -23,13 +24,12 @@ import shutil
 import tempfile
 
 import numpy as np
-import torch
-from PIL import Image
-
 import pipeline
+import torch
 import toys
 import weights
 from photos import synthetic
+from PIL import Image
 from taps import write_taps
 
 CLASSES = [["sky", "wall", "water"], ["cat", "kitten"], ["sofa"], ["green grass"], ["tree"]]
@@ -47,12 +47,18 @@ CASES = [
     ("toy-h", "toy-h", (233, 301), dict(logit_scale=20.0, minimal_area=500)),
     ("toy-l", "toy-l", (131, 97), dict(logit_scale=20.0)),
     ("toy-dino8", "toy-dino8", (96, 128), {}),
+    ("toy-dinov2", "toy-dinov2", (96, 128), {}),
+    ("toy-dinov2-reg", "toy-dinov2-reg", (131, 97), dict(logit_scale=20.0, refine=False)),
 ]
-FULL = {"toy-b", "toy-h", "toy-l", "toy-dino8"}          # cases that keep every stage
+# cases that keep every stage
+FULL = {"toy-b", "toy-h", "toy-l", "toy-dino8", "toy-dinov2", "toy-dinov2-reg"}
 
-KEEP_OF_VARIANTS = ("windows.origins", "affinity.features", "affinity.strip", "affinity.threshold", "affinity.0.strip",
-                    "affinity.1.strip", "affinity.0.threshold", "affinity.1.threshold", "scores.classes", "splice.grid", "refine.regions", "refine.iou", "proxy.mean", "image.sam0_u8",
-                    "image.sam1_u8", "image.clip_u8", "image.sam_u8", "splice.scores", "proxy.output.0", "refine.logits.0")
+KEEP_OF_VARIANTS = ("windows.origins", "affinity.features", "affinity.strip", "affinity.threshold",
+                    "affinity.0.strip",
+                    "affinity.1.strip", "affinity.0.threshold", "affinity.1.threshold", "scores.classes",
+                    "splice.grid", "refine.regions", "refine.iou", "proxy.mean", "image.sam0_u8",
+                    "image.sam1_u8", "image.clip_u8", "image.sam_u8", "splice.scores", "proxy.output.0",
+                    "refine.logits.0")
 
 
 def rows_step(name, value, limit):
@@ -63,7 +69,8 @@ def rows_step(name, value, limit):
 
 def margins(taps):
     # A point may move where two places are within 1e-4: weighed so that this counts like 2e-5 at a cut.
-    return min([float(v.min()) / (5 if n == "refine.margin" else 1) for n, v in taps.items() if n.endswith(".margin")]
+    return min([float(v.min()) / (5 if n == "refine.margin" else 1) for n, v in taps.items()
+                if n.endswith(".margin")]
                + [float(np.abs(taps["refine.iou"] - 0.8).min(initial=1)) if "refine.iou" in taps else 1])
 
 
@@ -103,10 +110,14 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--photos", type=int, default=8, help="synthetic photos to choose from")
     parser.add_argument("--tap-bytes", type=int, default=900, help="about so many bytes of each large array")
+    parser.add_argument("--only", help="these configurations alone; `toy-b` is needed by the cases that use "
+                        "its photo")
     a = parser.parse_args()
     torch.set_num_threads(1)
     models, seeds = {}, {}
     for config_name, case, size, changes in CASES:
+        if a.only and config_name not in a.only.split(","):
+            continue
         config = toys.CONFIGS[config_name]
         folder = os.path.join(a.directory, case)
         os.makedirs(folder, exist_ok=True)
@@ -126,18 +137,21 @@ def main():
                     shutil.copy(path, target)
                 else:
                     with open(path, "rb") as source, open(target, "wb") as out:
-                        with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=9, mtime=0, filename="") as zipped:
+                        with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=9, mtime=0,
+                                           filename="") as zipped:
                             shutil.copyfileobj(source, zipped)
             shutil.rmtree(scratch)
         o = options(config, changes)
         best = None
-        same_photo = {c for _, c, _, _ in CASES if c.startswith("toy-b-") and not c.endswith(("odd", "halves"))}
+        same_photo = {c for _, c, _, _ in CASES if c.startswith("toy-b-")
+                      and not c.endswith(("odd", "halves"))}
         for seed in ([seeds["toy-b"]] if case in same_photo else range(1, a.photos + 1)):
             photo = synthetic(*size, seed)
             labels, taps = pipeline.segment(models[config_name], photo, CLASSES, o)
             iou = taps.get("refine.iou", np.ones(1))
             both = int((iou > o.iou_threshold).any()) + int((iou <= o.iou_threshold).any()) * (len(iou) > 1)
-            # INT8 moves a predicted overlap by a few hundredths: no region that hangs on it, where that can be had.
+            # INT8 moves a predicted overlap by a few hundredths: no region that hangs on it, where that can
+            # be had.
             clear = min(float(np.abs(iou - o.iou_threshold).min(initial=1)), 0.05) if o.refine else 0
             rank = (both if o.refine else 2, min(margins(taps), 1e-5), clear, -label_margin(taps))
             if (len(np.unique(labels)) >= 3 or case in same_photo) and (best is None or rank > best[0]):
@@ -147,12 +161,15 @@ def main():
             Image.fromarray(photo).save(os.path.join(folder, "photo.png"), optimize=True)
             seeds[case] = seed
         for which in ("coarse", "final"):
-            Image.fromarray(taps["labels." + which].astype(np.uint8)).save(os.path.join(folder, which + ".png"), optimize=True)
+            Image.fromarray(taps["labels." + which].astype(np.uint8)).save(os.path.join(folder, which
+                    + ".png"), optimize=True)
         kept, steps = slim(case, taps, a.tap_bytes)
         write_taps(os.path.join(folder, "reference.taps"), kept, steps)
         home = lambda kind: config.borrow.get(kind, config_name)
         clip_file = toys.CLIP_FILES[config.clip_form]
-        lines = [f"clip {home('clip')}/{clip_file}.gz", f"dino {home('dino')}/dino.pth.gz", f"sam {home('sam')}/sam.pth.gz",
+        dino_file = "dino.safetensors" if config.dino_form == "dinov2-hf" else "dino.pth"
+        lines = [f"clip {home('clip')}/{clip_file}.gz", f"dino {home('dino')}/{dino_file}.gz",
+                  f"sam {home('sam')}/sam.pth.gz",
                  "vocab toy-b/vocab.txt.gz", f"activation {config.activation}",
                  f"photo {'toy-b' if case in same_photo else case}/photo.png"]
         lines += [f"class {'; '.join(c)}" for c in CLASSES]
@@ -163,8 +180,9 @@ def main():
         with open(os.path.join(folder, "case.txt"), "w") as out:
             out.write("\n".join(lines) + "\n")
         used = sum(os.path.getsize(os.path.join(folder, n)) for n in os.listdir(folder))
-        print(f"{case}: photo seed {seed}, cut margin {margins(taps):.1e}, near ties {label_margin(taps):.2%}, "
-              f"pixels {np.bincount(labels.ravel()).tolist()}, iou {taps.get('refine.iou')}, {used} bytes")
+        print(f"{case}: photo seed {seed}, cut margin {margins(taps):.1e}, near ties "
+              f"{label_margin(taps):.2%}, pixels {np.bincount(labels.ravel()).tolist()}, iou "
+              f"{taps.get('refine.iou')}, {used} bytes")
 
 
 if __name__ == "__main__":

@@ -200,44 +200,66 @@ The Quick, Brown Fox; Jumps: Over (The) Lazy "Dog"!
 """.strip("\n").split("\n")
 
 UNICODE = [
-    "café", "cafe\u0301", "naïve", "résumé", "Ångström", "ÅNGSTRÖM", "smörgåsbord", "façade", "piñata", "jalapeño",
-    "crème brûlée", "CRÈME BRÛLÉE", "über", "ÜBER", "straße", "STRASSE", "STRAßE", "groß", "ẞ", "œuvre", "Œuvre",
+    "café", "cafe\u0301", "naïve", "résumé", "Ångström", "ÅNGSTRÖM", "smörgåsbord", "façade", "piñata",
+    "jalapeño",
+    "crème brûlée", "CRÈME BRÛLÉE", "über", "ÜBER", "straße", "STRASSE", "STRAßE", "groß", "ẞ", "œuvre",
+    "Œuvre",
     "Æsir", "þorn", "Øre", "Ñandú", "İstanbul", "istanbul", "ısı", "Iğdır", "Łódź", "Kraków", "žluťoučký kůň",
-    "příliš", "Ștefan", "Đorđe", "Ελλάδα", "ΑΘΗΝΑ", "σίγμας", "ΣΊΓΜΑΣ", "ὈΔΥΣΣΕΎΣ", "Москва", "МОСКВА", "ёлка", "Київ",
-    "עברית", "שלום עולם", "العربية", "مرحبا بالعالم", "فارسی", "हिन्दी", "नमस्ते दुनिया", "বাংলা", "தமிழ்", "ไทย", "สวัสดี",
-    "ქართული", "հայերեն", "አማርኛ", "中文", "猫", "一只猫的照片", "日本語", "ねこ", "ネコ", "ﾈｺ", "猫の写真です。", "한국어",
-    "고양이", "Tiếng Việt", "ｆｕｌｌ ｗｉｄｔｈ", "ＡＢＣ", "１２３", "①②③", "½ cup", "x²", "H₂O", "5 µm", "5 μm", "℃", "100 °C",
-    "№ 5", "™ brand", "© 2024", "®", "€5", "£10", "¥100", "₹", "§ 4", "¶", "†", "•", "… dots", "em—dash", "en–dash",
-    "minus−sign", "hyphen‐ated", "non‑breaking", "soft\u00adhyphen", "a×b", "a÷b", "±1", "≤ ≥ ≠", "∞", "√2", "π",
-    "→ arrow ←", "★ star ☆", "♥", "♫", "✓", "☃", "☂️", "😀", "🐱 cat", "cat🐱", "🐱🐶", "👍🏽", "👩‍👩‍👧‍👦", "🇫🇷", "🏳️‍🌈",
+    "příliš", "Ștefan", "Đorđe", "Ελλάδα", "ΑΘΗΝΑ", "σίγμας", "ΣΊΓΜΑΣ", "ὈΔΥΣΣΕΎΣ", "Москва", "МОСКВА",
+    "ёлка", "Київ",
+    "עברית", "שלום עולם", "العربية", "مرحبا بالعالم", "فارسی", "हिन्दी", "नमस्ते दुनिया", "বাংলা", "தமிழ்",
+    "ไทย", "สวัสดี",
+    "ქართული", "հայերեն", "አማርኛ", "中文", "猫", "一只猫的照片", "日本語", "ねこ", "ネコ", "ﾈｺ",
+    "猫の写真です。", "한국어", "고양이", "Tiếng Việt", "ｆｕｌｌ ｗｉｄｔｈ", "ＡＢＣ", "１２３",
+    "①②③", "½ cup", "x²", "H₂O", "5 µm", "5 μm", "℃", "100 °C",
+    "№ 5", "™ brand", "© 2024", "®", "€5", "£10", "¥100", "₹", "§ 4", "¶", "†", "•", "… dots", "em—dash",
+    "en–dash",
+    "minus−sign", "hyphen‐ated", "non‑breaking", "soft\u00adhyphen", "a×b", "a÷b", "±1", "≤ ≥ ≠", "∞", "√2",
+    "π",
+    "→ arrow ←", "★ star ☆", "♥", "♫", "✓", "☃", "☂️", "😀", "🐱 cat", "cat🐱", "🐱🐶", "👍🏽", "👩‍👩‍👧‍👦",
+    "🇫🇷", "🏳️‍🌈",
     "1️⃣", "❤️", "🦄 unicorn", "\U0001F9FF", "𝒸𝒶𝓉", "𝐜𝐚𝐭", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "𐍈", "𠮷野家",
-    "‘single’", "“double”", "it’s", "don’t", "rock ’n’ roll", "„deutsch“", "«français»", "‹a›", "‚low‘", "′ ″ prime",
-    "ʼn", "ŉ", "ﬁne ﬂower", "oﬃce", "ĳ", "ǆ", "Ǆ", "a\u200bb", "a\u200db", "a\u200cb", "\ufeffbom", "b\ufeffom",
-    "\u200ertl\u200f", "a\u2028b", "a\u2029b", "a\u0085b", "a\u00a0b", "a\u3000b", "a\u2003b", "\u00a0lead", "trail\u00a0",
-    "zero\u0000byte", "bell\u0007", "esc\u001b[31mred\u001b[0m", "del\u007f", "a\u000bb", "a\u000cb", "a\u001cb",
-    "\u0301leading accent", "z\u0335\u0321a\u0337l\u0334g\u0338o", "a\u0308", "A\u030a", "\u212b", "\u2126", "\u1e9e",
-    "�", "\uf8ff", "\ufdfd", "٣٤٥", "१२३", "Ⅷ", "ⅷ", "㎏", "㈱", "〇", "ー", "々", "「猫」", "、。", "！？", "～", "ǅ", "ªº", "ʰ",
+    "‘single’", "“double”", "it’s", "don’t", "rock ’n’ roll", "„deutsch“", "«français»", "‹a›", "‚low‘",
+    "′ ″ prime",
+    "ʼn", "ŉ", "ﬁne ﬂower", "oﬃce", "ĳ", "ǆ", "Ǆ", "a\u200bb", "a\u200db", "a\u200cb", "\ufeffbom",
+    "b\ufeffom",
+    "\u200ertl\u200f", "a\u2028b", "a\u2029b", "a\u0085b", "a\u00a0b", "a\u3000b", "a\u2003b", "\u00a0lead",
+    "trail\u00a0",
+    "zero\u0000byte", "bell\u0007", "esc\u001b[31mred\u001b[0m", "del\u007f", "a\u000bb", "a\u000cb",
+    "a\u001cb",
+    "\u0301leading accent", "z\u0335\u0321a\u0337l\u0334g\u0338o", "a\u0308", "A\u030a", "\u212b", "\u2126",
+    "\u1e9e",
+    "�", "\uf8ff", "\ufdfd", "٣٤٥", "१२३", "Ⅷ", "ⅷ", "㎏", "㈱", "〇", "ー", "々", "「猫」",
+    "、。", "！？", "～", "ǅ", "ªº", "ʰ",
 ]
 
 MOJIBAKE = [
-    "cafÃ©", "itâ€™s", "â€œquotedâ€\u009d", "schÃ¶n", "Ã¼ber", "naÃ¯ve", "â€”", "cafÃ\u00a9 au lait", "Â©", "Â£10",
+    "cafÃ©", "itâ€™s", "â€œquotedâ€\u009d", "schÃ¶n", "Ã¼ber", "naÃ¯ve", "â€”", "cafÃ\u00a9 au lait", "Â©",
+    "Â£10",
     "l’humanitÃ©", "ðŸ˜€", "ÐœÐ¾ÑÐºÐ²Ð°", "voilÃ  le travail",
 ]
 
 ENTITIES = [
-    "&amp;", "a &amp; b", "&amp;amp;", "&amp;amp;amp;", "&lt;b&gt;", "&quot;x&quot;", "&apos;", "&#39;", "&#x27;", "&#65;",
-    "&#x41;", "&#x1F600;", "&eacute;", "caf&eacute;", "&nbsp;", "a&nbsp;b", "&copy;", "&copy", "&notit;", "&notin;",
-    "&unknown;", "&", "&;", "&#;", "&#x;", "&#0;", "&#128;", "&#x80;", "&#xD800;", "&#1114112;", "&AMP;", "&Eacute;",
-    "&lt;3", "rock &amp; roll", "AT&amp;T", "AT&T", "&ampamp;", "&hearts;", "&hellip;", "&mdash;", "&euro;5", "&shy;",
+    "&amp;", "a &amp; b", "&amp;amp;", "&amp;amp;amp;", "&lt;b&gt;", "&quot;x&quot;", "&apos;", "&#39;",
+    "&#x27;", "&#65;",
+    "&#x41;", "&#x1F600;", "&eacute;", "caf&eacute;", "&nbsp;", "a&nbsp;b", "&copy;", "&copy", "&notit;",
+    "&notin;",
+    "&unknown;", "&", "&;", "&#;", "&#x;", "&#0;", "&#128;", "&#x80;", "&#xD800;", "&#1114112;", "&AMP;",
+    "&Eacute;",
+    "&lt;3", "rock &amp; roll", "AT&amp;T", "AT&T", "&ampamp;", "&hearts;", "&hellip;", "&mdash;", "&euro;5",
+    "&shy;",
 ]
 
 SPACES = [
-    "", " ", "   ", "\t", "\n", " cat", "cat ", "  cat  ", "a  b", "a   b    c", "a\tb", "a\nb", "a\r\nb", "a\rb", " \t\n a \t\n ",
-    "line one\nline two", "tab\tseparated\tvalues", "a . b", "a .b", "a. b", "cat ,dog", "cat , dog", "( cat )",
+    "", " ", "   ", "\t", "\n", " cat", "cat ", "  cat  ", "a  b", "a   b    c", "a\tb", "a\nb", "a\r\nb",
+    "a\rb", " \t\n a \t\n ",
+    "line one\nline two", "tab\tseparated\tvalues", "a . b", "a .b", "a. b", "cat ,dog", "cat , dog",
+    "( cat )",
 ]
 
 LONG = [
-    " ".join(["cat"] * 74), " ".join(["cat"] * 75), " ".join(["cat"] * 76), " ".join(["cat"] * 77), " ".join(["cat"] * 200),
+    " ".join(["cat"] * 74), " ".join(["cat"] * 75), " ".join(["cat"] * 76), " ".join(["cat"] * 77),
+    " ".join(["cat"] * 200),
     "a" * 80, "ab" * 100, "1" * 75, "1" * 76, "!" * 300, "🐱" * 30, "猫" * 60, "é" * 100,
     "supercalifragilisticexpialidocious " * 12,
     "a very long caption about a small town by the river where old stone houses stand close together, " * 3,
@@ -256,7 +278,8 @@ def escape(text):
             out.append("\\t")
         elif ch == "\r":
             out.append("\\r")
-        elif code < 32 or 127 <= code < 160 or code in (0xAD, 0x2028, 0x2029, 0xFEFF) or 0x200B <= code <= 0x200F:
+        elif code < 32 or 127 <= code < 160 or code in (0xAD, 0x2028, 0x2029,
+                                                        0xFEFF) or 0x200B <= code <= 0x200F:
             out.append("\\u{%X}" % code)
         else:
             out.append(ch)
@@ -317,11 +340,14 @@ def main():
         assert again[:len(ids)] == ids, phrase
 
     with open(os.path.join(arguments.directory, "phrases.tsv"), "w", encoding="utf-8", newline="\n") as out:
-        out.write("# phrase <TAB> ids, separated by spaces, from start-of-text (49406) to end-of-text (49407), cut to "
-                  "context 77; padding left out\n"
-                  "# <TAB> the cleaned text (mended, unescaped, spaces collapsed, lower-cased), for finding the stage at fault\n"
-                  "# <TAB> 'ftfy' where the cleaned text depends on ftfy (it would differ without it), else empty\n"
-                  "# escapes in both texts: \\\\ \\n \\t \\r and \\u{HEX}; lines that start with '# ' are comments\n"
+        out.write("# phrase <TAB> ids, separated by spaces, from start-of-text (49406) to end-of-text "
+                  "(49407), cut to context 77; padding left out\n"
+                  "# <TAB> the cleaned text (mended, unescaped, spaces collapsed, lower-cased), for finding "
+                  "the stage at fault\n"
+                  "# <TAB> 'ftfy' where the cleaned text depends on ftfy (it would differ without it), else "
+                  "empty\n"
+                  "# escapes in both texts: \\\\ \\n \\t \\r and \\u{HEX}; lines that start with '# ' are "
+                  "comments\n"
                   "# made by open_clip_torch's SimpleTokenizer, with ftfy\n")
         for phrase, ids, clean, mark in rows:
             first = escape(phrase)

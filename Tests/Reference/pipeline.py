@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+import dinov2
 import weights
 from templates import TEMPLATES
 from tokenizer import Tokenizer
@@ -187,15 +188,21 @@ def dino_features(m, window, index, taps):
     c = m.dino
     h, w = window.shape[1] // c.patch, window.shape[2] // c.patch
     x = linear(m, "dino.patch", patches(window, c.patch))
-    x = x + position_grid(m["dino.position"][1:], h, w)
-    x = torch.cat([(m["dino.class_embedding"] + m["dino.position"][0])[None], x])
+    registers = m.get("dino.registers")               # DINOv2's; they have no position
+    if hasattr(c, "position_rule"):
+        x = x + dinov2.position_grid(m["dino.position"][1:], h, w, c.position_rule)
+    else:
+        x = x + position_grid(m["dino.position"][1:], h, w)
+    front = [(m["dino.class_embedding"] + m["dino.position"][0])[None]]
+    front += [registers] if registers is not None else []
+    x = torch.cat(front + [x])
     if index is not None:
         taps.put(f"dino.embed.{index}", x)
     for n in range(c.depth):
         x = block(m, f"dino.blocks.{n}", c, x, "gelu")
         if index is not None:
             taps.put(f"dino.blocks.{n}.{index}", x)
-    x = norm(m, "dino.norm_post", x, c.epsilon)[1:]
+    x = norm(m, "dino.norm_post", x, c.epsilon)[len(x) - h * w:]
     if index is not None:
         taps.put(f"dino.features.{index}", x)
     return x, (h, w)
@@ -739,21 +746,15 @@ def options_from(a):
     return Options(**{n: getattr(a, n) for n in names - {"dino"}}, dino=not a.no_dino)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    add_model_arguments(parser)
-    add_option_arguments(parser)
-    parser.add_argument("--class", dest="classes", action="append", required=True)
+def add_result_arguments(parser):
     parser.add_argument("--labels")
     parser.add_argument("--scores")
     parser.add_argument("--taps")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("photo")
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    photo = np.asarray(Image.open(a.photo).convert("RGB"))
-    classes = [[p.strip() for p in line.split(";")] for line in a.classes]
-    labels, taps = segment(load_model(a), photo, classes, options_from(a))
+
+
+def write_results(a, labels, taps, class_count):
+    """What `add_result_arguments` asked for, and how many pixels each class has."""
     if a.labels:
         Image.fromarray(labels.astype(np.uint8)).save(a.labels)
     if a.scores:
@@ -761,7 +762,22 @@ def main():
     if a.taps:
         from taps import write_taps
         write_taps(a.taps, taps)
-    print("pixels by class:", np.bincount(labels.ravel(), minlength=len(classes)).tolist())
+    print("pixels by class:", np.bincount(labels.ravel(), minlength=class_count).tolist())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add_model_arguments(parser)
+    add_option_arguments(parser)
+    parser.add_argument("--class", dest="classes", action="append", required=True)
+    add_result_arguments(parser)
+    parser.add_argument("--threads", type=int, default=1)
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    photo = np.asarray(Image.open(a.photo).convert("RGB"))
+    classes = [[p.strip() for p in line.split(";")] for line in a.classes]
+    labels, taps = segment(load_model(a), photo, classes, options_from(a))
+    write_results(a, labels, taps, len(classes))
 
 
 if __name__ == "__main__":

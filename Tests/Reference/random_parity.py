@@ -1,34 +1,30 @@
 #!/usr/bin/env python3
-"""Both programs against the reference on configurations drawn at random: sizes of the three networks, checkpoint flavours,
-photos, classes and options.
+"""Both programs against the reference on configurations drawn at random: sizes of the three networks,
+checkpoint flavours, photos, classes and options.
 
     random_parity.py [--count 20] [--seed 1] [--bin .build/release] [--keep FOLDER]
 
-A line a case: largest difference of class scores, share of equal labels, in float32, and what INT8 keeps of both. In float32
-scores must agree within 1e-3 and labels on 99.9 % of the pixels whose two best probabilities are 1e-3 apart; the script ends
-with 1 where they do not. An affinity or a predicted overlap within 1e-5 of the value it is cut at may fall on either side:
-such cases are said to be on a cut and do not count.
+A line a case: largest difference of class scores, share of equal labels, in float32, and what INT8 keeps of
+both. In float32 scores must agree within 1e-3 and labels on 99.9 % of the pixels whose two best probabilities
+are 1e-3 apart; the script ends with 1 where they do not. An affinity or a predicted overlap within 1e-5 of
+the value it is cut at may fall on either side: such cases are said to be on a cut and do not count.
 """
 
-import argparse
-import pathlib
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 
 import cv2
+import draws
 import numpy as np
-import torch
-from PIL import Image
-
 import pipeline
 import toys
 import weights
 from photos import synthetic
+from PIL import Image
 
-WORDS = ["sky", "wall", "water", "cat", "kitten", "sofa", "green grass", "tree", "Köln", "it's", "a dog's bed", "T-shirt", "R&D",
+WORDS = ["sky", "wall", "water", "cat", "kitten", "sofa", "green grass", "tree", "Köln", "it's",
+         "a dog's bed", "T-shirt", "R&D",
          "Zürich", "日本", "fish & chips", "42", "SKY", "🙂", "very " * 90 + "long road", "x"]
 
 # Section 11 of the specification, written down once more.
@@ -40,11 +36,13 @@ PRESETS = {
     "object": dict(short_side=448, probability_threshold=0.25, coarse_threshold=0.25),
     "stuff": dict(short_side=448, coarse_threshold=0.05),
     "ade": dict(short_side=576, coarse_threshold=0.05, refine_negative_cosine=False),
-    "city": dict(short_side=688, cos_factor=3.0, coarse_threshold=0.1, refine_negative_cosine=False, halves=True)}
+    "city": dict(short_side=688, cos_factor=3.0, coarse_threshold=0.1, refine_negative_cosine=False,
+                 halves=True)}
 
 
 def draw_config(r, name, preset):
-    """A trio: head widths as the families have them, everything else free. Presets' strides suit a patch of 16 or 14."""
+    """A trio: head widths as the families have them, everything else free. Presets' strides suit a patch of
+    16 or 14."""
     patch = r.choice([14, 16] if preset else [14, 16, 16, 32])
     head = r.choice([64, 64, 64, 32, 48, 80])
     width = head * r.choice([1, 2, 3])
@@ -54,7 +52,8 @@ def draw_config(r, name, preset):
     sam_depth = r.choice([2, 3, 4])
     everywhere = r.random() < 0.1
     sam = toys.Sam(
-        16 * sam_heads * r.choice([2, 4, 5]), sam_depth, sam_heads, 32 * r.choice([2, 3, 5]), sam_patch, sam_grid,
+        16 * sam_heads * r.choice([2, 4, 5]), sam_depth, sam_heads, 32 * r.choice([2, 3, 5]), sam_patch,
+        sam_grid,
         window=r.choice([w for w in (4, 7, 14) if w < sam_grid]),
         globals=tuple(range(sam_depth)) if everywhere
         else tuple(sorted(set(r.sample(range(sam_depth), r.choice([1, 2]))) | {sam_depth - 1})),
@@ -63,9 +62,11 @@ def draw_config(r, name, preset):
     form, activation = r.choice([("openai", "quickgelu"), ("openclip", "gelu"), ("openclip", "quickgelu"),
                                  ("huggingface", "gelu"), ("openclip-legacy", "gelu")])
     return toys.Config(
-        name, clip=toys.Tower(width, r.choice([1, 2, 3]), width // head, 32 * r.choice([2, 5, 8]), patch, r.choice([5, 7, 10])),
+        name, clip=toys.Tower(width, r.choice([1, 2, 3]), width // head, 32 * r.choice([2, 5, 8]), patch,
+                              r.choice([5, 7, 10])),
         text=toys.Tower(64 * r.choice([1, 2]), r.choice([1, 2]), 0, 128), embed=r.choice([32, 72, 100]),
-        dino=toys.Tower(64 * r.choice([1, 2, 6]), r.choice([1, 2, 3]), 0, 96, dino_patch, r.choice([5, 6, 9])), sam=sam,
+        dino=toys.Tower(64 * r.choice([1, 2, 6]), r.choice([1, 2, 3]), 0, 96, dino_patch,
+                        r.choice([5, 6, 9])), sam=sam,
         activation=activation, context=r.choice([77, 77, 24]), grain=1, clip_form=form, window=window,
         stride=patch * r.choice([1, 3, 4, 5, window // patch]),
         short_side=window + r.choice([patch * r.choice([0, 1, 3, 6]), r.randint(-window // 2, 90)]))
@@ -78,27 +79,37 @@ def with_heads(config):
 
 
 def draw_options(r, config, preset):
-    prompts = r.choice([("point", "box", "mask")] * 6 + [("point",), ("box",), ("mask",), ("point", "mask"), ("box", "mask")])
+    prompts = r.choice([("point", "box", "mask")] * 6
+                       + [("point",), ("box",), ("mask",), ("point", "mask"), ("box", "mask")])
     if preset:
-        return pipeline.Options(**PRESETS[preset], minimal_area=r.choice([10, 225]), iou_threshold=r.choice([0.8, 0.5]))
+        return pipeline.Options(**PRESETS[preset], minimal_area=r.choice([10, 225]),
+                                iou_threshold=r.choice([0.8, 0.5]))
     return pipeline.Options(
-        short_side=config.short_side, window=config.window, stride=config.stride, minimal_area=r.choice([5, 10, 40, 225]),
-        logit_scale=r.choice([5.0, 20.0, 40.0, 100.0]), beta=r.choice([1.2, 1.2, 1.0, 0.5, 2.5, -1.0]), gamma=r.choice([3.0, 1.0, 0.0]),
+        short_side=config.short_side, window=config.window, stride=config.stride,
+        minimal_area=r.choice([5, 10, 40, 225]),
+        logit_scale=r.choice([5.0, 20.0, 40.0, 100.0]), beta=r.choice([1.2, 1.2, 1.0, 0.5, 2.5, -1.0]),
+        gamma=r.choice([3.0, 1.0, 0.0]),
         cos_factor=r.choice([1.2, 3.0, 0.5, 0.0, -1.0]), probability_threshold=r.choice([0.0, 0.0, 0.3, 1.0]),
         coarse_threshold=r.choice([0.2, 0.05, 0.5, 0.0]), iou_threshold=r.choice([0.8, 0.5, -1.0]),
         mask_alpha=r.choice([0.005, 0.005, 1.0, -3.0]), prompts=prompts,
-        affinity=r.choice(["trident"] * 4 + ["attention", "cosine", "none"]), paradigm=r.choice(["splice"] * 4 + ["window"]),
+        affinity=r.choice(["trident"] * 4 + ["attention", "cosine", "none"]),
+        paradigm=r.choice(["splice"] * 4 + ["window"]),
         dino=r.random() < 0.85, refine=r.random() < 0.75)
 
 
 def flags(o, preset, profile):
     if preset:
-        return ["--preset", preset, "--minimal-area", str(o.minimal_area), "--iou-threshold", str(o.iou_threshold)]
-    named = {n: getattr(o, n) for n in ("short_side", "window", "stride", "minimal_area", "logit_scale", "beta", "gamma", "cos_factor",
-                                        "probability_threshold", "coarse_threshold", "iou_threshold", "mask_alpha", "affinity", "paradigm")}
+        return ["--preset", preset, "--minimal-area", str(o.minimal_area), "--iou-threshold",
+                str(o.iou_threshold)]
+    named = {n: getattr(o, n)
+             for n in ("short_side", "window", "stride", "minimal_area", "logit_scale", "beta", "gamma",
+                       "cos_factor",
+                                        "probability_threshold", "coarse_threshold", "iou_threshold",
+                       "mask_alpha", "affinity", "paradigm")}
     if profile:                               # sets the affinity and leaves refinement out
         del named["affinity"]
-        return [f"--{name.replace('_', '-')}={value}" for name, value in named.items()] + ["--profile", profile]
+        return [f"--{name.replace('_', '-')}={value}" for name, value in named.items()] + ["--profile",
+                profile]
     named["prompts"] = ",".join(o.prompts)
     result = [f"--{name.replace('_', '-')}={value}" for name, value in named.items()]
     return result + ([] if o.dino else ["--no-dino"]) + ([] if o.refine else ["--refine", "none"])
@@ -109,19 +120,23 @@ def draw_size(r, config, preset):
     long = r.randint(100, 300)
     if preset:
         return r.choice([(90, 130), (131, 97), (r.randint(30, 200), r.randint(30, 200))])
-    return r.choice([(r.randint(20, 400), r.randint(20, 400)), (1 + 2 * long // config.sam.grid, long), (97, 131),
+    return r.choice([(r.randint(20, 400), r.randint(20, 400)), (1 + 2 * long // config.sam.grid, long),
+                     (97, 131),
                      (1, long), (long, 2), (r.randint(2, 9), r.randint(2, 9)), (24, r.randint(2100, 3000))])
 
 
 def write_photo(r, path, pixels):
     """The photo in one of the kinds that cameras and programs leave; returns its path and kind."""
-    kind = r.choice(["rgb"] * 4 + ["grey", "palette", "rgba", "grey16", "rgb16", "ppm", "jpeg", "jpeg-grey", "jpeg-progressive", "jpeg-exif"])
+    kind = r.choice(["rgb"] * 4
+                    + ["grey", "palette", "rgba", "grey16", "rgb16", "ppm", "jpeg", "jpeg-grey",
+                       "jpeg-progressive", "jpeg-exif"])
     image = Image.fromarray(pixels)
     if kind == "ppm":
         image.save(path.with_suffix(".ppm"))
         return path.with_suffix(".ppm"), kind
     if kind.startswith("jpeg"):
-        options = dict(quality=r.choice([75, 95]), subsampling=r.choice([0, 1, 2]), progressive=kind == "jpeg-progressive")
+        options = dict(quality=r.choice([75, 95]), subsampling=r.choice([0, 1, 2]),
+                       progressive=kind == "jpeg-progressive")
         if kind == "jpeg-exif":
             exif = Image.Exif()
             exif[0x0112] = r.randint(1, 8)
@@ -131,7 +146,8 @@ def write_photo(r, path, pixels):
         return path.with_suffix(".jpg"), kind
     path = path.with_suffix(".png")
     if kind in ("grey16", "rgb16"):
-        deep = pixels.astype(np.uint16) * 256 + np.random.Generator(np.random.PCG64(r.randint(0, 999))).integers(
+        deep = pixels.astype(np.uint16) * 256 + np.random.Generator(np.random.PCG64(r.randint(0,
+                999))).integers(
             0, 256, pixels.shape).astype(np.uint16)
         cv2.imwrite(str(path), deep[:, :, 0] if kind == "grey16" else deep[:, :, ::-1])
         return path, kind
@@ -150,32 +166,22 @@ def on_a_cut(taps):
     return min(margins, default=1) < 1e-5
 
 
-def segment(command, extra, folder):
-    """Labels and scores of the program."""
-    subprocess.run(command + [*extra, "--output", folder / "labels.png", "--scores", folder / "scores.npy", "--overwrite"], check=True)
-    return np.asarray(Image.open(folder / "labels.png")), np.load(folder / "scores.npy")
-
-
 def compare(r, command, folder, reference, taps):
-    """Score difference and share of equal labels by precision; threads and a memory limit must not change a bit."""
-    p = np.sort(taps["scores.probabilities"], 0)
-    clear = p[-1] - p[-2] > 1e-3 if len(p) > 1 else np.ones(p.shape[1:], bool)
-    found = {}
-    for precision in ("float32", "int8"):
-        labels, scores = segment(command, ["--precision", precision], folder)
-        difference = float(np.abs(scores - taps["scores.classes"]).max())
-        found[precision] = difference, float((labels == reference)[clear].mean()) if clear.any() else 1.0
+    """Score difference and share of equal labels by precision; threads and a memory limit must not change a
+    bit."""
+    found, labels, scores = draws.agreement(command, folder, reference, taps)
     limit = f"{r.choice([20, 24, 32, 64])}M"
     try:
-        again = segment(command, ["--threads", str(r.choice([1, 2, 3, 5])), "--memory-limit", limit], folder)
+        changed = ["--threads", str(r.choice([1, 2, 3, 5])), "--memory-limit", limit]
+        again = draws.segment(command, changed, folder)
         found["same"] = np.array_equal(again[0], labels) and np.array_equal(again[1], scores)
     except subprocess.CalledProcessError as error:
         found["same"] = error.returncode == 5
     return found
 
 
-def run(a, folder, number):
-    """One case; returns "ok", "cut" or "BAD"."""
+def draw(a, folder, number):
+    """One case with its files: its drawing, networks, options, flags, photo, classes and command."""
     r = random.Random(1000 * a.seed + number)
     preset = r.choice([None] * 5 + [r.choice(list(PRESETS))])
     config = with_heads(draw_config(r, f"random-{number}", preset))
@@ -197,50 +203,31 @@ def run(a, folder, number):
     subprocess.run(command, check=True)
     path, kind = write_photo(r, folder / "photo", synthetic(*size, seed=number))
     (folder / "classes.txt").write_text("".join("; ".join(c) + "\n" for c in classes))
-    photo = np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[:, :, ::-1])       # as the public code reads it
-    reference, taps = pipeline.segment(weights.from_gguf(str(model)), photo, classes, o)
-    taps["refine.iou_threshold"] = o.iou_threshold
-    command = [a.bin / "trident", "segment", "-m", model, "--classes", folder / "classes.txt", "--no-cache", "--quiet",
+    command = [a.bin / "trident", "segment", "-m", model, "--classes", folder / "classes.txt", "--no-cache",
+               "--quiet",
                *flags(o, preset, profile), *r.choice([[], ["--background"]]), path]
+    return r, config, o, flags(o, preset, profile), (path, kind, size), classes, command
+
+
+def run(a, folder, number):
+    """One case; returns "ok", "cut" or "BAD"."""
+    r, config, o, named, (path, kind, size), classes, command = draw(a, folder, number)
+    # as the public code reads it
+    photo = np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[:, :, ::-1])
+    reference, taps = pipeline.segment(weights.from_gguf(str(folder / "model.gguf")), photo, classes, o)
+    taps["refine.iou_threshold"] = o.iou_threshold
     found = compare(r, command, folder, reference, taps)
     cut = on_a_cut(taps)
     close = found["float32"][0] < a.scores and found["float32"][1] >= 0.999
     verdict = "BAD" if not found["same"] or not (close or cut) else ("ok" if close else "cut")
-    print(f"{number:3} {verdict}{' (on a cut)' if cut else ''}{'' if found['same'] else ' THREADS OR LIMIT'} {kind} {size[1]}x{size[0]}, "
-          f"{len(classes)} classes, clip {config.clip_form} {config.clip.width}:{config.clip.head_width}/{config.clip.patch}, dino "
-          f"{config.dino.width}/{config.dino.patch}, sam {config.sam.width}/{config.sam.patch} {config.sam.grid}: float32 "
-          f"{found['float32'][0]:.1e} {found['float32'][1]:.2%}, int8 {found['int8'][0]:.1e} {found['int8'][1]:.2%}; "
-          f"{' '.join(flags(o, preset, profile))}", flush=True)
+    print(f"{number:3} {verdict}{' (on a cut)' if cut else ''}{'' if found['same'] else ' THREADS OR LIMIT'} "
+          f"{kind} {size[1]}x{size[0]}, {len(classes)} classes, clip {config.clip_form} "
+          f"{config.clip.width}:{config.clip.head_width}/{config.clip.patch}, dino "
+          f"{config.dino.width}/{config.dino.patch}, sam {config.sam.width}/{config.sam.patch} "
+          f"{config.sam.grid}: float32 {found['float32'][0]:.1e} {found['float32'][1]:.2%}, int8 "
+          f"{found['int8'][0]:.1e} {found['int8'][1]:.2%}; {' '.join(named)}", flush=True)
     return verdict
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path(".build/release"))
-    parser.add_argument("--scores", type=float, default=1e-3, help="largest difference of scores that float32 may have")
-    parser.add_argument("--keep", type=pathlib.Path, help="leave the files of every case here")
-    a = parser.parse_args()
-    torch.set_num_threads(1)
-    verdicts = {}
-    for number in range(a.first, a.first + a.count):
-        folder = a.keep / f"{a.seed}-{number}" if a.keep else pathlib.Path(tempfile.mkdtemp())
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            verdicts[number] = run(a, folder, number)
-        except Exception as error:
-            print(f"{number:3} BAD: {error!r}", flush=True)
-            verdicts[number] = "BAD"
-        finally:
-            if not a.keep:
-                shutil.rmtree(folder)
-    by = {v: [n for n, found in verdicts.items() if found == v] for v in ("ok", "cut", "BAD")}
-    print(f"{len(by['ok'])} of {a.count} agree; {len(by['cut'])} differ by an entry on a cut {by['cut']}"
-          + (f"; not {by['BAD']}" if by["BAD"] else ""))
-    return 1 if by["BAD"] else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(draws.main(draws.parser(__doc__).parse_args(), run))

@@ -6,9 +6,9 @@
     (an empty line)
     raw little-endian data
 
-D0 ... are the array's full dimensions, slowest first. Seen as rows of the last dimension, row 0, STEP, 2 STEP, ...
-are stored, one after the other, at byte OFFSET from the first byte after the empty line. MEAN and ABSMEAN are taken
-over the whole array in double precision. DTYPE is f32, i32 or u8.
+D0 ... are the array's full dimensions, slowest first. Seen as rows of the last dimension, row 0, STEP, 2
+STEP, ... are stored, one after the other, at byte OFFSET from the first byte after the empty line. MEAN and
+ABSMEAN are taken over the whole array in double precision. DTYPE is f32, i32 or u8.
 """
 
 import numpy as np
@@ -27,7 +27,8 @@ def write_taps(path, taps, steps=None):
         data = np.ascontiguousarray(rows).tobytes()
         mean = value.astype(np.float64).mean() if value.size else 0.0
         size = np.abs(value.astype(np.float64)).mean() if value.size else 0.0
-        header.append(f"{name} {kind} {value.ndim} {' '.join(map(str, value.shape))} {offset} {step} {mean:.9g} {size:.9g}")
+        header.append(f"{name} {kind} {value.ndim} {' '.join(map(str, value.shape))} {offset} {step} "
+                      f"{mean:.9g} {size:.9g}")
         data += b"\0" * (-len(data) % 4)
         chunks.append(data)
         offset += len(data)
@@ -52,6 +53,7 @@ def read_taps(path):
         mean, size = map(float, rest[int(ndim) + 2:])
         rows = int(np.prod(shape[:-1])) if shape else 1
         stored = -(-rows // step)
-        data = np.frombuffer(content, TYPES[kind], stored * shape[-1], end + offset).reshape(stored, shape[-1])
+        data = np.frombuffer(content, TYPES[kind], stored * shape[-1], end + offset).reshape(stored,
+                shape[-1])
         out[name] = (data, shape, step, mean, size)
     return out

@@ -4,7 +4,6 @@ import gzip
 import html
 
 import regex
-
 from toys import byte_alphabet
 
 try:

@@ -10,6 +10,7 @@ matter, predicted IoU on both sides of the threshold.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -74,6 +75,8 @@ class Config:
     grain: int = 0                 # significant bits kept in the big matrices; 0 = all of them
     clip_form: str = "openai"      # the default flavour of the CLIP file
     borrow: dict = field(default_factory=dict)    # networks that are another configuration's, byte for byte
+    dino_form: str = "dino"        # or DINOv2 under the names of the torch hub (dinov2) or of Hugging Face (dinov2-hf)
+    registers: int = 0             # DINOv2's
     # pipeline settings that suit the size
     window: int = 336
     stride: int = 224
@@ -109,6 +112,18 @@ _add(Config(
     grain=1, clip_form="huggingface", window=112, stride=56, short_side=168))
 _add(dataclasses.replace(
     CONFIGS["toy-b"], name="toy-dino8", dino=Tower(64, 3, 1, 64, 8, 10), borrow={"clip": "toy-b", "sam": "toy-b"}))
+# SC-CLIP's: enough blocks for levels; the window is the position table's own grid.
+_add(dataclasses.replace(
+    CONFIGS["toy-b"], name="toy-sc", clip=Tower(128, 6, 2, 128, 16, 7), stride=56, short_side=170))
+_add(dataclasses.replace(
+    CONFIGS["toy-l"], name="toy-sc-l", clip=Tower(128, 5, 2, 64, 14, 8), stride=56, short_side=150))
+# DINOv2 beside CLIP's patch of 16 (8 x 8 and 7 x 7 in a window of 112), and of 14.
+_add(dataclasses.replace(
+    CONFIGS["toy-b"], name="toy-dinov2", dino=Tower(128, 3, 2, 96, 14, 11), dino_form="dinov2",
+    borrow={"clip": "toy-b", "sam": "toy-b"}))
+_add(dataclasses.replace(
+    CONFIGS["toy-l"], name="toy-dinov2-reg", dino=Tower(64, 3, 1, 128, 14, 11), dino_form="dinov2-hf", registers=4,
+    borrow={"clip": "toy-l", "sam": "toy-b"}))
 _add(dataclasses.replace(
     CONFIGS["toy-b"], name="toy-b-1024",
     sam=dataclasses.replace(CONFIGS["toy-b"].sam, grid=64), grain=0))
@@ -207,6 +222,9 @@ def clip_tensors(config, seed):
 
 
 def dino_tensors(config, seed):
+    if config.dino_form != "dino":
+        import dinov2
+        return dinov2.toy_tensors(config, seed)
     v = Values(seed, "dino", config.grain)
     t = config.dino
     v.normal("cls_token", 1, 1, t.width, std=0.5)
@@ -504,6 +522,25 @@ def published_vocabulary():
     return os.path.join(root, "bpe_simple_vocab_16e6.txt.gz")
 
 
+@contextlib.contextmanager
+def last_norms(*modules):
+    """Rows that CLIP's and the text tower's last norms put out, by name, while code of `modules` runs."""
+    norms = {"clip.norm_post": [], "text.norm_post": []}
+    plain = modules[0].norm
+
+    def watched(m, name, x, epsilon):
+        y = plain(m, name, x, epsilon)
+        if name in norms:
+            norms[name].append(y.reshape(-1, y.shape[-1]))
+        return y
+
+    for module in modules: module.norm = watched
+    try:
+        yield norms
+    finally:
+        for module in modules: module.norm = plain
+
+
 @torch.no_grad()
 def centre(config, clip, dino, sam, merges):
     """Shift the biases of the two last CLIP norms so that features differ by place and text vectors by class.
@@ -517,17 +554,7 @@ def centre(config, clip, dino, sam, merges):
     weights.add_clip(model, clip, config.activation)
     weights.add_dino(model, dino)
     model.merges = merges
-    norms = {"clip.norm_post": [], "text.norm_post": []}
-    plain = pipeline.norm
-
-    def watched(m, name, x, epsilon):
-        y = plain(m, name, x, epsilon)
-        if name in norms:
-            norms[name].append(y.reshape(-1, y.shape[-1]))
-        return y
-
-    pipeline.norm = watched
-    try:
+    with last_norms(pipeline) as norms:
         vectors = pipeline.text_vectors(model, PHRASES, TEMPLATES[::10], pipeline.Taps())
         o = pipeline.Options(short_side=config.short_side, window=config.window, stride=config.stride)
         photo = synthetic(config.short_side, config.short_side * 4 // 3, seed=99)
@@ -535,8 +562,6 @@ def centre(config, clip, dino, sam, merges):
         _, maps, _ = pipeline.window_features(model, image, o, pipeline.Taps())
         for part in maps:
             pipeline.similarities(model, part.flatten(1).T, vectors)
-    finally:
-        pipeline.norm = plain
     if "clip" in config.borrow:
         return
     clip["visual.ln_post.bias"] -= 0.95 * torch.cat(norms["clip.norm_post"]).mean(0)
@@ -585,14 +610,20 @@ def make(config, directory, seed=1, flavours=None, half=None):
     chosen = [config.clip_form] if flavours is None else (list(CLIP_FILES) if flavours == "all" else flavours)
     for flavour in chosen:
         write_clip(config, clip, flavour, join(CLIP_FILES[flavour]), half=half)
-    write_dino(dino, join("dino.pth"), half=half)
+    dino_file = join("dino.safetensors" if config.dino_form == "dinov2-hf" else "dino.pth")
+    if config.dino_form == "dinov2-hf":
+        import dinov2
+        from safetensors.torch import save_file
+        save_file({n: t.half() if half else t for n, t in dinov2.huggingface_names(dino).items()}, dino_file)
+    else:
+        write_dino(dino, dino_file, half=half)
     write_sam(sam, join("sam.pth"), half=half)
     if flavours == "all":
         write_dino(dino, join("dino-legacy.pth"), legacy=True)
         write_dino(dino, join("dino-full.pth"), "full")
         write_dino(dino, join("dino-full-legacy.pth"), "full", legacy=True)
         write_sam(sam, join("sam-legacy.pth"), legacy=True)
-    paths = {"clip": join(CLIP_FILES[chosen[0]]), "dino": join("dino.pth"), "sam": join("sam.pth")}
+    paths = {"clip": join(CLIP_FILES[chosen[0]]), "dino": dino_file, "sam": join("sam.pth")}
     if toy:
         paths["vocab"] = join("vocab.txt.gz")
         write_vocabulary(paths["vocab"])

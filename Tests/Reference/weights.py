@@ -125,6 +125,9 @@ def add_clip(model, state, activation):
 # ------------------------------------------------------------------ DINO and SAM
 
 def read_dino(path):
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+        return load_file(path)
     state = torch.load(path, map_location="cpu", weights_only=False)
     if "teacher" in state:
         state = {n.removeprefix("module."): t for n, t in state["teacher"].items()}
@@ -133,6 +136,10 @@ def read_dino(path):
 
 
 def add_dino(model, state):
+    import dinov2
+    if dinov2.is_dinov2(state):
+        dinov2.add(model, state)
+        return
     t = model.tensors
     block = {"norm1": "norm1", "norm2": "norm2", "attn.qkv": "qkv", "attn.proj": "out", "mlp.fc1": "mlp_in",
              "mlp.fc2": "mlp_out"}
@@ -237,11 +244,9 @@ def quantized(model):
     out.tensors = {}
     for name, t in model.tensors.items():
         parts = name.split(".")
-        stays = t.ndim != 2 or parts[-1] in ("rel_h", "rel_w", "gaussian", "points", "mask_tokens", "iou_token") \
+        stays = t.ndim != 2 or parts[-1] in ("rel_h", "rel_w", "gaussian", "points", "mask_tokens", "iou_token", "registers", "position") \
             or ".hyper." in name or ".iou." in name or ".prompt." in name
-        if name in ("clip.position", "dino.position", "sam.position", "text.position"):
-            t = t.half().float()
-        elif name == "text.token" or not stays:
+        if name == "text.token" or not stays:
             t = quantize_rows(t)
         out.tensors[name] = t
     return out
@@ -273,10 +278,14 @@ def from_gguf(path):
     model.clip = read("clip", common + " patch grid epsilon=norm_epsilon embed_dim")
     model.text = read("text", common + " context vocab")
     model.text.epsilon = model.clip.epsilon
-    model.dino = read("dino", common + " patch grid epsilon=norm_epsilon")
-    model.sam = read("sam", common + " patch grid window side=image_side neck=neck_width epsilon=norm_epsilon "
-                     "decoder_depth=decoder.depth decoder_heads=decoder.heads")
-    model.sam.global_blocks = list(key("trident.sam.global_blocks"))
+    if "trident.dino.width" in reader.fields:
+        model.dino = read("dino", common + " patch grid epsilon=norm_epsilon")
+        if "trident.dino.position_rule" in reader.fields:          # DINOv2
+            model.dino.position_rule = key("trident.dino.position_rule")
+    if "trident.sam.width" in reader.fields:
+        model.sam = read("sam", common + " patch grid window side=image_side neck=neck_width epsilon=norm_epsilon "
+                         "decoder_depth=decoder.depth decoder_heads=decoder.heads")
+        model.sam.global_blocks = list(key("trident.sam.global_blocks"))
     model.activation = key("trident.clip.activation")
     model.merges = [tuple(m.split(" ")) for m in key("tokenizer.ggml.merges")]
 
@@ -344,6 +353,7 @@ def from_gguf(path):
     # Shapes as the checkpoint reader leaves them. Dimensions are fastest first, so numpy's order is the plain one,
     # except that the file lists some tables with rows and columns named the other way round.
     t = model.tensors
-    t["sam.prompt.gaussian"] = t["sam.prompt.gaussian"].reshape(2, -1)
-    t["sam.decoder.iou_token"] = t["sam.decoder.iou_token"].reshape(1, -1)
+    if model.sam:
+        t["sam.prompt.gaussian"] = t["sam.prompt.gaussian"].reshape(2, -1)
+        t["sam.decoder.iou_token"] = t["sam.decoder.iou_token"].reshape(1, -1)
     return model

@@ -6,31 +6,39 @@ import Raster
 import Segmentation
 import Synchronization
 
-/// One folder of Tests/Fixtures/golden.
+/// One folder of Tests/Fixtures/golden, or of golden-scclip.
 ///
-/// - Source: Tests/Reference/make_taps.py writes them.
+/// - Source: Tests/Reference/make_taps.py and make_scclip.py write them.
 struct GoldenCase: CustomStringConvertible, Sendable {
   static let names = [
     "toy-b", "toy-b-odd", "toy-b-halves", "toy-b-window", "toy-b-cosine", "toy-b-attention", "toy-b-none",
     "toy-b-no-dino", "toy-h", "toy-l", "toy-dino8",
   ]
 
-  static let folder: String = {
+  private static let fixtures: String = {
     let file: String = #filePath
     let tests = file.split(separator: "/", omittingEmptySubsequences: false).dropLast(2)
-    return tests.joined(separator: "/") + "/Fixtures/golden/"
+    return tests.joined(separator: "/") + "/Fixtures/"
   }()
 
+  /// Where Trident's cases lie.
+  static let folder = fixtures + "golden/"
+
   let name: String
+  /// Where cases of this kind lie; their files are named from here.
+  let folder: String
   private let settings: [String: String]
   let classLines: [String]
   var description: String { name }
 
-  init(_ name: String) throws {
+  init(_ name: String, in set: String) throws { try self.init(name, folder: Self.fixtures + set + "/") }
+
+  init(_ name: String, folder: String = GoldenCase.folder) throws {
     self.name = name
+    self.folder = folder
     var settings: [String: String] = [:]
     var classes: [String] = []
-    for line in try String(contentsOfFile: Self.folder + name + "/case.txt", encoding: .utf8).split(
+    for line in try String(contentsOfFile: folder + name + "/case.txt", encoding: .utf8).split(
       separator: "\n")
     {
       let parts = line.split(separator: " ", maxSplits: 1).map(String.init)
@@ -47,18 +55,26 @@ struct GoldenCase: CustomStringConvertible, Sendable {
     return value
   }
 
-  private func float(_ key: String) throws -> Float {
+  /// Checkpoints and, last, the vocabulary.
+  var sources: [String] {
+    get throws {
+      try ["clip", "dino", "sam", "vocab"].filter { $0 == "clip" || settings[$0] != nil }.map { try text($0) }
+    }
+  }
+
+  func float(_ key: String) throws -> Float {
     guard let value = Float(try text(key)) else { throw GoldenProblem("\(name): \(key) is no number") }
     return value
   }
 
-  private func int(_ key: String) throws -> Int { Int(try float(key)) }
+  func int(_ key: String) throws -> Int { Int(try float(key)) }
   private func flag(_ key: String) throws -> Bool { try text(key) == "true" }
 
-  var photoPath: String { get throws { Self.folder + (try text("photo")) } }
+  var photoPath: String { get throws { folder + (try text("photo")) } }
   var refines: Bool { get throws { try flag("refine") } }
 
   func options(_ precision: PrecisionChoice) throws -> SegmentOptions {
+    if settings["method"] == MethodName.scCLIP.rawValue { return try calibratedOptions(precision) }
     var options = SegmentOptions()
     options.precision = precision
     (options.shortSide, options.window, options.stride) = (
@@ -82,11 +98,26 @@ struct GoldenCase: CustomStringConvertible, Sendable {
     return options
   }
 
-  func reference() throws -> ReferenceTaps { try ReferenceTaps(path: Self.folder + name + "/reference.taps") }
+  private func calibratedOptions(_ precision: PrecisionChoice) throws -> SegmentOptions {
+    var options = SegmentOptions(method: .scCLIP)
+    options.precision = precision
+    (options.shortSide, options.window, options.stride) = (
+      try int("short_side"), try int("window"), try int("stride")
+    )
+    options.logitScale = try float("logit_scale")
+    options.probabilityThreshold = try float("probability_threshold")
+    (options.lowBlock, options.midBlock) = (try int("low"), try int("mid"))
+    options.levels = BlockRange(try int("level_first"), try int("level_last"))
+    options.classWeight = try float("class_weight")
+    options.areaThreshold = try float("area_threshold")
+    return options
+  }
+
+  func reference() throws -> ReferenceTaps { try ReferenceTaps(path: folder + name + "/reference.taps") }
 
   /// A stored label map: "coarse" or "final".
   func labels(_ which: String) throws -> [UInt16] {
-    let photo = try PhotoDecoder(path: Self.folder + name + "/\(which).png")
+    let photo = try PhotoDecoder(path: folder + name + "/\(which).png")
     var pixels = [UInt8](repeating: 0, count: photo.width * photo.height * 3)
     try pixels.withUnsafeMutableBufferPointer {
       let same = PhotoCopy.Stage.bilinear(width: photo.width, height: photo.height)
@@ -117,21 +148,26 @@ enum GoldenModels {
   }()
 
   static func path(of golden: GoldenCase) throws -> String {
-    let sources = try ["clip", "dino", "sam", "vocab"].map { try golden.text($0) }
-    let key = sources.joined(separator: "+")
-    return try made.withLock { made in
+    let sources = try golden.sources
+    return try path(golden.folder + sources.joined(separator: "+")) { try quantize(golden, sources, to: $0) }
+  }
+
+  /// A model of some sources, made once in a process.
+  static func path(_ key: String, _ make: (_ path: String) throws -> Void) throws -> String {
+    try made.withLock { made in
       if let path = made[key] { return path }
       let path = "\(scratch)/model\(made.count).gguf"
-      try quantize(golden, sources, to: path)
+      try make(path)
       made[key] = path
       return path
     }
   }
 
   private static func quantize(_ golden: GoldenCase, _ sources: [String], to path: String) throws {
-    let files = try sources.dropLast().map(unpack)
-    var request = QuantizationRequest(clip: files[0], dino: files[1], sam: files[2], output: path)
-    request.vocabulary = GoldenCase.folder + sources[3]
+    let files = try sources.dropLast().map { try unpack($0, in: golden.folder) }
+    var request = QuantizationRequest(clip: files[0], output: path)
+    if files.count == 3 { (request.dino, request.sam) = (files[1], files[2]) }
+    request.vocabulary = golden.folder + sources.last!
     // OpenAI's archive form says its activation itself.
     if !sources[0].hasSuffix("/clip.pt.gz") {
       request.activation = CLIPActivation(rawValue: try golden.text("activation"))
@@ -140,9 +176,9 @@ enum GoldenModels {
   }
 
   /// Unpacks a gzip file of the fixtures.
-  private static func unpack(_ name: String) throws -> String {
+  static func unpack(_ name: String, in folder: String = GoldenCase.folder) throws -> String {
     let target = scratch + "/" + name.dropLast(3).replacing("/", with: "-")
-    guard let packed = gzopen(GoldenCase.folder + name, "rb") else {
+    guard let packed = gzopen(folder + name, "rb") else {
       throw GoldenProblem("cannot open \(name)")
     }
     defer { gzclose(packed) }

@@ -34,7 +34,9 @@ struct GoldenRun {
 
   /// The same case without refinement, with the words that this run encoded.
   func withoutRefinement(_ golden: GoldenCase, _ precision: PrecisionChoice) throws -> GoldenRun {
-    try GoldenRun(golden, precision, refinement: RefinementChoice.none, vectors: taps["text.vectors"]?.values)
+    try GoldenRun(
+      golden, precision, refinement: RefinementChoice.none,
+      vectors: taps["text.vectors"].map { rows in rows.sorted { $0.key < $1.key }.flatMap(\.value) })
   }
 
   /// The words of a run that encodes them itself.
@@ -50,7 +52,7 @@ struct GoldenRun {
     _ session: Session, _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions,
     plan: MemoryPlan? = nil, taps: Taps? = nil, failingReservation: Int? = nil
   ) throws -> GoldenRun {
-    let plan = try plan ?? session.plan(photo, wording, options)
+    let plan = try plan ?? session.plan(photo, wording, options, scores: true)
     var labels: [UInt16] = []
     var scores: [Float] = []
     var sinks = RunSinks { _, line in
@@ -61,89 +63,26 @@ struct GoldenRun {
     sinks.taps = taps
     let report = try session.run(
       photo, wording, options, plan: plan, measures: false, sinks, failingReservation: failingReservation)
-    return GoldenRun(report, labels, scores, taps, session.reader.config)
+    return GoldenRun(report, labels, scores, taps, session.model.config)
   }
 }
 
-/// What a stage's numbers are compared with, row by row.
+/// What a stage's numbers are compared with, row by row: taps carry the reference's names.
 extension GoldenRun {
   /// Row `row` of the array that the reference calls `name`; nil where this run did not record it.
   func row(_ name: String, _ row: Int, _ array: ReferenceTaps.Array) -> ArraySlice<Float>? {
-    let parts = name.split(separator: ".").map(String.init)
-    switch name {
-    case "text.vectors", "sam.embed", "sam.neck": return tap(name, row, array.width)
-    case "splice.canvas": return tap("canvas", row, array.width)
-    case "affinity.features": return aggregated(row, array.width)
-    case "affinity.strip", "affinity.1.strip": return affinity(row, array.width)
-    case "scores.classes":
+    if name == "scores.classes" {
       return scores.count == array.shape.reduce(1, *)
         ? scores[row * array.width..<(row + 1) * array.width] : nil
-    case "refine.regions": return tap("refine.region.\(row)", 0, array.width)
-    case "refine.iou": return (0..<array.width).compactMap { taps["refine.iou.\($0)"]?.values.first }[...]
-    default: break
     }
-    if parts[0] == "refine", parts.count == 3 { return tap(name, row, array.width) }
-    if parts.count == 3, parts[0] == "sam", parts[1] == "blocks" {
-      return tap("sam.block.\(parts[2])", row, array.width)
+    // One row of scalars.
+    if array.shape.count == 1, let tap = taps[name], tap[0]?.count == 1 {
+      return (0..<array.width).compactMap { tap[$0]?.first }[...]
     }
-    if parts.count == 2, parts[0] == "sam", parts[1] == "k" || parts[1] == "v" {
-      let tokens = array.shape[1]
-      return tap("sam.last.\(parts[1]).\(row / tokens)", row % tokens, array.width)
-    }
-    guard parts.count >= 3, let window = Int(parts.last!) else { return nil }
-    switch parts[0] + "." + parts[1] {
-    case "dino.blocks", "clip.blocks":
-      return grouped("\(parts[0]).block.\(parts[2])", window, row, array)
-    case "dino.embed": return grouped("dino.embed", window, row, array)
-    case "clip.embed", "dino.features": return tap(name, row, array.width)
-    case "clip.values": return heads(name, row, array.width)
-    case "proxy.output": return tap("clip.proxy.\(window)", row, array.width)
-    default: return nil
-    }
-  }
-
-  private func tap(_ name: String, _ row: Int, _ width: Int) -> ArraySlice<Float>? {
-    guard let tap = taps[name] else { return nil }
-    let stride = tap.shape.last!
-    guard width <= stride, row * stride + width <= tap.values.count else { return nil }
-    return tap.values[row * stride..<row * stride + width]
-  }
-
-  /// Windows go through the blocks in groups that are recorded under their first window.
-  private func grouped(_ name: String, _ window: Int, _ row: Int, _ array: ReferenceTaps.Array) -> ArraySlice<
-    Float
-  >? {
-    for first in stride(from: window, through: 0, by: -1) where taps["\(name).\(first)"] != nil {
-      return tap("\(name).\(first)", (window - first) * array.shape[0] + row, array.width)
-    }
-    return nil
-  }
-
-  /// Heads are padded to whole lanes.
-  private func heads(_ name: String, _ row: Int, _ width: Int) -> ArraySlice<Float>? {
-    let clip = config.clip
-    guard let padded = tap(name, row, clip.inner) else { return nil }
-    var values: [Float] = []
-    for head in 0..<clip.heads {
-      values += padded[(padded.startIndex + head * clip.paddedHead)...].prefix(clip.headWidth)
-    }
-    return values[...]
-  }
-
-  /// Strips of cells are recorded under their first cell.
-  private func aggregated(_ cell: Int, _ width: Int) -> ArraySlice<Float>? {
-    for first in stride(from: cell, through: 0, by: -1) {
-      guard let tap = taps["aggregated.\(first)"] else { continue }
-      guard cell - first < tap.shape[0] else { return nil }
-      return self.tap("aggregated.\(first)", cell - first, width)
-    }
-    return nil
-  }
-
-  /// Sums over heads, made to sum to 1.
-  private func affinity(_ cell: Int, _ width: Int) -> ArraySlice<Float>? {
-    guard let row = tap("affinity.\(cell)", 0, width) else { return nil }
-    let sum = row.reduce(0, +)
-    return row.map { $0 / sum }[...]
+    // Heads of a stacked array are recorded one by one.
+    let tokens = array.shape.count == 3 ? array.shape[1] : 0
+    let own = tokens > 0 ? taps["\(name).\(row / tokens)"]?[row % tokens] : taps[name]?[row]
+    guard let own, array.width <= own.count else { return nil }
+    return own.prefix(array.width)
   }
 }

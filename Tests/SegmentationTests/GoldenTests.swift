@@ -14,13 +14,19 @@ struct StageAgreement {
   var cosine = 0.0
 
   init?(_ name: String, _ array: ReferenceTaps.Array, _ run: GoldenRun) {
+    // Logits below the photo are not computed.
+    self.init(name, array, mayLackRows: name.hasPrefix("refine.logits")) { run.row(name, $0, array) }
+  }
+
+  init?<Row: Sequence<Float>>(
+    _ name: String, _ array: ReferenceTaps.Array, mayLackRows: Bool, _ find: (Int) -> Row?
+  ) {
     self.name = name
     var squares = 0.0
     var count = 0
     for (index, row) in array.rows.enumerated() {
-      guard let ours = run.row(name, row, array) else {
-        // Logits below the photo.
-        if name.hasPrefix("refine.logits") { continue }
+      guard let ours = find(row) else {
+        if mayLackRows { continue }
         return nil
       }
       count += array.width
@@ -32,7 +38,7 @@ struct StageAgreement {
         theirs += Double(b * b)
       }
       squares += theirs
-      cosine += own * theirs > 0 ? product / (own * theirs).squareRoot() : 1
+      cosine += own * theirs > 0 ? product / (own * theirs).squareRoot() : own == theirs ? 1 : 0
     }
     guard count > 0 else { return nil }
     cosine /= Double(count / array.width)
@@ -54,13 +60,14 @@ struct GoldenTests {
   /// Stages that a case with everything stored must not lack.
   private static let required = [
     "text.vectors", "dino.embed.0", "dino.blocks.0.0", "dino.features.0", "clip.embed.0",
-    "clip.blocks.0.0", "clip.values.0", "proxy.output.0", "splice.canvas", "sam.embed", "sam.blocks.0", "sam.k", "sam.v",
+    "clip.blocks.0.0", "clip.values.0", "proxy.output.0", "splice.canvas", "sam.embed", "sam.blocks.0",
+    "sam.k", "sam.v",
     "sam.neck", "affinity.strip", "affinity.features", "scores.classes", "refine.regions",
     "refine.logits.0", "refine.iou",
   ]
   private static let full: Set = ["toy-b", "toy-h", "toy-l", "toy-dino8"]
   // Under emulation the four networks: what the other cases change is the same code on every processor.
-  static let floatNames = GoldenCase.names.filter { !Effort.isEmulated || full.contains($0) }
+  static let caseNames = GoldenCase.names.filter { !Effort.isEmulated || full.contains($0) }
 
   /// All stages in the order in which they are computed.
   private func stages(_ golden: GoldenCase, _ run: GoldenRun) throws -> [StageAgreement] {
@@ -103,21 +110,22 @@ struct GoldenTests {
   @Test(
     "float32, stage by stage",
     .enabled(if: hasOpenBLAS, "OpenBLAS is missing (libopenblas0-pthread); float32 is not tested"),
-    arguments: floatNames)
+    arguments: caseNames)
   func float32(_ name: String) throws {
     let golden = try GoldenCase(name)
     let run = try GoldenRun(golden, .float32)
     let stages = try stages(golden, run)
     show(golden, "float32", stages)
-    // Rounding grows over blocks; the scores themselves have a bound of their own.
-    let wrong = stages.first { $0.name.contains("scores") ? $0.error > 2e-3 : $0.relative > 5e-3 }
+    // Rounding grows over blocks; the scores themselves have a bound of their own. docs/parity.md claims no
+    // more.
+    let wrong = stages.first { $0.name.contains("scores") ? $0.error > 5e-6 : $0.relative > 5e-5 }
     if let wrong { Issue.record("\(golden): \(wrong.name) is the first stage out of tolerance: \(wrong)") }
     let final = share(run.labels, try golden.labels("final"))
     let plain = try golden.refines ? run.withoutRefinement(golden, .float32) : run
     let coarse = share(plain.labels, try golden.labels("coarse"))
     print("golden float32 \(golden) labels: coarse \(percent(coarse)), final \(percent(final))")
-    #expect(coarse >= 0.995)
-    #expect(final >= 0.995)
+    #expect(coarse == 1)
+    #expect(final == 1)
     try checkRegions(golden, run)
   }
 
@@ -136,18 +144,23 @@ struct GoldenTests {
   func tokens(_ name: String) throws {
     let golden = try GoldenCase(name)
     let expected = try #require(try golden.reference()["text.tokens"])
-    let tokenizer = try Session(modelPath: try golden.model(), runtime: RuntimeOptions()).makeTokenizer()
+    let session = try Session(modelPath: try golden.model(), runtime: RuntimeOptions())
+    guard case .bytePairs(let tokenizer) = try session.makeTokenizer() else {
+      Issue.record("CLIP's tokenizer joins bytes")
+      return
+    }
     let phrases = try ClassList(arguments: golden.classLines, background: false).phrases
     let count = PromptTemplates.imageNet.count
     for (index, row) in expected.rows.enumerated() {
-      let tokens = tokenizer.tokens(PromptTemplates.prompt(phrases[row / count], template: row % count)).map(Float.init)
+      let tokens = tokenizer.tokens(PromptTemplates.prompt(phrases[row / count], template: row % count)).map(
+        Float.init)
       let padded = tokens + Array(repeating: 0, count: expected.width - tokens.count)
       #expect(padded == Array(expected.row(index)), "\(golden): prompt \(row)")
     }
   }
 
   /// INT8 activations: close in direction, and nearly all coarse labels the same.
-  @Test("int8", arguments: GoldenCase.names)
+  @Test("int8", arguments: caseNames)
   func int8(_ name: String) throws {
     let golden = try GoldenCase(name)
     let run = try GoldenRun(golden, .int8)
@@ -160,11 +173,13 @@ struct GoldenTests {
     let coarse = share(plain.labels, try golden.labels("coarse"))
     let final = share(run.labels, try golden.labels("final"))
     print("golden int8 \(golden) labels: coarse \(percent(coarse)), final \(percent(final))")
-    #expect(coarse >= 0.97)
+    let scores = try #require(stages.first { $0.name == "scores.classes" })
+    #expect(scores.cosine >= 0.995)
+    #expect(coarse >= 0.98)
     // Whether a region is refined hangs on its predicted IoU, which random weights put near the threshold;
     // its mask's outline on logits near zero, its point on a flat maximum: whole regions flip. Measured:
-    // 72.4 % (toy-dino8) to 94.0 % (toy-b-odd). What INT8 alone costs shows in the coarse labels above.
-    let floor = try golden.refines ? 0.65 : 0.97
+    // 73.1 % (toy-dino8) to 97.6 % (toy-h). What INT8 alone costs shows in the coarse labels above.
+    let floor = try golden.refines ? 0.72 : 0.98
     #expect(final >= floor)
   }
 }

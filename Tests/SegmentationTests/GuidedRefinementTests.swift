@@ -46,7 +46,10 @@ import Testing
 
   private static let fieldSize = (height: 36, width: 48, classes: 5)
   private static let wholes = [
-    (guide: (45, 60), photo: (45, 60), map: (3, 4, 12), classOf: [0, 1, 1, 2, 3, 3, 3, 4, 5], threshold: Float(0.3)),
+    (
+      guide: (45, 60), photo: (45, 60), map: (3, 4, 12), classOf: [0, 1, 1, 2, 3, 3, 3, 4, 5],
+      threshold: Float(0.3)
+    ),
     (guide: (10, 512), photo: (12, 600), map: (2, 40, 12), classOf: Array(0..<20), threshold: Float(0)),
   ]
 
@@ -62,7 +65,8 @@ import Testing
     let wholes = Self.wholes.map { test in
       let pixels = test.photo.0 * test.photo.1
       return Whole(
-        image: file.pixels(test.guide.0 * test.guide.1 * 3), pamr: file.pixels(pixels), crf: file.pixels(pixels))
+        image: file.pixels(test.guide.0 * test.guide.1 * 3), pamr: file.pixels(pixels),
+        crf: file.pixels(pixels))
     }
     return (adapted, photo, fields, wholes)
   }
@@ -103,7 +107,8 @@ import Testing
     let size = Self.fieldSize
     let arena = try Arena(capacity: 32 << 20)
     let field = try DenseField(
-      arena, engine: Refine.engine(threads: threads), guide: guide(golden().photo, size.height, size.width), planeCount: 1,
+      arena, engine: Refine.engine(threads: threads), guide: guide(golden().photo, size.height, size.width),
+      planeCount: 1,
       settings: settings)
     #expect(field.sigmaRGB == settings.sigmaRGB)
     let plane = Refine.keep([SIMD8<Float>](repeating: .zero, count: size.height * size.width))
@@ -140,11 +145,14 @@ import Testing
     #expect(same > 0.998 && difference < 1e-3, "\(same), \(difference)")
   }
 
-  /// The lattice's error: a few percent in one filtering, which mean field sharpens. On a photo as small as this one corners
-  /// hold few pixels each, and scores that know nothing of the photo contradict it everywhere.
+  /// The lattice's error: a few percent in one filtering, which mean field sharpens. On a photo as small as
+  /// this one corners hold few pixels each, and scores that know nothing of the photo contradict it
+  /// everywhere.
   @Test(arguments: 0..<2) func fieldIsCloseToAllPairs(_ index: Int) throws {
     let (same, difference) = compare(try run(Self.fieldSettings[index]), golden().fields[index].probabilities)
-    print("dense field \(index): \(same) of the labels as from all pairs, probabilities \(difference) apart on average")
+    print(
+      "dense field \(index): \(same) of the labels as from all pairs, "
+        + "probabilities \(difference) apart on average")
     #expect(same > (index == 0 ? 0.93 : 0.98) && difference < (index == 0 ? 0.07 : 0.02))
   }
 
@@ -197,13 +205,16 @@ import Testing
     #expect(plane[0][0] > 0.5 && plane[height * width - 1][1] > 0.5)
   }
 
-  @Test(arguments: 0..<2, [RefinementChoice.pamr, .crf]) func labelsEqualPyTorch(_ index: Int, _ choice: RefinementChoice) throws {
+  @Test(arguments: 0..<2, [RefinementChoice.pamr, .crf]) func labelsEqualPyTorch(
+    _ index: Int, _ choice: RefinementChoice
+  ) throws {
     let test = Self.wholes[index]
     let wanted = golden().wholes[index]
     for precision in [Precision.int8, .float32] where precision == .int8 || GoldenTests.hasOpenBLAS {
       let engine = try Refine.engine(precision)
       let scores = RefineScores(
-        seed: 3010 + 2 * index, rows: test.map.0, columns: test.map.1, width: test.map.2, classOf: test.classOf)
+        seed: 3010 + 2 * index, rows: test.map.0, columns: test.map.1, width: test.map.2,
+        classOf: test.classOf)
       let refinement = GuidedRefinement(
         engine: engine, height: test.photo.0, width: test.photo.1,
         settings: LabelSettings(logitScale: 120, probabilityThreshold: test.threshold))

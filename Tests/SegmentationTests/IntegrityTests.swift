@@ -55,7 +55,8 @@ import Testing
   /// A tensor of every kind and place: in a first, middle and last block, and outside blocks.
   @Test(
     arguments: [
-      "text.blocks.0.norm1.weight", "text.position", "text.token.scale", "dino.blocks.1.qkv.scale", "dino.position",
+      "text.blocks.0.norm1.weight", "text.position", "text.token.scale", "dino.blocks.1.qkv.scale",
+      "dino.position",
       "dino.norm_post.bias", "clip.blocks.0.mlp_in.sum", "clip.blocks.1.out.bias", "clip.proj.scale",
       "sam.blocks.0.rel_h", "sam.blocks.1.qkv.bias", "sam.neck.norm1.weight", "sam.decoder.final.q.scale",
       "sam.prompt.gaussian",
@@ -89,7 +90,9 @@ import Testing
   }
 
   /// Configurations that no model has are refused before anything is computed from them.
-  @Test(arguments: [("trident.text.context", 1), ("trident.text.heads", 0), ("trident.sam.window", 0)] as [(String, UInt32)])
+  @Test(
+    arguments: [("trident.text.context", 1), ("trident.text.heads", 0), ("trident.sam.window", 0)]
+      as [(String, UInt32)])
   func absurdConfigurationsAreRefused(_ key: String, _ value: UInt32) throws {
     let copy = try Copy(of: GoldenCase("toy-dino8"))
     let entry = try #require(try MappedModel(path: copy.path).header.entries.first { $0.key == key })
@@ -97,6 +100,6 @@ import Testing
     var options = MappedModel.DecodeOptions()
     options.ignoreChecksums = true
     let model = try MappedModel(path: copy.path, options: options)
-    #expect(throws: SegmentationError.self) { try ModelReader(model) }
+    #expect(throws: SegmentationError.self) { try Model(model) }
   }
 }

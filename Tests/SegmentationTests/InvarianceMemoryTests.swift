@@ -1,6 +1,7 @@
 // A plan is what a run reserves, stage by stage; too little memory is a clean error, whenever it strikes.
 import Compute
 import Segmentation
+import System
 import TestSupport
 import Testing
 
@@ -39,7 +40,8 @@ struct InvarianceMemoryTests {
     ("no affinity", { $0.affinity = .none }),
     ("no affinity, no refinement", { ($0.affinity, $0.refinement) = (.none, .none) }),
     ("windows", { $0.paradigm = .window }), ("no DINO", { $0.usesDINO = false }),
-    ("halves", { $0.halves = true }), ("halves, no refinement", { ($0.halves, $0.refinement) = (true, .none) }),
+    ("halves", { $0.halves = true }),
+    ("halves, no refinement", { ($0.halves, $0.refinement) = (true, .none) }),
     ("float32", { $0.precision = .float32 }),
   ]
 
@@ -50,7 +52,7 @@ struct InvarianceMemoryTests {
     throws
   {
     for limit in limits {
-      let plan = try session.plan(photo, wording, options, within: limit)
+      let plan = try session.plan(photo, wording, options, scores: true, within: limit)
       let run = try GoldenRun.run(session, photo, wording, options, plan: plan)
       // The run also hands over its scores, which a plan does not count as a stage.
       let stages = run.report.stages.enumerated().filter { index, stage in
@@ -101,7 +103,7 @@ struct InvarianceMemoryTests {
     let session = try toy.session(threads: 2)
     let photo = DrawnPhoto(41, 33)
     let wording = try GoldenRun.prompts(session, ["sofa"])
-    let plan = try session.plan(photo, wording, toy.options)
+    let plan = try session.plan(photo, wording, toy.options, scores: true)
     let whole = try GoldenRun.run(session, photo, wording, toy.options, plan: plan)
     func fails(_ number: Int) throws -> Bool {
       do {
@@ -147,7 +149,7 @@ struct InvarianceMemoryTests {
     for _ in 0..<20 where !works {
       let before = ProcessMemory.now().anonymous
       do {
-        _ = try tiny.plan(toy.photo, wording, toy.options)
+        _ = try tiny.plan(toy.photo, wording, toy.options, scores: true)
         Issue.record("1 MiB was enough")
         return
       } catch let error as SegmentationError {
@@ -156,7 +158,7 @@ struct InvarianceMemoryTests {
         #expect(limit == 1 << 20)
         #expect(!stage.isEmpty)
         let enough = try toy.session(limit: needed + max(0, ProcessMemory.now().anonymous - before) + 1 << 20)
-        guard let plan = try? enough.plan(toy.photo, wording, toy.options) else { continue }
+        guard let plan = try? enough.plan(toy.photo, wording, toy.options, scores: true) else { continue }
         _ = try GoldenRun.run(enough, toy.photo, wording, toy.options, plan: plan)
         works = true
       }

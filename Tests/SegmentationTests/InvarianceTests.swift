@@ -96,7 +96,7 @@ struct InvarianceTests {
     let toy = try ToyModel()
     let session = try toy.session(threads: 2)
     let wording = try GoldenRun.prompts(session, toy.golden.classLines)
-    var plan = try session.plan(toy.photo, wording, toy.options)
+    var plan = try session.plan(toy.photo, wording, toy.options, scores: true)
     let first = try run(toy, session, plan: plan, wording: wording)
     // Room for any of them; what each really needs is the memory tests' business.
     plan.stages[0].arenaByteCount = 256 << 20
@@ -112,8 +112,8 @@ struct InvarianceTests {
     let toy = try ToyModel(name)
     let session = try toy.session()
     let wording = try GoldenRun.prompts(session, toy.golden.classLines)
-    let most = try session.plan(toy.photo, wording, toy.options)
-    let least = try session.plan(toy.photo, wording, toy.options, within: .smallest)
+    let most = try session.plan(toy.photo, wording, toy.options, scores: true)
+    let least = try session.plan(toy.photo, wording, toy.options, scores: true, within: .smallest)
     // Not `peak`: its fixed part is what this process holds at the moment, with other tests beside.
     #expect(least.arenaByteCount < most.arenaByteCount)
     let first = try run(toy, session, plan: most, wording: wording)
@@ -121,7 +121,7 @@ struct InvarianceTests {
     for share in 1...3 {
       let between = least.arenaByteCount + (most.arenaByteCount - least.arenaByteCount) * share / 4
       let limited = try toy.session(limit: between + most.fixedByteCount + (2 << 20))
-      guard let plan = try? limited.plan(toy.photo, wording, toy.options) else { continue }
+      guard let plan = try? limited.plan(toy.photo, wording, toy.options, scores: true) else { continue }
       same(first, try run(toy, limited, plan: plan, wording: wording), "limit \(share) of 4")
     }
   }
@@ -135,11 +135,12 @@ struct InvarianceTests {
     same(first, try run(toy, session, wording: made), "encoded before")
     guard case .vectors(let vectors) = made.source else { return }
     let classes = try ClassList(arguments: toy.golden.classLines, background: false)
-    let width = session.reader.config.embedWidth
+    let width = session.embedWidth
     for name in ["words.tvoc", "words.npz"] {
       let path = GoldenModels.scratch + "/" + name
       try VocabularyFile.write(
-        Vocabulary(classes: classes, width: width, vectors: vectors, modelID: session.modelIdentity),
+        Vocabulary(
+          classes: classes, width: width, vectors: vectors, modelID: session.modelIdentity, encoding: .fine),
         path: path)
       let read = try VocabularyFile.read(path: path)
       let wording = Wording(source: .vectors(read.vectors), phraseClass: made.phraseClass)

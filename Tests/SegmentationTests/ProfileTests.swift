@@ -23,6 +23,14 @@ import Testing
     #expect(options.refinement == .none && options.affinity == .cosine)
   }
 
+  @Test func tinyIsCLIPAlone() {
+    var options = SegmentOptions()
+    options.logitScale = 30
+    options.limit(to: .tiny)
+    #expect(options.method == .scCLIP && options.refinement == .none && options.logitScale == 30)
+    #expect([options.shortSide, options.window, options.stride] == [336, 224, 112])
+  }
+
   @Test func secondsAddUp() {
     let speed = MachineSpeed(linear: 100, attention: 10, float: 1)
     #expect(speed.seconds(Work(linear: 200, attention: 5, float: 3)) == 5.5)

@@ -1,6 +1,8 @@
 // Label rows against whole-array softmax, and whole refinements against PyTorch.
 import Compute
 import Segmentation
+import System
+import TestSupport
 import Testing
 
 @Suite struct RefineLabelTests {
@@ -105,7 +107,8 @@ import Testing
 
   /// Labels of a run, through an arena of exactly the planned size.
   private func run(
-    _ index: Int, _ engine: Engine, refines: Bool, storeByteCount: Int = 1 << 18
+    _ index: Int, _ engine: Engine, refines: Bool, storeByteCount: Int = 1 << 18, spillFolder: String? = nil,
+    spillRoom: Int = .max
   ) throws -> (labels: [UInt16], report: RefinementReport) {
     let test = Self.cases[index]
     let toy = RefineToy()
@@ -113,6 +116,7 @@ import Testing
       seed: 2000 + 2 * index, rows: test.map.0, columns: test.map.1, width: test.map.2, classOf: test.classOf)
     var settings = test.settings
     settings.storeByteCount = storeByteCount
+    (settings.spillFolder, settings.spillRoom) = (spillFolder, spillRoom)
     let refinement = Refinement(
       engine: engine,
       geometry: PhotoGeometry(
@@ -196,13 +200,13 @@ import Testing
     var labels = [UInt16](repeating: 0, count: half)
     var values = [Float](repeating: 0, count: half)
     for (a, b) in zip(found, wanted) {
-      let shape: [Int32] = [Int32(a.label), a.area, a.minX, a.minY, a.maxX, a.maxY]
+      let shape: [Int32] = [Int32(a.label), a.area, a.low.x, a.low.y, a.high.x, a.high.y]
       #expect(shape == Array(b[0..<6]))
-      if a.bestX == b[6] && a.bestY == b[7] { continue }
+      if a.best.x == b[6] && a.best.y == b[7] { continue }
       rows.halfRow(
         Int(b[7]), coarseThreshold: 0, worker: 0, photoLabels: &across, labels: &labels,
         probabilities: &values)
-      #expect(abs(values[Int(b[6])] - a.best) < 2e-6, "another place of the same probability")
+      #expect(abs(values[Int(b[6])] - a.probability) < 2e-6, "another place of the same probability")
     }
   }
 
@@ -220,6 +224,16 @@ import Testing
       let spilled = try run(1, Refine.engine(), refines: true, storeByteCount: size)
       #expect(spilled.report.spilledByteCount > 0)
       #expect(spilled.labels == plain.labels)
+    }
+  }
+
+  /// Once such masks were left out, and the labels were those of fewer regions.
+  @Test func aSpillThatFailsEndsTheRun() throws {
+    for (folder, room) in [("/no/such/folder", Int.max), ("/dev/shm", 0)] where room > 0 || isFolder(folder) {
+      let error = thrownError(ComputeError.self) {
+        try run(1, Refine.engine(), refines: true, storeByteCount: 0, spillFolder: folder, spillRoom: room)
+      }
+      #expect(error?.description.contains(folder) == true)
     }
   }
 

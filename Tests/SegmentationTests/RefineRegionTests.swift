@@ -6,6 +6,7 @@ import Testing
 @Suite struct RefineRegionTests {
   private func flood(_ labels: [UInt16], _ values: [Float], width: Int, minimalArea: Int) -> [Region] {
     let height = labels.count / width
+    func place(_ cell: Int) -> RegionPlace { RegionPlace(Int32(cell % width), Int32(cell / width)) }
     var seen = [Bool](repeating: false, count: labels.count)
     var out: [Region] = []
     for start in 0..<labels.count where !seen[start] && labels[start] != LabelRows.noClass {
@@ -34,12 +35,11 @@ import Testing
       let ys = members.map { Int32($0 / width) }
       out.append(
         Region(
-          label: labels[start], area: Int32(members.count), minX: xs.min()!, minY: ys.min()!, maxX: xs.max()!,
-          maxY: ys.max()!, firstX: Int32(start % width), firstY: Int32(start / width),
-          bestX: Int32(best % width),
-          bestY: Int32(best / width), best: values[best]))
+          label: labels[start], area: Int32(members.count), low: RegionPlace(xs.min()!, ys.min()!),
+          high: RegionPlace(xs.max()!, ys.max()!), first: place(start), best: place(best),
+          probability: values[best]))
     }
-    return out.sorted { ($0.label, $0.firstY, $0.firstX) < ($1.label, $1.firstY, $1.firstX) }
+    return out.sorted { ($0.label, $0.first) < ($1.label, $1.first) }
   }
 
   private func stream(
@@ -101,10 +101,9 @@ import Testing
     #expect(all.regions.count > 8)
     let some = try stream(labels, values, width: 30, minimalArea: 1, capacity: 5)
     #expect(some.dropped == all.regions.count - 5)
-    let largest = all.regions.sorted { ($1.area, $0.firstY, $0.firstX) < ($0.area, $1.firstY, $1.firstX) }
+    let largest = all.regions.sorted { ($1.area, $0.first) < ($0.area, $1.first) }
       .prefix(5)
     #expect(
-      some.regions.map(\.firstX)
-        == largest.sorted { ($0.firstY, $0.firstX) < ($1.firstY, $1.firstX) }.map(\.firstX))
+      some.regions.map(\.first.x) == largest.sorted { $0.first < $1.first }.map(\.first.x))
   }
 }

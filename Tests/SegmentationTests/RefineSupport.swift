@@ -138,8 +138,8 @@ struct RefineWeights {
     let norm4 = norm(16, epsilon: 1e-6)
     let prompt = PromptWeights(
       gaussian: gaussian, points: points, notAPoint: Refine.keep(Refine.uniform(900, width)),
-      noMask: Refine.keep(Refine.uniform(901, width)), conv0: conv0, norm1: norm1, conv3: conv3, norm4: norm4,
-      conv6: dense(width, 16))
+      noMask: Refine.keep(Refine.uniform(901, width)), convolutions: [conv0, conv3, dense(width, 16)],
+      norms: [norm1, norm4])
     var layers: [DecoderLayerWeights] = []
     for _ in 0..<shape.depth {
       let own = attention(width, width)
@@ -156,23 +156,25 @@ struct RefineWeights {
     let final = attention(width, shape.attentionWidth)
     let finalNorm = norm(width, epsilon: 1e-5)
     let iouToken = draw(width)
-    let maskTokens = draw(shape.maskTokens * width)
+    let tokens = OutputTokens(iou: iouToken, masks: draw(shape.maskTokens * width))
     let upscale0 = upscale(width / 4, width)
     let upscaleNorm = norm(width / 4, epsilon: 1e-6)
     let upscale3 = upscale(width / 8, width / 4)
     let hyper = [dense(width, width), dense(width, width), dense(width / 8, width)]
     let iou = [dense(width, width), dense(width, width), dense(shape.maskTokens, width)]
     return DecoderWeights(
-      prompt: prompt, layers: layers, final: final, finalNorm: finalNorm, iouToken: iouToken,
-      maskTokens: maskTokens, upscale0: upscale0, upscaleNorm: upscaleNorm, upscale3: upscale3, hyper: hyper,
-      iou: iou)
+      prompt: prompt, tokens: tokens, layers: layers, final: final, finalNorm: finalNorm,
+      upscale: UpscaleWeights(first: upscale0, norm: upscaleNorm, second: upscale3), hyper: hyper, iou: iou)
   }
 }
 
 /// The toy decoder of the goldens.
 struct RefineToy {
   static let shape = DecoderShape(
-    grid: 8, imageSide: 128, width: 32, depth: 2, heads: 4, mlpWidth: 64, maskTokens: 4, attentionWidth: 16)
+    grid: 8, imageSide: 128, width: 32,
+    decoder: DecoderConfig(
+      depth: 2, heads: 4, mlpWidth: 64, maskTokens: 4, hyperDepth: 3, iouDepth: 3, attentionWidth: 16,
+      iouWidth: 32))
   let weights: DecoderWeights
   let embedding: UnsafeMutablePointer<Float>
 
@@ -210,12 +212,15 @@ struct RefineScores {
     return values
   }
 
-  func map(_ arena: Arena, _ engine: Engine) throws -> ScoreMap {
-    var map = try ScoreMap(
-      arena, rows: rows, columns: columns, width: width, text: text, phraseClass: classOf)
-    try map.place(arena, engine)
-    if !arena.isCounting { map.store(engine, features, first: 0, count: rows * columns) }
-    return map
+  func map(_ arena: Arena, _ engine: Engine) throws -> FeatureScores {
+    let stored = try StoredRows(arena, engine, count: rows * columns, width: width)
+    if !arena.isCounting {
+      features.withUnsafeBufferPointer {
+        stored.store(engine, Rows(reading: $0.baseAddress!, count: rows * columns, width: width), at: 0)
+      }
+    }
+    return try FeatureScores(
+      arena, stored, rows: rows, text: Rows(text, count: classOf.count, width: width), phraseClass: classOf)
   }
 
   /// Class probabilities of every pixel, the slow way, in double precision. [classes][height * width]

@@ -36,7 +36,8 @@ import Testing
     arguments: [
       ("", nil, "no class"), ("\n \n", nil, "no class"), ("a\n\nb", 2, "empty line"),
       ("a\nb;", 2, "empty synonym"),
-      ("a; ;b", 1, "empty synonym"), ("a\nb; b", 2, "twice"), ("a\nb\na; c", 3, "named before, as number 1"),
+      ("a; ;b", 1, "empty synonym"), ("a\nb; b", 2, "twice"),
+      ("a; c\nb\na; c", 3, "named before, as number 1"), ("0\tcat", 1, "tab"),
       ("a\nb\u{1}", 2, "control character"),
     ] as [(String, Int?, String)])
   func refuses(text: String, line: Int?, part: String) throws {
@@ -49,6 +50,55 @@ import Testing
     let error = try #require(problem([0x61, 0x0A, 0x63, 0x61, 0x66, 0xE9]))
     #expect(error.line == 2)
     #expect(error.description == "line 2: not UTF-8; save the list as UTF-8")
+  }
+
+  @Test func namesMayBeShared() throws {
+    let cranes = try list("sky\ncrane; bird\ncrane; machine\ncrane\n \n")
+    #expect(cranes.names == ["sky", "crane", "crane", "crane"])
+    #expect(cranes.titles == ["background", "crane; bird", "crane; machine", "crane"])
+    #expect(problem([0xFF, 0xFE, 0x61, 0])?.description.hasPrefix("UTF-16") == true)
+  }
+
+  @Test func backgroundsEatNoWord() throws {
+    func names(_ classes: [String], _ named: String? = nil) throws -> (names: [String], isNew: Bool) {
+      let (list, isNew) = try ClassList(arguments: classes, background: false).withBackground(named)
+      #expect(
+        list.background && list.titles[0] == "background" && list.classIndex.last == Int32(list.count - 1))
+      return (list.names, isNew)
+    }
+    #expect(try names(["cat", "dog; puppy"]) == (["background", "cat", "dog"], true))
+    #expect(try names(["Background", "cat"]) == (["Background", "cat"], false))
+    #expect(try names(["wall; background; sky", "cat"]) == (["wall", "cat"], false))
+    #expect(try names(["wall; sky", "cat"], "Sky") == (["wall", "cat"], false))
+    #expect(throws: SegmentationError.self) { try names(["cat", "background"]) }
+    #expect(throws: SegmentationError.self) { try names(["cat", "sky"], "sky") }
+    #expect(throws: SegmentationError.self) { try names(["cat", "sky"], "dog") }
+  }
+
+  /// Lists in other programs' forms, by kind; each has exactly one thing to say.
+  @Test(
+    arguments: [
+      ("cat, dog\nsky, cloud\nwall", "commas"), ("cat,dog,sky", "commas"),
+      ("id,name\n0,cat\n1,dog", "numbers"),
+      ("# mine\ncat\ndog", "remark"), ("cat\n// dog\nsky", "remark"), ("0: cat\n1: dog", "numbers"),
+      ("1. cat\n2. dog\n3. sky", "numbers"), ("0 cat\n1 dog", "numbers"), ("0; cat\n1; dog", "numbers"),
+      ("cat: 0\ndog: 1", "numbers"), ("id: 1\nid: 2", "numbers"), ("[\"cat\", \"dog\"]", "JSON"),
+      ("{\n\"a\"\n}", "JSON"), ("names:\n- cat\n- dog", "YAML"), ("---\ncat\ndog", "YAML"),
+      ("names: [cat]\nnc", "YAML"), ("\"cat\"\n\"dog\"", "quotes"), ("'cat',\n'dog',", "quotes"),
+      ("__ignore__\n_background_\ncat", "mark"), ("cat\n_background_", "mark"), ("<a>\n<b/>", "XML"),
+    ])
+  func otherFormsAreDoubted(_ text: String, _ part: String) throws {
+    let doubts = try list(text).doubts
+    #expect(doubts.contains { $0.contains(part) }, "\(text): \(doubts)")
+  }
+
+  @Test func ownFormIsNotDoubted() throws {
+    for text in [
+      "cat", "sky; wall\ncat", "7 up\ncola\nwater", "a cat, sitting\ndog\nsky", "t.v.\n4x4 car\nroad",
+      "door-stuff\nbuilding-other", "it's\nrock'n'roll",
+    ] {
+      #expect(try list(text).doubts == [], "\(text)")
+    }
   }
 
   @Test func limits() throws {

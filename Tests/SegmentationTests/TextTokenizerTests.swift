@@ -59,9 +59,11 @@ import Testing
     #expect(tokenizer.encode("\u{AD}") == [126, 511])  // C2 AD, the last of the remapped bytes
   }
 
-  /// The longest phrase there can be, of what took the cleaning longest, in all templates: 0.8 to 1.2 s of a server's
-  /// processor before tables were looked up in dictionaries, 0.02 s now.
-  @Test(arguments: ["\u{1FA7}", "\u{FF5F}", "a\u{315}\u{300}"]) func longPhrasesTakeLittleTime(_ unit: String) throws {
+  /// The longest phrase there can be, of what took the cleaning longest, in all templates: 0.8 to 1.2 s of a
+  /// server's processor before tables were looked up in dictionaries, 0.02 s now.
+  @Test(arguments: ["\u{1FA7}", "\u{FF5F}", "a\u{315}\u{300}"]) func longPhrasesTakeLittleTime(_ unit: String)
+    throws
+  {
     let tokenizer = try Self.tokenizer(contextLength: 77)
     let phrase = String(repeating: unit, count: ClassList.phraseByteLimit / unit.utf8.count)
     let start = Self.processorSeconds()

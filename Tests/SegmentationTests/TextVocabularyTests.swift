@@ -4,9 +4,11 @@ import TestSupport
 import Testing
 
 @Suite struct TextVocabularyTests {
+  private let temporaryFiles = TemporaryFiles()
+
   static let modelID = String(repeating: "0123456789abcdef", count: 4)
 
-  static func vocabulary(width: Int = 4) throws -> Vocabulary {
+  static func vocabulary(width: Int = 4, encoding: TextEncoding = .fine) throws -> Vocabulary {
     let classes = try ClassList(arguments: ["sky; wall", "caf\u{E9} \u{1F431}", "x"], background: true)
     var random = TextRandom(state: 11)
     var vectors: [Float] = []
@@ -15,7 +17,7 @@ import Testing
       let length = row.reduce(0) { $0 + $1 * $1 }.squareRoot()
       vectors += row.map { $0 / length }
     }
-    return Vocabulary(classes: classes, width: width, vectors: vectors, modelID: modelID)
+    return Vocabulary(classes: classes, width: width, vectors: vectors, modelID: modelID, encoding: encoding)
   }
 
   private func outcome(_ bytes: [UInt8]) -> Result<Vocabulary, SegmentationError> {
@@ -127,32 +129,17 @@ import Testing
     #expect(packed?.description.contains("save it with numpy.savez") == true)
   }
 
-  @Test func arrayHeaders() {
-    for (shape, text) in [([], "()"), ([3], "(3,)"), ([3, 4, 5], "(3, 4, 5)")] as [([Int], String)] {
-      let header = NPYHeader.encode(type: "<f4", shape: shape)
-      #expect(header.count % 64 == 0 && header.last == 10)
-      #expect(String(decoding: header[10...], as: UTF8.self).contains("'shape': \(text), }"))
+  /// Vectors of a published tower may be means that nobody has divided by their lengths.
+  @Test func takesMeansOfATower() throws {
+    let folder = TextSupport.root + "/Tests/Fixtures/vocabulary"
+    let vocabulary = try VocabularyFile.read(path: folder + "/tower.npz")
+    #expect(vocabulary.classes.phrases == ["sky", "wall", "cat"])
+    #expect(vocabulary.vectors == [0.5, 0, 0.56, 0.75, -0.6, 0.8])
+    #expect(vocabulary.modelID == Model.textIdentity(ofTower: "siglip2-so400m"))
+    let long = thrownError(SegmentationError.self) {
+      try VocabularyFile.read(path: folder + "/tower-long.npz")
     }
-  }
-
-  @Test func streamsScores() throws {
-    let folder = TextSupport.temporaryFolder()
-    defer { TextSupport.remove(folder) }
-    let path = folder + "/scores.npy"
-    do {
-      let unfinished = try NPYWriter(path: path, shape: [2, 3])
-      try [1, 2, 3].withUnsafeBufferPointer { try unfinished.append($0) }
-    }
-    #expect(TextSupport.read(path) == nil)
-    let writer = try NPYWriter(path: path, shape: [2, 3])
-    for row in [[1, 2, 3], [4, 5, -6]] as [[Float]] {
-      try row.withUnsafeBufferPointer { try writer.append($0) }
-    }
-    try writer.finish()
-    let bytes = try #require(TextSupport.read(path))
-    #expect(bytes.count == 128 + 24 || bytes.count == 64 + 24)
-    #expect(Array(bytes.suffix(4)) == [0, 0, 0xC0, 0xC0])
-    #expect(throws: SegmentationError.self) { _ = try NPYWriter(path: folder + "/none/x.npy", shape: [1]) }
+    #expect(long?.description.contains("row 0 is not of length 0.001 to 1") == true)
   }
 
   private static func bytes(_ suffix: String) throws -> [UInt8] {
@@ -174,6 +161,8 @@ import Testing
 }
 
 @Suite struct TextCacheTests {
+  private let temporaryFiles = TemporaryFiles()
+
   private func cache(
     _ base: String?, model: String = TextVocabularyTests.modelID, variant: String = "v", width: Int = 3
   )

@@ -2,7 +2,8 @@
 
 import Testing
 
-/// Distance in representable values; `Int.max` where signs differ (zeros excepted) or exactly one is not a number.
+/// Distance in representable values; `Int.max` where signs differ (zeros excepted) or exactly one is not a
+/// number.
 package func ulpDistance(_ a: Float, _ b: Float) -> Int {
   if a == b || (a.isNaN && b.isNaN) { return 0 }
   if a.isNaN || b.isNaN { return .max }
@@ -10,13 +11,15 @@ package func ulpDistance(_ a: Float, _ b: Float) -> Int {
   return abs(Int(a.magnitude.bitPattern) - Int(b.magnitude.bitPattern))
 }
 
-/// Expects every element within `ulps` of its counterpart, or within `absolute`; reports the first that is not.
+/// Expects every element within `ulps` of its counterpart, or within `absolute`; reports the first that is
+/// not.
 package func expectClose(
   _ actual: [Float], _ expected: [Float], ulps: Int = 0, absolute: Float = 0, _ label: String = "",
   sourceLocation: SourceLocation = #_sourceLocation
 ) {
   guard actual.count == expected.count else {
-    Issue.record("\(label): \(actual.count) elements, expected \(expected.count)", sourceLocation: sourceLocation)
+    Issue.record(
+      "\(label): \(actual.count) elements, expected \(expected.count)", sourceLocation: sourceLocation)
     return
   }
   for index in actual.indices {

@@ -8,9 +8,11 @@
   import Darwin
 #endif
 
-/// Elements whose last byte lies right before an unmapped page, or, if `guardsFront`, whose first lies right behind one.
+/// Elements whose last byte lies right before an unmapped page, or, if `guardsFront`, whose first lies right
+/// behind one.
 ///
-/// `guardsFront` is `TRIDENT_GUARD=front` in the environment unless said otherwise, so that one suite can be run both ways.
+/// `guardsFront` is `TRIDENT_GUARD=front` in the environment unless said otherwise, so that one suite can be
+/// run both ways.
 ///
 /// - Memory: whole pages plus two guard pages; unmapped with the last reference.
 /// - Errors: traps if the system refuses the mapping.
@@ -30,7 +32,8 @@ package final class GuardedBuffer<Element> {
     #else
       let flags = MAP_PRIVATE | MAP_ANON
     #endif
-    guard let mapped = mmap(nil, mappedByteCount, PROT_READ | PROT_WRITE, flags, -1, 0), mapped != MAP_FAILED else {
+    guard let mapped = mmap(nil, mappedByteCount, PROT_READ | PROT_WRITE, flags, -1, 0), mapped != MAP_FAILED
+    else {
       preconditionFailure("no memory for a guarded buffer of \(byteCount) bytes")
     }
     base = mapped

@@ -33,7 +33,8 @@ package enum NaiveMath {
     let mean = row.reduce(0.0) { $0 + Double($1) } / Double(row.count)
     let variance = row.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) } / Double(row.count)
     return row.indices.map {
-      Float((Double(row[$0]) - mean) / (variance + epsilon).squareRoot() * Double(gamma[$0]) + Double(beta[$0]))
+      Float(
+        (Double(row[$0]) - mean) / (variance + epsilon).squareRoot() * Double(gamma[$0]) + Double(beta[$0]))
     }
   }
 
@@ -42,7 +43,15 @@ package enum NaiveMath {
     return row.map { Float(exp($0 - most)) }
   }
 
-  package static func gelu(_ x: Float) -> Float { Float(Double(x) * 0.5 * erfc(-Double(x) / 2.0.squareRoot())) }
+  package static func gelu(_ x: Float) -> Float {
+    Float(Double(x) * 0.5 * erfc(-Double(x) / 2.0.squareRoot()))
+  }
 
   package static func quickGELU(_ x: Float) -> Float { Float(Double(x) / (1 + exp(-1.702 * Double(x)))) }
+
+  package static func tanhGELU(_ x: Float) -> Float {
+    let wide = Double(x)
+    return Float(
+      0.5 * wide * (1 + tanh((2 / Double.pi).squareRoot() * (wide + 0.044715 * wide * wide * wide))))
+  }
 }

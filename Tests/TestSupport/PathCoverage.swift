@@ -1,5 +1,5 @@
-// Remembers which kernel paths a test process exercised and prints them as its last words, so that a log shows
-// when an expected path was missing.
+// Remembers which kernel paths a test process exercised and prints them as its last words, so that a log
+// shows when an expected path was missing.
 
 #if canImport(Glibc)
   import Glibc

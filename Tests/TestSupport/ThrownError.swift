@@ -1,4 +1,5 @@
-// The error that a call threw. From Swift 6.1 on `#expect(throws:)` returns it; this package also builds with 6.0.
+// The error that a call threw. From Swift 6.1 on `#expect(throws:)` returns it; this package also builds with
+// 6.0.
 
 import Testing
 

@@ -82,6 +82,67 @@ extension ToyCheckpoint {
     return toy
   }
 
+  /// SigLIP's text tower, 72 wide with one head, for `pieces` tokens; beside it a tensor that is left alone.
+  package static func siglip(pieces: Int) -> ToyCheckpoint {
+    var toy = ToyCheckpoint(seed: 14)
+    toy.add("text_model.embeddings.token_embedding.weight", pieces, 72)
+    toy.add("text_model.embeddings.position_embedding.weight", 8, 72)
+    let layer = "text_model.encoder.layers.0."
+    for part in ["q_proj", "k_proj", "v_proj", "out_proj"] { toy.linear(layer + "self_attn." + part, 72, 72) }
+    toy.norm(layer + "layer_norm1", 72)
+    toy.norm(layer + "layer_norm2", 72)
+    toy.linear(layer + "mlp.fc1", 90, 72)
+    toy.linear(layer + "mlp.fc2", 72, 90)
+    toy.norm("text_model.final_layer_norm", 72)
+    toy.linear("text_model.head", 20, 72)
+    toy.add("logit_scale", 1)
+    toy.norm("vision_model.post_layernorm", 72)
+    return toy
+  }
+
+  /// BLIP's towers under Salesforce's names, one block each, for `pieces` tokens; beside them what is left
+  /// alone.
+  package static func blip(pieces: Int) -> ToyCheckpoint {
+    var toy = ToyCheckpoint(seed: 15)
+    toy.add("visual_encoder.cls_token", 1, 1, 64)
+    toy.add("visual_encoder.pos_embed", 1, 5, 64)
+    toy.add("visual_encoder.patch_embed.proj.weight", 64, 3, 4, 4)
+    toy.add("visual_encoder.patch_embed.proj.bias", 64)
+    toy.norm("visual_encoder.norm", 64)
+    let block = "visual_encoder.blocks.0."
+    toy.norm(block + "norm1", 64)
+    toy.norm(block + "norm2", 64)
+    toy.linear(block + "attn.qkv", 192, 64)
+    toy.linear(block + "attn.proj", 64, 64)
+    toy.linear(block + "mlp.fc1", 70, 64)
+    toy.linear(block + "mlp.fc2", 64, 70)
+    toy.addCaptions(pieces: pieces)
+    toy.linear("itm_head", 2, 128)
+    toy.linear("vision_proj", 20, 64)
+    toy.linear("text_proj", 20, 128)
+    toy.norm("visual_encoder_m.norm", 64)
+    toy.add("image_queue", 20, 3)
+    toy.add("temp")
+    return toy
+  }
+
+  private mutating func addCaptions(pieces: Int) {
+    let embeddings = "text_encoder.embeddings."
+    add(embeddings + "word_embeddings.weight", pieces, 128)
+    add(embeddings + "position_embeddings.weight", 12, 128)
+    norm(embeddings + "LayerNorm", 128)
+    let layer = "text_encoder.encoder.layer.0."
+    for (part, width) in [("attention", 128), ("crossattention", 64)] {
+      linear("\(layer)\(part).self.query", 128, 128)
+      for name in ["key", "value"] { linear("\(layer)\(part).self.\(name)", 128, width) }
+      linear("\(layer)\(part).output.dense", 128, 128)
+      norm("\(layer)\(part).output.LayerNorm", 128)
+    }
+    linear(layer + "intermediate.dense", 90, 128)
+    linear(layer + "output.dense", 128, 90)
+    norm(layer + "output.LayerNorm", 128)
+  }
+
   package static func dino() -> ToyCheckpoint {
     var toy = ToyCheckpoint(seed: 12)
     toy.add("cls_token", 1, 1, 64)
@@ -132,13 +193,13 @@ extension ToyCheckpoint {
     add(prompt + "not_a_point_embed.weight", 1, 16)
     add(prompt + "no_mask_embed.weight", 1, 16)
     let mask = prompt + "mask_downscaling."
-    add(mask + "0.weight", 2, 1, 2, 2)
-    add(mask + "0.bias", 2)
-    norm(mask + "1", 2)
-    add(mask + "3.weight", 6, 2, 2, 2)
-    add(mask + "3.bias", 6)
-    norm(mask + "4", 6)
-    add(mask + "6.weight", 16, 6, 1, 1)
+    add(mask + "0.weight", 4, 1, 2, 2)
+    add(mask + "0.bias", 4)
+    norm(mask + "1", 4)
+    add(mask + "3.weight", 16, 4, 2, 2)
+    add(mask + "3.bias", 16)
+    norm(mask + "4", 16)
+    add(mask + "6.weight", 16, 16, 1, 1)
     add(mask + "6.bias", 16)
   }
 
@@ -165,12 +226,12 @@ extension ToyCheckpoint {
     norm(decoder + "output_upscaling.1", 4)
     add(decoder + "output_upscaling.3.weight", 4, 2, 2, 2)
     add(decoder + "output_upscaling.3.bias", 2)
-    for (name, output) in (0..<4).map({ ("output_hypernetworks_mlps.\($0)", 2) }) + [
-      ("iou_prediction_head", 4)
+    for (name, hidden, output) in (0..<4).map({ ("output_hypernetworks_mlps.\($0)", 16, 2) }) + [
+      ("iou_prediction_head", 12, 4)
     ] {
-      linear(decoder + name + ".layers.0", 12, 16)
-      linear(decoder + name + ".layers.1", 12, 12)
-      linear(decoder + name + ".layers.2", output, 12)
+      linear(decoder + name + ".layers.0", hidden, 16)
+      linear(decoder + name + ".layers.1", hidden, hidden)
+      linear(decoder + name + ".layers.2", output, hidden)
     }
   }
 

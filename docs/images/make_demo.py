@@ -14,7 +14,8 @@ WIDTH, HEIGHT, GAP, CAPTION = 300, 225, 6, 20
 
 
 def run(trident, scene, output, *options):
-    subprocess.run([trident, "segment", "-m", "models/demo/demo.gguf", "--classes", "models/demo/scenes/classes.txt", "-q", "--overwrite",
+    subprocess.run([trident, "segment", "-m", "models/demo/demo.gguf", "--classes",
+                    "models/demo/scenes/classes.txt", "-q", "--overwrite",
                     f"models/demo/scenes/images/{scene}.jpg", "-o", output + ".png", *options], check=True)
 
 
@@ -29,9 +30,11 @@ def main():
             run(trident, scene, folder + "/coarse", "--refine", "none")
             run(trident, scene, folder + "/fine", "--overlay", folder + "/overlay.png")
             top = CAPTION + row * (HEIGHT + GAP)
-            panels = [f"models/demo/scenes/images/{scene}.jpg", folder + "/coarse.png", folder + "/fine.png", folder + "/overlay.png"]
+            panels = [f"models/demo/scenes/images/{scene}.jpg", folder + "/coarse.png", folder + "/fine.png",
+                      folder + "/overlay.png"]
             for column, path in enumerate(panels):
-                picture = Image.open(path).convert("RGB").resize((WIDTH, HEIGHT), Image.NEAREST if 0 < column < 3 else Image.LANCZOS)
+                picture = Image.open(path).convert("RGB").resize((WIDTH, HEIGHT), Image.NEAREST
+                        if 0 < column < 3 else Image.LANCZOS)
                 page.paste(picture, (column * (WIDTH + GAP), top))
             legend = json.load(open(folder + "/fine.json"))["classes"]
             seen = sorted((c for c in legend if c["share"] > 0.004), key=lambda c: -c["share"])

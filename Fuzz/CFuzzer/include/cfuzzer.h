@@ -1,4 +1,5 @@
-// libFuzzer's driver, which the compiler's runtime brings without a header, and files in memory, which Glibc's module hides.
+// libFuzzer's driver, which the compiler's runtime brings without a header, and files in memory, which
+// Glibc's module hides.
 #ifndef CFUZZER_H
 #define CFUZZER_H
 #include <stddef.h>

@@ -1,17 +1,18 @@
 // INT8 product with tdpbssd: 2 x 2 tiles of 16 rows x 16 channels, 64 depth a step.
 //
-//                       panel p    panel p+1                tiles 0..3: int32 sums
-//   rows  0..15 (t4)      t0         t1                     tiles 4, 5: 16 rows x 64 bytes of a
-//   rows 16..31 (t5)      t2         t3                     tiles 6, 7: 16 depth groups x 16 channels x 4 bytes:
-//                        (t6)       (t7)                    1 KiB of a panel as it is stored
+//                       panel p    panel p+1             tiles 0..3: int32 sums
+//   rows  0..15 (t4)      t0         t1                  tiles 4, 5: 16 rows x 64 bytes of a
+//   rows 16..31 (t5)      t2         t3                  tiles 6, 7: 16 depth groups x 16 channels x 4 bytes:
+//                        (t6)       (t7)                 1 KiB of a panel as it is stored
 //
-// Signed by signed: no offset. A tile's sums go through 4 KiB of memory; turning them into floats (scale, bias,
-// activation) is interleaved with the next tile's products, since the tile unit works beside the vector units.
+// Signed by signed: no offset. A tile's sums go through 4 KiB of memory; turning them into floats (scale,
+// bias, activation) is interleaved with the next tile's products, since the tile unit works beside the vector
+// units.
 #include "../internal.h"
 
 #if CK_X86
 #if defined(__clang__)
-#pragma clang attribute push( \
+#pragma clang attribute push(                                                                            \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c,amx-tile,amx-int8"))), \
     apply_to = function)
 #else
@@ -39,7 +40,8 @@ static inline __attribute__((always_inline)) void finish_quad(pending *p) {
   vf scale0 = v_load(target->scale), bias0 = v_set(0), scale1 = scale0, bias1 = bias0;
   int wide = target->channels > 16;
   if (wide) scale1 = v_load(target->scale + 16);
-  vf row0 = v_set(target->a_scale[row * target->a_scale_stride]), row1 = v_set(target->a_scale[second * target->a_scale_stride]);
+  vf row0 = v_set(target->a_scale[row * target->a_scale_stride]),
+     row1 = v_set(target->a_scale[second * target->a_scale_stride]);
   vf x[4] = {v_mul(v_float(_mm512_load_si512(upper)), v_mul(row0, scale0)),
              v_mul(v_float(_mm512_load_si512(upper + 16)), v_mul(row0, scale1)),
              v_mul(v_float(_mm512_load_si512(lower)), v_mul(row1, scale0)),
@@ -82,8 +84,8 @@ typedef struct operands {
   int carried;
 } operands;
 
-// Multiplies one block into `sums`, finishing `p` on the way. Panels are loaded past the first cache: they are used
-// once before they would be evicted, and would push out the rows of a.
+// Multiplies one block into `sums`, finishing `p` on the way. Panels are loaded past the first cache: they
+// are used once before they would be evicted, and would push out the rows of a.
 static inline __attribute__((always_inline)) void block(const int lower, const int wide, const operands *o,
                                                         int32_t *sums, pending *p) {
   const int8_t *a = o->a, *low = a + 16 * o->a_stride, *left = o->weight, *right = left + o->panel_stride;
@@ -123,10 +125,10 @@ static inline __attribute__((always_inline)) void block(const int lower, const i
 
 typedef void block_function(const operands *o, int32_t *sums, pending *p);
 
-#define CK_BLOCK(ROWS, CHANNELS, LOWER, WIDE)                                                                    \
-  static __attribute__((noinline)) void ck_gemm_s8_##ROWS##x##CHANNELS##k64__amx_int8(                           \
-      const operands *o, int32_t *sums, pending *p) {                                                            \
-    block(LOWER, WIDE, o, sums, p);                                                                              \
+#define CK_BLOCK(ROWS, CHANNELS, LOWER, WIDE)                                          \
+  static __attribute__((noinline)) void ck_gemm_s8_##ROWS##x##CHANNELS##k64__amx_int8( \
+      const operands *o, int32_t *sums, pending *p) {                                  \
+    block(LOWER, WIDE, o, sums, p);                                                    \
   }
 CK_BLOCK(32, 32, 1, 1)
 CK_BLOCK(32, 16, 1, 0)
@@ -163,8 +165,9 @@ static v_target target_of(const product *c, size_t row, size_t panel, size_t pan
                     c->epilogue};
 }
 
-// Shallow products (attention's queries by keys) are bound by their stores. 16 rows by 16 panels at a time, so that
-// each row is written in runs of 1 KiB: runs of 128 bytes at a stride of 16 KiB reach less than half the bandwidth.
+// Shallow products (attention's queries by keys) are bound by their stores. 16 rows by 16 panels at a time,
+// so that each row is written in runs of 1 KiB: runs of 128 bytes at a stride of 16 KiB reach less than half
+// the bandwidth.
 static void run_shallow(const product *c, size_t panel_end, int32_t *sums, size_t *shaped) {
   size_t depth = c->rhs->depth;
   for (size_t begin = c->panel_begin; begin < panel_end; begin += 16) {
@@ -184,7 +187,8 @@ static void run_shallow(const product *c, size_t panel_end, int32_t *sums, size_
         _tile_stored(0, sums + 16 * j, 1024);
       }
       v_target target = target_of(c, row, begin, begin + panels, 256);
-      int plain = target.epilogue.activation == CK_ACTIVATION_NONE && !target.epilogue.accumulate && !target.bias;
+      int plain =
+          target.epilogue.activation == CK_ACTIVATION_NONE && !target.epilogue.accumulate && !target.bias;
       for (size_t r = 0; r < count; r++) {
         vf row_scale = v_set(target.a_scale[r]);
         float *slot = target.out + r * target.out_stride;
@@ -206,7 +210,8 @@ static void run_shallow(const product *c, size_t panel_end, int32_t *sums, size_
 }
 
 enum {
-  CHUNK_PAIRS = 4,     // panel pairs walked by all rows before the next ones: with the rows, a third of the second cache
+  // Panel pairs walked by all rows before the next ones: with the rows, a third of the second cache.
+  CHUNK_PAIRS = 4,
   DEPTH_STEPS = 12,    // 32 rows of this depth stay in the first cache
   SHALLOW_DEPTH = 192  // up to here the stores bound the time
 };
@@ -229,8 +234,12 @@ static void run_deep(const product *c, size_t panel_end, int32_t *sums, size_t *
         size_t length = depth_chunks > 1 ? ck_min_size(steps - step, DEPTH_STEPS) : steps;
         for (size_t panel = begin; panel < end; panel += 2) {
           size_t slot = depth_chunks > 1 ? (panel - begin) / 2 : turn++ % 2;
-          operands o = {c->a + row * c->a_stride + step * 64, c->a_stride,
-                        c->rhs->weight + panel * 16 * depth + step * 1024, 16 * depth, length, part > 0};
+          operands o = {c->a + row * c->a_stride + step * 64,
+                        c->a_stride,
+                        c->rhs->weight + panel * 16 * depth + step * 1024,
+                        16 * depth,
+                        length,
+                        part > 0};
           blocks[count > 16][panel + 1 < end](&o, sums + slot * 1024, &p);
           if (part + 1 < depth_chunks) continue;
           p = (pending){sums + slot * 1024, target_of(c, row, panel, end, 32), count, 0, (count + 1) / 2};
@@ -256,8 +265,8 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
 }
 
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block_length,
-                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs, size_t channel_end,
-                           const float *row_factor, float *out, size_t out_stride) {
+                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs,
+                           size_t channel_end, const float *row_factor, float *out, size_t out_stride) {
   _Alignas(64) int32_t sums[2 * 1024];
   size_t depth = rhs->depth, panel_end = (channel_end + 15) / 16, shaped = 0, turn = 0;
   (void)keys;  // tiles take whole steps of depth
@@ -270,15 +279,26 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
       if (count != shaped) set_shapes(ck_min_size(count, 16), count > 16 ? count - 16 : 0);
       shaped = count;
       for (size_t panel = 0; panel < panel_end; panel += 2) {
-        operands o = {a + row * a_stride + begin, a_stride, rhs->weight + panel * 16 * depth + begin * 16,
-                      16 * depth, length / 64, 0};
+        operands o = {a + row * a_stride + begin,
+                      a_stride,
+                      rhs->weight + panel * 16 * depth + begin * 16,
+                      16 * depth,
+                      length / 64,
+                      0};
         int32_t *slot = sums + (turn++ % 2) * 1024;
         blocks[count > 16][panel + 1 < panel_end](&o, slot, &p);
         p = (pending){slot,
-                      {a_scale + row * block_count + b, block_count, rhs->scale + 16 * panel, NULL,
-                       out + row * out_stride + 16 * panel, out_stride, ck_min_size(channel_end - 16 * panel, 32),
+                      {a_scale + row * block_count + b,
+                       block_count,
+                       rhs->scale + 16 * panel,
+                       NULL,
+                       out + row * out_stride + 16 * panel,
+                       out_stride,
+                       ck_min_size(channel_end - 16 * panel, 32),
                        {CK_ACTIVATION_NONE, b > 0}},
-                      count, 0, (count + 1) / 2};
+                      count,
+                      0,
+                      (count + 1) / 2};
       }
     }
   }

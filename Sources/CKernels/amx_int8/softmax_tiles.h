@@ -1,10 +1,11 @@
-// Queries by keys to softmax weights on tiles, the vector units turning one block into bytes beside the next one's products.
+// Queries by keys to softmax weights on tiles, the vector units turning one block into bytes beside the next
+// one's products.
 //
 //   16 queries (t4, deep heads also t5)  x  4 x 16 keys (t6, t7 in turn)  ->  t0..t3
 //
-// The sums of four tiles are stored when the next four are multiplied, so that nothing waits for products. While tiles
-// are multiplied, and about 100 cycles longer, fused operations run on one of the two 512-bit ports: single tiles spread
-// over the rows cost a sixth of all speed.
+// The sums of four tiles are stored when the next four are multiplied, so that nothing waits for products.
+// While tiles are multiplied, and about 100 cycles longer, fused operations run on one of the two 512-bit
+// ports: single tiles spread over the rows cost a sixth of all speed.
 #pragma once
 #include "../lane_softmax.h"
 #include "tiles.h"
@@ -12,25 +13,25 @@
 typedef struct key_tiles {
   const int8_t *weight;  // of the tile to multiply next
   size_t panel_bytes, total, multiplied, stored;
-  int32_t *sums[2];      // of alternating blocks
+  int32_t *sums[2];  // of alternating blocks
 } key_tiles;
 
-#define MULTIPLY_KEYS(TILE, PANEL)                      \
-  if (t->multiplied < t->total) {                       \
-    _tile_zero(TILE);                                   \
-    _tile_stream_loadd(PANEL, t->weight, 64);           \
-    _tile_dpbssd(TILE, 4, PANEL);                       \
-    if (deep) {                                         \
-      _tile_stream_loadd(PANEL, t->weight + 1024, 64);  \
-      _tile_dpbssd(TILE, 5, PANEL);                     \
-    }                                                   \
-    t->weight += t->panel_bytes;                        \
-    t->multiplied++;                                    \
+#define MULTIPLY_KEYS(TILE, PANEL)                     \
+  if (t->multiplied < t->total) {                      \
+    _tile_zero(TILE);                                  \
+    _tile_stream_loadd(PANEL, t->weight, 64);          \
+    _tile_dpbssd(TILE, 4, PANEL);                      \
+    if (deep) {                                        \
+      _tile_stream_loadd(PANEL, t->weight + 1024, 64); \
+      _tile_dpbssd(TILE, 5, PANEL);                    \
+    }                                                  \
+    t->weight += t->panel_bytes;                       \
+    t->multiplied++;                                   \
   }
-#define STORE_KEYS(TILE)                                                                    \
-  if (t->stored < t->multiplied) {                                                          \
-    _tile_stored(TILE, t->sums[t->stored / 16 % 2] + 256 * (t->stored % 16), 64);           \
-    t->stored++;                                                                            \
+#define STORE_KEYS(TILE)                                                          \
+  if (t->stored < t->multiplied) {                                                \
+    _tile_stored(TILE, t->sums[t->stored / 16 % 2] + 256 * (t->stored % 16), 64); \
+    t->stored++;                                                                  \
   }
 
 V_INLINE void multiply_keys(key_tiles *t, int deep) {
@@ -48,9 +49,10 @@ V_INLINE void step_keys(key_tiles *t, int deep) {
   multiply_keys(t, deep);
 }
 
-// All blocks of up to 16 rows: before every fourth row of a block becomes bytes, four of the next block's tiles start.
-V_INLINE void softmax_group(const int deep, const softmax_call *c, const int8_t *q, size_t q_stride, size_t rows,
-                            const ck_panels *keys) {
+// All blocks of up to 16 rows: before every fourth row of a block becomes bytes, four of the next block's
+// tiles start.
+V_INLINE void softmax_group(const int deep, const softmax_call *c, const int8_t *q, size_t q_stride,
+                            size_t rows, const ck_panels *keys) {
   _Alignas(64) int32_t sums[2][16 * CK_SOFTMAX_BLOCK];
   softmax_keys block;
   key_tiles t = {keys->weight, 16 * keys->depth, (c->key_count + 15) / 16, 0, 0, {sums[0], sums[1]}};
@@ -66,7 +68,8 @@ V_INLINE void softmax_group(const int deep, const softmax_call *c, const int8_t 
     if (rows > 1) softmax_prepare(c, 1, &block);
     softmax_first(c, 0, &block, source, 1);
     for (size_t r = 0; r < rows; r++) {
-      while (r % 4 == 0 && t.stored - first < wanted && (t.stored - first) * rows < (r + 4) * 16) step_keys(&t, deep);
+      while (r % 4 == 0 && t.stored - first < wanted && (t.stored - first) * rows < (r + 4) * 16)
+        step_keys(&t, deep);
       source.sums += 16;
       if (r + 2 < rows) softmax_prepare(c, r + 2, &block);
       if (r + 1 < rows) softmax_first(c, r + 1, &block, source, 1);
@@ -75,26 +78,25 @@ V_INLINE void softmax_group(const int deep, const softmax_call *c, const int8_t 
   }
 }
 
-static void softmax_weights_tiles(const ck_table *self, const int8_t *q, size_t q_stride, const float *q_scale,
-                                  size_t rows, const ck_panels *keys, size_t key_count, float factor,
-                                  const float *bias_h, const float *bias_w, size_t grid_w, int8_t *weights,
-                                  size_t weight_stride, float *scale, float *part, size_t block_count,
-                                  float *row_sum) {
+static void softmax_weights_tiles(const ck_table *self, const int8_t *q, size_t q_stride,
+                                  const float *q_scale, size_t rows, const ck_panels *keys, size_t key_count,
+                                  float factor, const float *bias_h, const float *bias_w, size_t grid_w,
+                                  int8_t *weights, size_t weight_stride, float *scale, float *part,
+                                  size_t block_count, float *row_sum) {
   if (keys->depth > 128) {
-    softmax_weights(self, q, q_stride, q_scale, rows, keys, key_count, factor, bias_h, bias_w, grid_w, weights,
-                    weight_stride, scale, part, block_count, row_sum);
+    softmax_weights(self, q, q_stride, q_scale, rows, keys, key_count, factor, bias_h, bias_w, grid_w,
+                    weights, weight_stride, scale, part, block_count, row_sum);
     return;
   }
   float wide[16][SOFTMAX_WIDE];
   size_t grid_h = bias_h ? key_count / grid_w : 0, shaped = 0;
+  softmax_call all = {q_scale, key_count,     factor, bias_h, grid_h,      grid_w,
+                      weights, weight_stride, scale,  part,   block_count, wide};
   for (size_t row = 0; row < rows; row += 16) {
     size_t group = ck_min_size(rows - row, 16);
     if (group != shaped) set_shapes(group, group);
     shaped = group;
-    softmax_call call = {q_scale + row, key_count, factor, bias_h ? bias_h + row * grid_h : NULL, grid_h, grid_w,
-                         weights + row * weight_stride, weight_stride, scale + row * block_count,
-                         part + row * block_count, block_count, wide};
-    for (size_t r = 0; bias_h && r < group; r++) softmax_wide(bias_w + (row + r) * grid_w, grid_w, wide[r]);
+    softmax_call call = softmax_group_call(all, row, group, bias_w);
     if (keys->depth > 64) softmax_group(1, &call, q + row * q_stride, q_stride, group, keys);
     else softmax_group(0, &call, q + row * q_stride, q_stride, group, keys);
     for (size_t r = row; r < row + group; r++) {

@@ -1,6 +1,6 @@
-// Tiles without a tile unit, for tests: with CK_STAND_INS the `amx_int8` path runs on any processor with AVX-512
-// VNNI, slowly. Names and arguments are those of <immintrin.h>. Rows and bytes outside a tile's shape are never touched,
-// shapes that the unit would refuse stop the process.
+// Tiles without a tile unit, for tests: with CK_STAND_INS the `amx_int8` path runs on any processor with
+// AVX-512 VNNI, slowly. Names and arguments are those of <immintrin.h>. Rows and bytes outside a tile's shape
+// are never touched, shapes that the unit would refuse stop the process.
 // Source: Intel 64 manual, volume 2, LDTILECFG, TILELOADD, TILESTORED, TDPBSSD.
 #pragma once
 
@@ -36,7 +36,8 @@ static inline void soft_zero(int t) {
 static inline void soft_load(int t, const void *from, size_t stride) {
   soft_tile *tile = soft_configured(t);
   memset(tile->data, 0, sizeof tile->data);
-  for (size_t r = 0; r < tile->rows; r++) memcpy(tile->data[r], (const int8_t *)from + r * stride, tile->bytes);
+  for (size_t r = 0; r < tile->rows; r++)
+    memcpy(tile->data[r], (const int8_t *)from + r * stride, tile->bytes);
 }
 
 static inline void soft_store(int t, void *to, size_t stride) {

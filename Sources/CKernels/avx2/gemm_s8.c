@@ -1,4 +1,5 @@
-// INT8 product with AVX2: bytes widened to 16 bits, pmaddwd; 4 rows x 8 channels (half a panel), 4 depth a step.
+// INT8 product with AVX2: bytes widened to 16 bits, pmaddwd; 4 rows x 8 channels (half a panel), 4 depth a
+// step.
 //
 //              c0-3   c4-7            each register: 4 channels x 2 pairs of depth, 32-bit
 //   row 0      s0     s1              8 sums; per group two widening panel loads, four repeated row quarters
@@ -22,7 +23,9 @@
 
 enum { COPY_DEPTH = 1024 };  // depth widened at a time: 8 KiB for four rows
 
-V_FUNCTION __m256i widen(const int8_t *p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)); }
+V_FUNCTION __m256i widen(const int8_t *p) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
 
 // Adds `depth` of half a panel to the sums of `rows` rows.
 V_FUNCTION void sum_half(const int rows, int half, const int16_t *copy, const int8_t *panel, size_t depth,

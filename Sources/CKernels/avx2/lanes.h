@@ -39,10 +39,10 @@ V_FUNCTION vf v_first_or(vf x, vf y, size_t n) {
   V_PARTS y.q[i] = _mm256_blendv_ps(y.q[i], x.q[i], _mm256_castsi256_ps(first_mask(n < 16 ? n : 16, 8 * i)));
   return y;
 }
-#define V_BINARY(NAME, INSTRUCTION)                       \
-  V_FUNCTION vf NAME(vf a, vf b) {                        \
-    V_PARTS a.q[i] = INSTRUCTION(a.q[i], b.q[i]);         \
-    return a;                                             \
+#define V_BINARY(NAME, INSTRUCTION)               \
+  V_FUNCTION vf NAME(vf a, vf b) {                \
+    V_PARTS a.q[i] = INSTRUCTION(a.q[i], b.q[i]); \
+    return a;                                     \
   }
 V_BINARY(v_add, _mm256_add_ps)
 V_BINARY(v_sub, _mm256_sub_ps)
@@ -81,7 +81,8 @@ V_FUNCTION vf v_scale(vf x, vf n) {
   }
   return x;
 }
-// d less the nearest integer, which v_times_power takes (as integer + CK_ROUND_MAGIC); d from CK_POWER_LOWEST.
+// d less the nearest integer, which v_times_power takes (as integer + CK_ROUND_MAGIC); d from
+// CK_POWER_LOWEST.
 V_FUNCTION vf v_fraction(vf d, vf *power) {
   d = v_max(d, v_set(CK_POWER_LOWEST));
   *power = v_add(d, v_set(CK_ROUND_MAGIC));
@@ -105,8 +106,8 @@ V_FUNCTION vf v_fma_where(vf c, vf t, vf p, vf f, vf s) {
   V_PARTS s.q[i] = _mm256_blendv_ps(s.q[i], sum.q[i], _mm256_cmp_ps(c.q[i], t.q[i], _CMP_GT_OQ));
   return s;
 }
-// Values that must be ready before anything behind this line starts, for the compiler's scheduler only. With 16
-// registers there is no room to hold more chains open.
+// Values that must be ready before anything behind this line starts, for the compiler's scheduler only. With
+// 16 registers there is no room to hold more chains open.
 V_FUNCTION void v_pin(vf a[4], vf b[4]) {
   (void)a;
   (void)b;
@@ -139,7 +140,9 @@ V_FUNCTION int32_t v_int_sum(vi x) {
 V_FUNCTION vi v_load_ints(const int32_t *p) {
   return (vi){{_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8))}};
 }
-V_FUNCTION void v_store_ints(int32_t *p, vi x) { V_PARTS _mm256_storeu_si256((__m256i *)(p + 8 * i), x.q[i]); }
+V_FUNCTION void v_store_ints(int32_t *p, vi x) {
+  V_PARTS _mm256_storeu_si256((__m256i *)(p + 8 * i), x.q[i]);
+}
 // Lanes as bytes; they lie in [-127, 127], so that saturation never acts.
 V_FUNCTION __m128i v_bytes(vi x) {
   __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.q[0], x.q[1]), 0xd8);
@@ -163,10 +166,10 @@ V_FUNCTION vi v_store_64_bytes(int8_t *p, vi total, vi a, vi b, vi c, vi d) {
 V_FUNCTION void v_store_interleaved(int8_t *p, vi a, vi b, vi c, vi d) {
   __m256i low = _mm256_set1_epi32(255);
   V_PARTS {
-    __m256i ab = _mm256_or_si256(_mm256_and_si256(a.q[i], low),
-                                 _mm256_slli_epi32(_mm256_and_si256(b.q[i], low), 8));
-    __m256i cd = _mm256_or_si256(_mm256_slli_epi32(_mm256_and_si256(c.q[i], low), 16),
-                                 _mm256_slli_epi32(d.q[i], 24));
+    __m256i ab =
+        _mm256_or_si256(_mm256_and_si256(a.q[i], low), _mm256_slli_epi32(_mm256_and_si256(b.q[i], low), 8));
+    __m256i cd =
+        _mm256_or_si256(_mm256_slli_epi32(_mm256_and_si256(c.q[i], low), 16), _mm256_slli_epi32(d.q[i], 24));
     _mm256_storeu_si256((__m256i *)(p + 32 * i), _mm256_or_si256(ab, cd));
   }
 }

@@ -32,7 +32,8 @@ static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vf v_relu(vf x) { return _mm512_max_ps(x, _mm512_setzero_ps()); }
 // Values that must be ready before anything behind this line starts, for the compiler's scheduler only.
 static inline __attribute__((always_inline)) void v_pin(vf a[4], vf b[4]) {
-  __asm__("" : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(b[0]), "+v"(b[1]), "+v"(b[2]), "+v"(b[3]));
+  __asm__(""
+          : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(b[0]), "+v"(b[1]), "+v"(b[2]), "+v"(b[3]));
 }
 static inline vf v_abs(vf x) { return _mm512_abs_ps(x); }
 // 0 where x is infinite or not a number.
@@ -110,12 +111,14 @@ static inline vf v_load_half(const uint16_t *p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
-// What unsigned-by-signed products need: a depth group of a panel, four bytes for every lane, a sum's start that makes up
-// for 128 added to every byte of a row, and lanes in [-127, 127] that become such bytes.
+// What unsigned-by-signed products need: a depth group of a panel, four bytes for every lane, a sum's start
+// that makes up for 128 added to every byte of a row, and lanes in [-127, 127] that become such bytes.
 static inline vi v_load_group(const int8_t *p) { return _mm512_loadu_si512(p); }
 static inline vi v_int_set(int32_t x) { return _mm512_set1_epi32(x); }
 static inline vi v_dot(vi acc, vi x, vi w) { return _mm512_dpbusd_epi32(acc, x, w); }
-static inline vi v_dot_start(vi sum) { return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)); }
+static inline vi v_dot_start(vi sum) {
+  return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7));
+}
 static inline vi v_int_flip(vi x) { return _mm512_xor_si512(x, _mm512_set1_epi32(-128)); }
 // A value that the compiler must neither foresee nor leave out.
 static inline __attribute__((always_inline)) void v_hide(vi *x) { __asm__ volatile("" : "+v"(*x)); }

@@ -1,9 +1,11 @@
-// INT8 product with 256-bit vpdpbusd: 6 rows x 1 panel of 16 channels in 12 of 16 registers. Everything else is AVX2's.
+// INT8 product with 256-bit vpdpbusd: 6 rows x 1 panel of 16 channels in 12 of 16 registers. Everything else
+// is AVX2's.
 #include "../internal.h"
 
 #if CK_X86
 #if defined(__clang__) && defined(CK_STAND_INS)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512vl,avx512vnni"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512vl,avx512vnni"))), \
+                             apply_to = function)
 #elif defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
 #elif defined(CK_STAND_INS)
@@ -21,7 +23,8 @@ enum {
   TILE_PANELS = 1,
   TILE_KINDS = 4,
   TWICE_SECOND = 8,
-  CHUNK_BYTES = 256 * 1024  // panels walked by all rows before the next ones: half of a core's share of a second cache
+  // Panels walked by all rows before the next ones: half of a core's share of a second cache.
+  CHUNK_BYTES = 256 * 1024
 };
 #include "../lane_dot_product.h"
 

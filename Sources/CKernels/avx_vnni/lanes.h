@@ -1,9 +1,11 @@
-// AVX2's lanes, and what unsigned-by-signed products need: a depth group of a panel, four bytes for every lane, a sum's start
-// that makes up for 128 added to every byte of a row, and lanes in [-127, 127] that become such bytes.
+// AVX2's lanes, and what unsigned-by-signed products need: a depth group of a panel, four bytes for every
+// lane, a sum's start that makes up for 128 added to every byte of a row, and lanes in [-127, 127] that
+// become such bytes.
 #pragma once
 #include "../avx2/lanes.h"
 
-// The same instruction has two encodings. With CK_STAND_INS, for tests, that of AVX-512 takes the place of AVX-VNNI's.
+// The same instruction has two encodings. With CK_STAND_INS, for tests, that of AVX-512 takes the place of
+// AVX-VNNI's.
 #if defined(CK_STAND_INS)
 #define V_DPBUSD _mm256_dpbusd_epi32
 #else

@@ -5,11 +5,13 @@
 //   ...                                                   each used by 4 rows
 //   row 3         v28     v29     v30     v31
 //
-// smull, smlal (the second group on top: 2 * 127 * 127 = 32,258 fits 16 bits), sadalp into 32 bits: 3 instructions
-// for 16 products. A row's dword is repeated in both halves of 64 bits. Pairs are added once, at the end.
+// smull, smlal (the second group on top: 2 * 127 * 127 = 32,258 fits 16 bits), sadalp into 32 bits: 3
+// instructions for 16 products. A row's dword is repeated in both halves of 64 bits. Pairs are added once, at
+// the end.
 //
-// Four rows are written in assembly: an in-order core wants 64-bit loads (one of 128 bits stops a Cortex-A53 for
-// two cycles) and some instructions between two that depend on each other; compilers pair loads and spill sums.
+// Four rows are written in assembly: an in-order core wants 64-bit loads (one of 128 bits stops a Cortex-A53
+// for two cycles) and some instructions between two that depend on each other; compilers pair loads and spill
+// sums.
 #include "../internal.h"
 
 #if CK_ARM64
@@ -18,8 +20,10 @@
 #define CK_KINDS ck_gemm_s8_kinds__neon
 #include "../lane_product.h"
 
-// Registers: v0-v3 first dwords of the rows, v4-v7 second ones, v8-v11 a product of each row, v12 and v13 (first
-// group), v14 and v15 (second) two channels of the panel, taking turns.
+// Registers: v0-v3 first dwords of the rows, v4-v7 second ones, v8-v11 a product of each row, v12 and v13
+// (first group), v14 and v15 (second) two channels of the panel, taking turns.
+// Laid out by hand: a line is what one step of the pipeline takes.
+// clang-format off
 #define ZERO(N) "movi v" #N ".2d, #0\n"
 #define LOAD(N, ADDRESS) "ldr d" #N ", [" ADDRESS "]\n"
 #define REPEAT(N, FROM, DWORD) "dup v" #N ".2s, v" #FROM ".s[" #DWORD "]\n"
@@ -33,12 +37,13 @@
 // Four rows by the eight channels at `panel`. FIRST begins a product, two lines later SECOND adds the other
 // group, two later ADD sums up, also across steps. The last lines load the next step's rows 0 and 1 and first
 // channels; after the last step that is the first one again, so nothing behind the operands is read.
-static inline void sum_half(const int8_t *a, size_t a_stride, const int8_t *panel, size_t depth, int32_t *sums) {
+static inline void sum_half(const int8_t *a, size_t a_stride, const int8_t *panel, size_t depth,
+                            int32_t *sums) {
   const int8_t *w = panel;
   size_t k = 0, at = 0;
   __asm__ volatile(
-      ZERO(8) ZERO(9) ZERO(10) ZERO(11) ZERO(15) ZERO(16) ZERO(17) ZERO(18) ZERO(19) ZERO(20) ZERO(21) ZERO(22)
-      ZERO(23) ZERO(24) ZERO(25) ZERO(26) ZERO(27) ZERO(28) ZERO(29) ZERO(30) ZERO(31)
+      ZERO(8) ZERO(9) ZERO(10) ZERO(11) ZERO(15) ZERO(16) ZERO(17) ZERO(18) ZERO(19) ZERO(20) ZERO(21)
+      ZERO(22) ZERO(23) ZERO(24) ZERO(25) ZERO(26) ZERO(27) ZERO(28) ZERO(29) ZERO(30) ZERO(31)
       LOAD(0, "%[a0]") LOAD(1, "%[a1]") LOAD(12, "%[w]") REPEAT(4, 0, 1) REPEAT(0, 0, 0)
       "0:\n"
       REPEAT(5, 1, 1) LOAD(3, "%[a3], %[at]")
@@ -72,10 +77,11 @@ static inline void sum_half(const int8_t *a, size_t a_stride, const int8_t *pane
       : [w] "+&r"(w), [k] "+&r"(k), [at] "+&r"(at)
       : [a0] "r"(a), [a1] "r"(a + a_stride), [a2] "r"(a + 2 * a_stride), [a3] "r"(a + 3 * a_stride),
         [panel] "r"(panel), [depth] "r"(depth), [sums] "r"(sums)
-      : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13",
-        "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28",
-        "v29", "v30", "v31");
+      : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",
+        "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",
+        "v27", "v28", "v29", "v30", "v31");
 }
+// clang-format on
 
 static void ck_gemm_s8_4x16k8__neon(const int8_t *a, size_t a_stride, const int8_t *panel, size_t depth,
                                     int32_t *sums) {
@@ -112,7 +118,8 @@ V_FUNCTION void sum_tile(const int rows, const int8_t *a, size_t a_stride, const
     }
   }
   for (int r = 0; r < rows; r++) {
-    for (int i = 0; i < 4; i++) vst1q_s32(sums + r * 16 + 4 * i, vpaddq_s32(acc[r][2 * i], acc[r][2 * i + 1]));
+    for (int i = 0; i < 4; i++)
+      vst1q_s32(sums + r * 16 + 4 * i, vpaddq_s32(acc[r][2 * i], acc[r][2 * i + 1]));
   }
 }
 
@@ -126,9 +133,8 @@ static void ck_gemm_s8_1x16k8__neon(const int8_t *a, size_t a_stride, const int8
   sum_tile(1, a, a_stride, panel, depth, sums);
 }
 
-const tile_kind CK_KINDS[] = {{4, ck_gemm_s8_4x16k8__neon},
-                              {2, ck_gemm_s8_2x16k8__neon},
-                              {1, ck_gemm_s8_1x16k8__neon}};
+const tile_kind CK_KINDS[] = {
+    {4, ck_gemm_s8_4x16k8__neon}, {2, ck_gemm_s8_2x16k8__neon}, {1, ck_gemm_s8_1x16k8__neon}};
 
 static uint64_t peak_s8(uint64_t macs) {
   int8x16_t x = vdupq_n_s8(3), w = vdupq_n_s8(5);

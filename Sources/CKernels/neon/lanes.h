@@ -42,11 +42,11 @@ V_FUNCTION vf v_first_or(vf x, vf y, size_t n) {
   memcpy(second, first, (n < 16 ? n : 16) * sizeof *first);
   return v_load(second);
 }
-#define V_BINARY(NAME, EXPRESSION)       \
-  V_FUNCTION vf NAME(vf a, vf b) {       \
-    vf r;                                \
-    V_PARTS r.q[i] = EXPRESSION;         \
-    return r;                            \
+#define V_BINARY(NAME, EXPRESSION) \
+  V_FUNCTION vf NAME(vf a, vf b) { \
+    vf r;                          \
+    V_PARTS r.q[i] = EXPRESSION;   \
+    return r;                      \
   }
 V_BINARY(v_add, vaddq_f32(a.q[i], b.q[i]))
 V_BINARY(v_sub, vsubq_f32(a.q[i], b.q[i]))
@@ -96,7 +96,8 @@ V_FUNCTION vf v_scale(vf x, vf n) {
       vaddq_s32(vreinterpretq_s32_f32(x.q[i]), vshlq_n_s32(vcvtnq_s32_f32(n.q[i]), 23)));
   return x;
 }
-// d less the nearest integer, which v_times_power takes (as integer + CK_ROUND_MAGIC); d from CK_POWER_LOWEST.
+// d less the nearest integer, which v_times_power takes (as integer + CK_ROUND_MAGIC); d from
+// CK_POWER_LOWEST.
 V_FUNCTION vf v_fraction(vf d, vf *power) {
   d = v_max(d, v_set(CK_POWER_LOWEST));
   *power = v_add(d, v_set(CK_ROUND_MAGIC));
@@ -117,8 +118,8 @@ V_FUNCTION vf v_fma_where(vf c, vf t, vf p, vf f, vf s) {
   V_PARTS s.q[i] = vbslq_f32(vcgtq_f32(c.q[i], t.q[i]), vfmaq_f32(s.q[i], p.q[i], f.q[i]), s.q[i]);
   return s;
 }
-// Values that must be ready before anything behind this line starts, for the compiler's scheduler only. Sixteen
-// chains of four registers already interleave here, so there is nothing to hold.
+// Values that must be ready before anything behind this line starts, for the compiler's scheduler only.
+// Sixteen chains of four registers already interleave here, so there is nothing to hold.
 V_FUNCTION void v_pin(vf a[4], vf b[4]) {
   (void)a;
   (void)b;

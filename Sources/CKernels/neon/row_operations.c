@@ -1,5 +1,6 @@
 // Row operations and float products over this path's sixteen lanes (four 128-bit registers). Written once in
-// lane_rows.h and lane_floats.h; here they meet the instructions of the path. NEON is part of every 64-bit ARM.
+// lane_rows.h and lane_floats.h; here they meet the instructions of the path. NEON is part of every 64-bit
+// ARM.
 //
 //   a row:  | lanes 0..15 | lanes 16..31 | lanes 0..15 | ...     two vectors of partial sums per row
 #include "../internal.h"

@@ -20,18 +20,18 @@
 #define CK_KINDS ck_gemm_s8_kinds__neon_dotprod
 #include "../lane_product.h"
 
-#define CK_GROUP(LANE)                                                                  \
-  {                                                                                     \
-    int8x16_t w0 = vld1q_s8(panel + k * 16 + 64 * (LANE));                              \
-    int8x16_t w1 = vld1q_s8(panel + k * 16 + 64 * (LANE) + 16);                         \
-    int8x16_t w2 = vld1q_s8(panel + k * 16 + 64 * (LANE) + 32);                         \
-    int8x16_t w3 = vld1q_s8(panel + k * 16 + 64 * (LANE) + 48);                         \
-    _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++) {                            \
-      acc[r][0] = vdotq_laneq_s32(acc[r][0], w0, x[r], LANE);                           \
-      acc[r][1] = vdotq_laneq_s32(acc[r][1], w1, x[r], LANE);                           \
-      acc[r][2] = vdotq_laneq_s32(acc[r][2], w2, x[r], LANE);                           \
-      acc[r][3] = vdotq_laneq_s32(acc[r][3], w3, x[r], LANE);                           \
-    }                                                                                   \
+#define CK_GROUP(LANE)                                          \
+  {                                                             \
+    int8x16_t w0 = vld1q_s8(panel + k * 16 + 64 * (LANE));      \
+    int8x16_t w1 = vld1q_s8(panel + k * 16 + 64 * (LANE) + 16); \
+    int8x16_t w2 = vld1q_s8(panel + k * 16 + 64 * (LANE) + 32); \
+    int8x16_t w3 = vld1q_s8(panel + k * 16 + 64 * (LANE) + 48); \
+    _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++) {    \
+      acc[r][0] = vdotq_laneq_s32(acc[r][0], w0, x[r], LANE);   \
+      acc[r][1] = vdotq_laneq_s32(acc[r][1], w1, x[r], LANE);   \
+      acc[r][2] = vdotq_laneq_s32(acc[r][2], w2, x[r], LANE);   \
+      acc[r][3] = vdotq_laneq_s32(acc[r][3], w3, x[r], LANE);   \
+    }                                                           \
   }
 
 V_FUNCTION void sum_tile(const int rows, const int8_t *a, size_t a_stride, const int8_t *panel, size_t depth,
@@ -53,18 +53,18 @@ V_FUNCTION void sum_tile(const int rows, const int8_t *a, size_t a_stride, const
   }
 }
 
-static void ck_gemm_s8_4x16k4__neon_dotprod(const int8_t *a, size_t a_stride, const int8_t *panel, size_t depth,
-                                            int32_t *sums) {
+static void ck_gemm_s8_4x16k4__neon_dotprod(const int8_t *a, size_t a_stride, const int8_t *panel,
+                                            size_t depth, int32_t *sums) {
   sum_tile(4, a, a_stride, panel, depth, sums);
 }
 
-static void ck_gemm_s8_2x16k4__neon_dotprod(const int8_t *a, size_t a_stride, const int8_t *panel, size_t depth,
-                                            int32_t *sums) {
+static void ck_gemm_s8_2x16k4__neon_dotprod(const int8_t *a, size_t a_stride, const int8_t *panel,
+                                            size_t depth, int32_t *sums) {
   sum_tile(2, a, a_stride, panel, depth, sums);
 }
 
-static void ck_gemm_s8_1x16k4__neon_dotprod(const int8_t *a, size_t a_stride, const int8_t *panel, size_t depth,
-                                            int32_t *sums) {
+static void ck_gemm_s8_1x16k4__neon_dotprod(const int8_t *a, size_t a_stride, const int8_t *panel,
+                                            size_t depth, int32_t *sums) {
   sum_tile(1, a, a_stride, panel, depth, sums);
 }
 

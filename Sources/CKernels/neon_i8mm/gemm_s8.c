@@ -1,8 +1,8 @@
 // INT8 product with smmla: 8 rows x 16 channels as two halves of 8 channels, 8 depth (two groups) a step.
 //
-//                 c0 c1   c2 c3   c4 c5   c6 c7           each register: two rows x two channels
-//   rows 0, 1     s0      s1      s2      s3              16 sums; two groups of the panel are zipped by dwords,
-//   ...                                                   which puts 8 depth of two channels in one register
+//                 c0 c1   c2 c3   c4 c5   c6 c7        each register: two rows x two channels
+//   rows 0, 1     s0      s1      s2      s3           16 sums; two groups of the panel are zipped by dwords,
+//   ...                                                which puts 8 depth of two channels in one register
 //   rows 6, 7     s12     s13     s14     s15
 //
 // One smmla is 32 products; per step 4 panel loads and 4 zips for 16 smmla. A single last row is doubled.
@@ -33,8 +33,8 @@ V_FUNCTION int8x16_t zip_high(int8x16_t a, int8x16_t b) {
 }
 
 // Half a panel: channels 8 * half ..< 8 * half + 8 of `rows` rows (1, or pairs up to 8).
-V_FUNCTION void sum_half(const int rows, const int half, const int8_t *a, size_t a_stride, const int8_t *panel,
-                         size_t depth, int32_t *sums) {
+V_FUNCTION void sum_half(const int rows, const int half, const int8_t *a, size_t a_stride,
+                         const int8_t *panel, size_t depth, int32_t *sums) {
   const int pairs = (rows + 1) / 2;
   int32x4_t acc[4][4];
   for (int r = 0; r < pairs; r++) {

@@ -36,10 +36,22 @@ static inline float ck_quickgelu_one(float x) {
   return x / (1.0f + ck_exp_one(y));
 }
 
+// x / (1 + e^(-2 z)), CK_TANH_FIRST says of z; z is that of x held in [-100, 100], so that no cube overflows,
+// the exponent's argument held in [-80, 80].
+static inline float ck_gelu_tanh_one(float x) {
+  float near = x < 100.0f ? x : 100.0f;
+  near = near > -100.0f ? near : -100.0f;
+  float y = near * ck_fma(near * near, -CK_TANH_CUBE, -CK_TANH_FIRST);
+  y = y < 80.0f ? y : 80.0f;
+  y = y > -80.0f ? y : -80.0f;
+  return x / (1.0f + ck_exp_one(y));
+}
+
 static inline float ck_activate_one(float x, ck_activation activation) {
   switch (activation) {
     case CK_ACTIVATION_GELU: return ck_gelu_one(x);
     case CK_ACTIVATION_QUICKGELU: return ck_quickgelu_one(x);
+    case CK_ACTIVATION_GELU_TANH: return ck_gelu_tanh_one(x);
     case CK_ACTIVATION_RELU: return x > 0.0f ? x : 0.0f;
     default: return x;
   }

@@ -1,5 +1,6 @@
-// Float products and half precision in plain C. A product against rows of b sums in 16 lanes (lane i takes depth
-// i, i + 16, ...), folded 16 -> 8 -> 4 -> 2 -> 1; one against columns of b sums in depth order. All steps are fused.
+// Float products and half precision in plain C. A product against rows of b sums in 16 lanes (lane i takes
+// depth i, i + 16, ...), folded 16 -> 8 -> 4 -> 2 -> 1; one against columns of b sums in depth order. All
+// steps are fused.
 //
 //   nt:  a [r][k ...] . b [c][k ...]      nn:  out [r][c ...] += a [r][k] * b [k][c ...]
 #include "../internal.h"

@@ -31,8 +31,8 @@ static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size
 }
 
 static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scale, size_t block,
-                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs, size_t channel_end,
-                           const float *row_factor, float *out, size_t out_stride) {
+                           size_t block_count, size_t keys, size_t rows, const ck_panels *rhs,
+                           size_t channel_end, const float *row_factor, float *out, size_t out_stride) {
   for (size_t row = 0; row < rows; row++) {
     for (size_t channel = 0; channel < channel_end; channel++) {
       const int8_t *weight = rhs->weight + (channel / 16) * 16 * rhs->depth + (channel % 16) * 4;
@@ -49,8 +49,8 @@ static void gemm_s8_blocks(const int8_t *a, size_t a_stride, const float *a_scal
   }
 }
 
-static void unpack_rows(const ck_panels *rhs, size_t channel_begin, size_t channel_end, size_t cols, float *out,
-                        size_t out_stride) {
+static void unpack_rows(const ck_panels *rhs, size_t channel_begin, size_t channel_end, size_t cols,
+                        float *out, size_t out_stride) {
   for (size_t channel = channel_begin; channel < channel_end; channel++) {
     const int8_t *weight = rhs->weight + (channel / 16) * 16 * rhs->depth + (channel % 16) * 4;
     float *row = out + (channel - channel_begin) * out_stride;

@@ -1,6 +1,6 @@
-// Row operations in plain C: the definition, and the order of every sum. Sums over a row run in 32 lanes, lane
-// i taking elements i, i + 32, ...; then lanes fold 32 -> 16 -> 8 -> 4 -> 2 -> 1, upper half onto lower. The vector
-// paths keep that order, so their sums agree bit for bit.
+// Row operations in plain C: the definition, and the order of every sum. Sums over a row run in 32 lanes,
+// lane i taking elements i, i + 32, ...; then lanes fold 32 -> 16 -> 8 -> 4 -> 2 -> 1, upper half onto lower.
+// The vector paths keep that order, so their sums agree bit for bit.
 #include "../internal.h"
 #include "elements.h"
 
@@ -35,14 +35,15 @@ static float quantize_row(const float *x, size_t cols, int8_t *q, size_t q_count
   return scale;
 }
 
-static void quantize_rows(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *q, size_t q_stride,
-                          float *scale) {
+static void quantize_rows(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *q,
+                          size_t q_stride, float *scale) {
   for (size_t row = 0; row < rows; row++) {
     scale[row] = quantize_row(x + row * x_stride, cols, q + row * q_stride, q_stride);
   }
 }
 
-static void norm_row(const float *x, size_t cols, const float *gamma, const float *beta, float eps, float *out) {
+static void norm_row(const float *x, size_t cols, const float *gamma, const float *beta, float eps,
+                     float *out) {
   float lane[32] = {0};
   for (size_t i = 0; i < cols; i++) lane[i % 32] = lane[i % 32] + x[i];
   float mean = fold(lane) / (float)cols;
@@ -72,8 +73,9 @@ static void norm_quantize_rows(const float *x, size_t x_stride, size_t rows, siz
   }
 }
 
-static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t row_begin, size_t row_end, size_t cols,
-                      const float *center, int8_t *weight, float *scale, int32_t *sum, size_t depth) {
+static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t row_begin, size_t row_end,
+                      size_t cols, const float *center, int8_t *weight, float *scale, int32_t *sum,
+                      size_t depth) {
   size_t last = (row_end + 15) / 16 * 16;
   for (size_t row = row_begin; row < last; row++) {
     const float *source = x + row * x_stride;
@@ -95,8 +97,8 @@ static void pack_rows(const float *x, size_t x_stride, size_t rows, size_t row_b
   }
 }
 
-static void pack_columns(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *weight, float *scale,
-                         int32_t *sum, size_t depth) {
+static void pack_columns(const float *x, size_t x_stride, size_t rows, size_t cols, int8_t *weight,
+                         float *scale, int32_t *sum, size_t depth) {
   for (size_t column = 0; column < (cols + 15) / 16 * 16; column++) {
     int8_t *channel = weight + (column / 16) * 16 * depth + (column % 16) * 4;
     size_t used = column < cols ? rows : 0;
@@ -116,16 +118,16 @@ static void pack_columns(const float *x, size_t x_stride, size_t rows, size_t co
   }
 }
 
-static void exp_rows(float *logits, size_t stride, size_t rows, size_t keys, float factor, const float *bias_h,
-                     const float *bias_w, size_t grid_w, float *row_sum) {
+static void exp_rows(float *logits, size_t stride, size_t rows, size_t keys, float factor,
+                     const float *bias_h, const float *bias_w, size_t grid_w, float *row_sum) {
   size_t grid_h = bias_h ? keys / grid_w : 0;
   for (size_t row = 0; row < rows; row++) {
     float *x = logits + row * stride;
     float max = -__builtin_inff();
     for (size_t k = 0; k < keys; k++) {
-      float value = bias_h ? ck_fma(x[k], factor, bias_h[row * grid_h + k / grid_w]) +
-                                 bias_w[row * grid_w + k % grid_w]
-                           : x[k] * factor;
+      float value =
+          bias_h ? ck_fma(x[k], factor, bias_h[row * grid_h + k / grid_w]) + bias_w[row * grid_w + k % grid_w]
+                 : x[k] * factor;
       x[k] = value;
       max = value > max ? value : max;
     }
@@ -160,8 +162,9 @@ static void quantize_blocks(const float *p, size_t stride, size_t rows, size_t k
   }
 }
 
-static void masked_add(const float *p, size_t p_stride, const float *cosine, size_t cosine_stride, size_t rows,
-                       size_t keys, const float *factor, const float *threshold, float *sum, size_t sum_stride) {
+static void masked_add(const float *p, size_t p_stride, const float *cosine, size_t cosine_stride,
+                       size_t rows, size_t keys, const float *factor, const float *threshold, float *sum,
+                       size_t sum_stride) {
   for (size_t row = 0; row < rows; row++) {
     for (size_t k = 0; k < keys; k++) {
       float *slot = &sum[row * sum_stride + k];

@@ -13,9 +13,10 @@ static int8_t weight_one(float d) {
   return (int8_t)ck_round(ck_float(ck_bits(p) + ((uint32_t)(int32_t)n << 23)));
 }
 
-// One row's block: logits (products times key scales) to bytes; returns their sum and, through `top`, the maximum.
-static float weigh_block(float *y, size_t count, float factor, const float *bias_h, const float *bias_w, size_t grid_w,
-                         size_t begin, int8_t *weights, float *top) {
+// One row's block: logits (products times key scales) to bytes; returns their sum and, through `top`, the
+// maximum.
+static float weigh_block(float *y, size_t count, float factor, const float *bias_h, const float *bias_w,
+                         size_t grid_w, size_t begin, int8_t *weights, float *top) {
   for (size_t k = 0; k < count; k++) {
     float bias = 0;
     if (bias_h) {
@@ -52,10 +53,11 @@ static float finish_row(float *scale, const float *part, size_t block_count) {
   return lane[0];
 }
 
-static void softmax_weights(const ck_table *self, const int8_t *q, size_t q_stride, const float *q_scale, size_t rows,
-                            const ck_panels *keys, size_t key_count, float factor, const float *bias_h,
-                            const float *bias_w, size_t grid_w, int8_t *weights, size_t weight_stride, float *scale,
-                            float *part, size_t block_count, float *row_sum) {
+static void softmax_weights(const ck_table *self, const int8_t *q, size_t q_stride, const float *q_scale,
+                            size_t rows, const ck_panels *keys, size_t key_count, float factor,
+                            const float *bias_h, const float *bias_w, size_t grid_w, int8_t *weights,
+                            size_t weight_stride, float *scale, float *part, size_t block_count,
+                            float *row_sum) {
   float y[CK_SOFTMAX_BLOCK], one = 1.0f;
   ck_epilogue plain = {CK_ACTIVATION_NONE, 0};
   size_t grid_h = bias_h ? key_count / grid_w : 0;

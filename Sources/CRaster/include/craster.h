@@ -2,7 +2,7 @@
 //
 // Both libraries report errors by jumping out of the middle of a call. Every jump starts and lands inside one
 // function of this target, so no Swift frame is ever skipped, and no function here ends the process, prints,
-// or touches global state, but for the table of temporary files (which signal handlers need) and a counter.
+// or touches global state.
 #pragma once
 
 #include <stddef.h>
@@ -16,64 +16,16 @@ enum {
   CR_UNSUPPORTED = 3,  // a valid file of a kind that the library cannot read
   CR_NO_MEMORY = 4,    // a library asked for more memory than its limit
   CR_IO = 5,           // the operating system refused; system_error says how
+  CR_TOO_MUCH = 6,     // more than the caller allows; the message says of what
 };
 
 // What a failed call leaves behind. Memory: plain value, owned by the caller.
 typedef struct cr_failure {
-  int32_t code;          // CR_TRUNCATED ... CR_IO
+  int32_t code;          // CR_TRUNCATED ... CR_TOO_MUCH
   int32_t system_error;  // errno for CR_IO, else 0
   int64_t offset;        // bytes of the file consumed so far
   char message[200];     // the library's own words, terminated, never translated
 } cr_failure;
-
-// ---- files ------------------------------------------------------------------------------------------------
-
-// Writes all `count` bytes, through short writes and interruptions. Errors: returns errno, 0 if all is
-// written.
-int cr_write_all(int fd, const void *bytes, size_t count);
-
-// Reads up to `count` bytes at `offset`, fewer only at the end of the file.
-// Errors: returns the bytes read, or minus errno.
-int64_t cr_read_at(int fd, void *bytes, size_t count, int64_t offset);
-
-// Opens a regular file for reading; never blocks on a FIFO.
-// Errors: returns a descriptor, or minus errno; `mode` receives st_mode, `byte_count` the size.
-int cr_open_for_reading(const char *path, uint32_t *mode, int64_t *byte_count);
-
-// Creates `path` anew for writing (never follows or reuses a name), mode 0666 less the umask, and locks it until
-// the descriptor is closed. Errors: returns a descriptor, or minus errno.
-int cr_create_new(const char *path);
-
-// Removes `.trident-*.part` files of `directory` that no process holds: leftovers of runs that were killed.
-// Does nothing for the directory of the call before. Returns how many it removed. Errors: none, best effort.
-int cr_sweep(const char *directory);
-
-// What stands at `path`: fills `mode` (following links) and `is_link`. Errors: returns errno, ENOENT if
-// nothing.
-int cr_status(const char *path, uint32_t *mode, int *is_link);
-
-// A file without a name that lives in memory; close it to free it. Errors: returns a descriptor, or minus errno.
-int cr_create_in_memory(void);
-
-// Gives `fd` the permission bits of `mode`. Errors: returns errno.
-int cr_set_permissions(int fd, uint32_t mode);
-
-// Makes the rename of a file inside `directory` durable. Errors: none, best effort.
-void cr_sync_directory(const char *directory);
-
-// ---- temporary files that a signal handler may remove -----------------------------------------------------
-
-// Remembers `path` (copied). Errors: returns a ticket, or -1 if 64 files are open already or memory is short.
-int cr_temporary_add(const char *path);
-
-// Forgets a ticket; the file itself is left alone. Errors: none.
-void cr_temporary_remove(int ticket);
-
-// Unlinks every remembered file. Async-signal-safe. Returns how many files it removed.
-int cr_temporary_unlink_all(void);
-
-// A number that this process has not handed out before. Thread-safe.
-uint64_t cr_next_number(void);
 
 // ---- JPEG -------------------------------------------------------------------------------------------------
 
@@ -92,19 +44,27 @@ typedef struct cr_jpeg_info {
 cr_jpeg *cr_jpeg_open(int fd, cr_jpeg_info *info, cr_failure *failure);
 
 // Starts decoding. Memory: working_bytes, plus whole_bytes if the file needs it; libjpeg is held to the sum.
+// `most_scans`: a progressive file may hold any number over the same pixels; encoders write about ten.
 // Errors: returns a code and fills `failure`.
-int cr_jpeg_start(cr_jpeg *jpeg, cr_failure *failure);
+int cr_jpeg_start(cr_jpeg *jpeg, int most_scans, cr_failure *failure);
 
 // Decodes the next row. Shapes: `row` [width * 3], RGB.
 // Units: libjpeg's default path (accurate integer DCT, fancy upsampling). Errors: returns a code.
 // Source: OpenCV `imread` for CMYK and YCCK, whose samples are taken as inverted (Adobe's habit).
 int cr_jpeg_row(cr_jpeg *jpeg, uint8_t *row, cr_failure *failure);
 
-// Checks that the file really ends where the picture does. Errors: returns a code and fills `failure`.
-int cr_jpeg_finish(cr_jpeg *jpeg, cr_failure *failure);
+// Checks that the file really ends where the picture does. `ended_early`: all rows are there, but for the end
+// marker. Errors: returns a code and fills `failure`.
+int cr_jpeg_finish(cr_jpeg *jpeg, int *ended_early, cr_failure *failure);
 
 // Frees everything; NULL is fine. Does not close the descriptor.
 void cr_jpeg_close(cr_jpeg *jpeg);
+
+// ---- Compressed text --------------------------------------------------------------------------------------
+
+// Unpacks what zlib made, as far as `out` has room. Shapes: `in` [in_count], `out` [out_count].
+// Memory: about 48 KiB while it runs. Errors: returns the bytes that could be unpacked, 0 for none.
+size_t cr_unpack(const uint8_t *in, size_t in_count, uint8_t *out, size_t out_count);
 
 // ---- PNG in -----------------------------------------------------------------------------------------------
 
@@ -150,14 +110,15 @@ void cr_png_close(cr_png *png);
 
 typedef struct cr_png_writer cr_png_writer;
 
-enum { CR_INDEXED = 1, CR_GREY16 = 2, CR_RGB = 3 };
+enum { CR_INDEXED = 1, CR_GREY16 = 2, CR_RGB = 3, CR_GREY8 = 4 };
 
 typedef struct cr_png_layout {
   uint32_t width, height;
-  int32_t kind;            // CR_INDEXED, CR_GREY16 or CR_RGB
+  int32_t kind;            // CR_INDEXED, CR_GREY8, CR_GREY16 or CR_RGB
   int32_t level;           // zlib, 0...9
   int32_t colour_count;    // CR_INDEXED: 1...256
   const uint8_t *colours;  // CR_INDEXED: [colour_count * 3], copied
+  int32_t is_signed;       // a text chunk says which software wrote it
 } cr_png_layout;
 
 // Writes the headers to `fd`, which stays the caller's. Memory: 128 KiB for zlib (window 16 KiB, level-7

@@ -20,7 +20,8 @@ HERE = pathlib.Path(__file__).parent
 EXPECTED = {}
 TYPES = {
     torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float64: "float64",
-    torch.int64: "int64", torch.int32: "int32", torch.int16: "int16", torch.int8: "int8", torch.uint8: "uint8",
+    torch.int64: "int64", torch.int32: "int32", torch.int16: "int16", torch.int8: "int8",
+    torch.uint8: "uint8",
     torch.bool: "bool",
 }
 
@@ -63,7 +64,8 @@ def every_kind():
     subclassed = ramp(2)
     subclassed.note = "a python attribute"
     state["tensor_with_attribute"] = subclassed
-    state.update({"special": torch.tensor([float("inf"), -float("inf"), 6e-8, -6e-5, 65504.0], dtype=torch.float16)})
+    state.update({"special": torch.tensor([float("inf"), -float("inf"), 6e-8, -6e-5, 65504.0],
+                                          dtype=torch.float16)})
     return state
 
 
@@ -208,7 +210,8 @@ def write_legacy_view():
     root = ("storage", torch.FloatStorage, "7", "cpu", 12)
     buffer = io.BytesIO()
     for head in (0x1950A86A20F9469CFC6C, 1001,
-                 {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}):
+                 {"protocol_version": 1001, "little_endian": True,
+                  "type_sizes": {"short": 2, "int": 4, "long": 4}}):
         pickle.dump(head, buffer, 2)
 
     class Lazy:

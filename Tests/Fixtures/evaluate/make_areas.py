@@ -2,7 +2,8 @@
 
     python3 make_areas.py > areas.txt
 
-Areas are histograms over pixels whose true label is not 255, summed over photos; means skip classes without a value.
+Areas are histograms over pixels whose true label is not 255, summed over photos; means skip classes without a
+value.
 """
 import warnings
 
@@ -23,7 +24,8 @@ def draw(seed, count, below):
 
 
 # classes, photos, pixels a photo, predicted classes, true numbers from, true numbers below
-CASES = [(5, 3, 1000, 5, 0, 5), (7, 4, 333, 6, 1, 6), (21, 2, 5000, 21, 0, 24), (4, 1, 50, 2, 2, 4), (3, 2, 100, 3, 255, 256)]
+CASES = [(5, 3, 1000, 5, 0, 5), (7, 4, 333, 6, 1, 6), (21, 2, 5000, 21, 0, 24), (4, 1, 50, 2, 2, 4),
+         (3, 2, 100, 3, 255, 256)]
 
 for number, (classes, photos, pixels, predicted, low, high) in enumerate(CASES):
     intersect, found, wanted = np.zeros((3, classes), np.int64)

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
-"""Writes the golden values of RasterTests. Run by hand: pip install opencv-python-headless 'pillow<12' torch numpy.
+"""Writes the golden values of RasterTests. Run by hand: pip install opencv-python-headless 'pillow<12' torch
+numpy.
 
-Pillow 12 and later may run the vertical pass first, which moves some pixels by one level; published results come from
-the older order, which is ours.
+Pillow 12 and later may run the vertical pass first, which moves some pixels by one level; published results
+come from the older order, which is ours.
 
-Photos in every format go to files/, their pixels as OpenCV and Pillow decode them to *.rgb (width and height as
-32-bit little-endian, then RGB bytes). cases.csv lists resizing cases; their sources are made by `pattern`, which the
-Swift tests repeat, so only results are stored. Seed: the pattern is a formula; nothing is random.
+Photos in every format go to files/, their pixels as OpenCV and Pillow decode them to *.rgb (width and height
+as 32-bit little-endian, then RGB bytes). cases.csv lists resizing cases; their sources are made by `pattern`,
+which the Swift tests repeat, so only results are stored. Seed: the pattern is a formula; nothing is random.
 """
-import io, struct, zlib
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 import torch
 import torch.nn.functional as F
-import PIL
 from PIL import Image
 
 HERE = Path(__file__).parent
@@ -86,7 +89,8 @@ def raw_png(name, width, height, depth, colour, rows, extra=b"", interlace=0):
     """A PNG by hand, for depths and chunks that Pillow does not write. `rows` are packed and unfiltered."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     body = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows), 9)
-    (FILES / name).write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + extra + png_chunk(b"IDAT", body)
+    (FILES / name).write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + extra
+                               + png_chunk(b"IDAT", body)
                                + png_chunk(b"IEND", b""))
 
 
@@ -125,7 +129,8 @@ def pngs():
             colours = pattern(1 << depth, 1)[0]
             alphas = pattern(1 << depth, 1, 1)[0, :, 0][: max(1, (1 << depth) // 2)]
             extra = png_chunk(b"PLTE", colours.tobytes()) + png_chunk(b"tRNS", alphas.tobytes())
-            raw_png(f"palette{depth}.png", width, height, depth, 3, [packed(row, depth) for row in grey], extra)
+            raw_png(f"palette{depth}.png", width, height, depth, 3, [packed(row, depth) for row in grey],
+                    extra)
             write_rgb(f"palette{depth}.png", opencv(f"palette{depth}.png"))
     for depth in (8, 16):
         for colour, channels in ((2, 3), (4, 2), (6, 4)):
@@ -139,9 +144,11 @@ def pngs():
 def resizing():
     """Cases: rule, source size, target size; results are Adler-free raw bytes, deflated together."""
     sizes = [((1, 1), (1, 1)), ((1, 1), (5, 3)), ((7, 5), (1, 1)), ((16, 12), (8, 6)), ((15, 11), (8, 6)),
-             ((8, 6), (16, 12)), ((37, 29), (48, 32)), ((37, 29), (13, 17)), ((64, 48), (23, 48)), ((9, 31), (31, 9)),
+             ((8, 6), (16, 12)), ((37, 29), (48, 32)), ((37, 29), (13, 17)), ((64, 48), (23, 48)),
+             ((9, 31), (31, 9)),
              ((3, 400), (16, 112)), ((30, 4000), (8, 1024)), ((200, 3), (64, 1)), ((53, 47), (53, 46)),
-             ((100, 75), (25, 19)), ((33, 21), (100, 64)), ((640, 6), (63, 5)), ((2, 2), (1, 1)), ((4, 2), (2, 2))]
+             ((100, 75), (25, 19)), ((33, 21), (100, 64)), ((640, 6), (63, 5)), ((2, 2), (1, 1)),
+             ((4, 2), (2, 2))]
     lines, results = [], io.BytesIO()
     for (w, h), (tw, th) in sizes:
         source = pattern(w, h)
@@ -157,10 +164,14 @@ def resizing():
 
 
 def tables():
-    """PyTorch's interpolation: rule, source h x w, target h x w, whether the factor is (target + 0.1) / source."""
-    cases = [("bilinear", 21, 21, 28, 37, False), ("bilinear", 28, 37, 21, 21, False), ("bilinear", 5, 7, 5, 7, False),
-             ("bicubic", 14, 14, 21, 21, True), ("bicubic", 14, 14, 20, 28, True), ("bicubic", 7, 7, 3, 5, True),
-             ("bicubic", 14, 14, 14, 14, True), ("bilinear", 24, 24, 21, 21, True), ("bicubic", 16, 9, 31, 4, False),
+    """PyTorch's interpolation: rule, source h x w, target h x w, whether the factor is (target + 0.1) /
+    source."""
+    cases = [("bilinear", 21, 21, 28, 37, False), ("bilinear", 28, 37, 21, 21, False),
+             ("bilinear", 5, 7, 5, 7, False),
+             ("bicubic", 14, 14, 21, 21, True), ("bicubic", 14, 14, 20, 28, True),
+             ("bicubic", 7, 7, 3, 5, True),
+             ("bicubic", 14, 14, 14, 14, True), ("bilinear", 24, 24, 21, 21, True),
+             ("bicubic", 16, 9, 31, 4, False),
              ("bilinear", 1, 1, 6, 4, False), ("bicubic", 1, 2, 3, 3, False)]
     lines, results = [], io.BytesIO()
     for rule, h, w, th, tw, plus in cases:

@@ -1,17 +1,17 @@
 """Golden answers for the refinements that colours guide (PAMR, dense CRF), in plain PyTorch and NumPy.
 
-PAMR shifts whole padded pictures. The field filters twice over, in double precision: by sums over all pairs of pixels, and by the
-permutohedral lattice, with dictionaries instead of hash tables. Photos are cut from the demo's
-scenes and stored; scores come from the counter-based generator of make_refine.py, which the Swift tests repeat.
+PAMR shifts whole padded pictures. The field filters twice over, in double precision: by sums over all pairs
+of pixels, and by the permutohedral lattice, with dictionaries instead of hash tables. Photos are cut from the
+demo's scenes and stored; scores come from the counter-based generator of make_refine.py, which the Swift
+tests repeat.
 
     python3 make_guided.py        # writes guided.bin beside itself; needs torch, numpy, pillow
 """
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-
 from make_refine import HERE, resample, uniform
+from PIL import Image
 
 SCENES = HERE.parents[2] / "models/demo/scenes/images"
 LIMIT, SCALE = 16, 120
@@ -19,11 +19,13 @@ LIMIT, SCALE = 16, 120
 
 def photo(name, box, height, width):
     """A part of a scene, made small. [height, width, 3] bytes."""
-    return np.asarray(Image.open(SCENES / f"{name}.jpg").convert("RGB").crop(box).resize((width, height), Image.BILINEAR))
+    return np.asarray(Image.open(SCENES / f"{name}.jpg").convert("RGB").crop(box).resize((width, height),
+            Image.BILINEAR))
 
 
 def neighbours(x, distance, centre=False):
-    """x [planes, height, width] -> its eight shifts (nine with the centre), [shifts, planes, height, width]."""
+    """x [planes, height, width] -> its eight shifts (nine with the centre), [shifts, planes, height,
+    width]."""
     height, width = x.shape[1:]
     padded = F.pad(x[None], [distance] * 4, mode="replicate")[0]
     steps = [(dy, dx) for dy in range(3) for dx in range(3) if centre or (dy, dx) != (1, 1)]
@@ -37,7 +39,8 @@ def pamr(image, planes, iterations=10, distances=(8, 16)):
     difference = torch.cat([neighbours(x, d) for d in distances]) - x
     weight = (-difference.abs() / (1e-8 + 0.1 * deviation)).mean(1).softmax(0)
     for _ in range(iterations):
-        planes = torch.stack([(torch.cat([neighbours(p[None], d)[:, 0] for d in distances]) * weight).sum(0) for p in planes])
+        planes = torch.stack([(torch.cat([neighbours(p[None], d)[:, 0] for d in distances]) * weight).sum(0)
+                              for p in planes])
     return planes
 
 
@@ -73,7 +76,8 @@ def lattice(features):
     corner = corner.reshape(count, d + 1)
     number = {tuple(key): i for i, key in enumerate(known)}
     steps = (d + 1) * np.eye(d + 1, dtype=int) - 1
-    sides = [[np.array([number.get(tuple(key), len(known)) for key in known + sign * step]) for sign in (1, -1)] for step in steps]
+    sides = [[np.array([number.get(tuple(key), len(known)) for key in known + sign * step])
+              for sign in (1, -1)] for step in steps]
 
     def run(q):
         values = np.zeros((len(known) + 1, q.shape[1]))
@@ -93,8 +97,8 @@ def softmax(x):
 
 
 def field(image, logs, filtered, iterations=10, smooth=(3, 3), colour=(80, 13, 10)):
-    """logs [pixels, classes]; filtered: pairs or lattice. Returns the colour kernel's first message, without its weight, and
-    probabilities."""
+    """logs [pixels, classes]; filtered: pairs or lattice. Returns the colour kernel's first message, without
+    its weight, and probabilities."""
     height, width = image.shape[:2]
     y, x = np.mgrid[:height, :width].astype(float)
     place = np.stack([x.ravel(), y.ravel()], 1)
@@ -110,7 +114,8 @@ def field(image, logs, filtered, iterations=10, smooth=(3, 3), colour=(80, 13, 1
 def logits(seed, height, width, classes):
     """Noise, constant on blocks of six pixels, and a pattern of twice that size."""
     y, x = np.mgrid[:height, :width]
-    noise = uniform(seed, height // 6 * width // 6 * classes).reshape(-1, classes)[(y // 6 * (width // 6) + x // 6).ravel()]
+    noise = uniform(seed, height // 6 * width // 6 * classes).reshape(-1,
+            classes)[(y // 6 * (width // 6) + x // 6).ravel()]
     return 2 * noise + 2 * ((x // 12 + y // 12).reshape(-1, 1) % classes == np.arange(classes))
 
 
@@ -120,7 +125,8 @@ def whole(image, size, scores, class_of, threshold):
     phrases = resample(scores, (height, width)) * SCALE
     probability = phrases.log_softmax(0)
     classes = max(class_of) + 1
-    logs = torch.stack([probability[[i for i, c in enumerate(class_of) if c == k]].amax(0) for k in range(classes)])
+    logs = torch.stack([probability[[i for i, c in enumerate(class_of) if c == k]].amax(0)
+                        for k in range(classes)])
     wins = np.bincount(logs.argmax(0).flatten(), minlength=classes)
     chosen = sorted(sorted(range(classes), key=lambda k: (-wins[k], k))[:min(LIMIT, (wins > 0).sum())])
     logs, names = logs[chosen], np.array(chosen)
@@ -131,7 +137,8 @@ def whole(image, size, scores, class_of, threshold):
         assert (other == adapted.argmax(0)).float().mean() > 0.999, "the order matters after all"
     _, q = field(image, logs.flatten(1).T.double().numpy(), lattice)
     out = []
-    for planes, bound in ((adapted, np.log(max(threshold, 1e-30))), (torch.from_numpy(q.T.reshape(-1, height, width)).float(), threshold)):
+    for planes, bound in ((adapted, np.log(max(threshold, 1e-30))),
+                          (torch.from_numpy(q.T.reshape(-1, height, width)).float(), threshold)):
         best, label = resample(planes, size).max(0)
         out.append(np.where(best.numpy() < bound, 0, names[label.numpy()]).astype("u1"))
     return out
@@ -154,8 +161,9 @@ def main():
         out.write(image.tobytes())
         logs = np.log(softmax(logits(3001, 36, 48, 5)))
         for settings in ({}, dict(iterations=5, smooth=(2, 4), colour=(12, 25, 6))):
-            (exact, q), (_, close) = (field(image, logs, filtered, **settings) for filtered in (pairs, lattice))
-            print(f"lattice: {(q.argmax(1) == close.argmax(1)).mean():.4f} of the labels, {np.abs(q - close).max(1).mean():.4f} apart")
+            (exact, q), (_, close) = (field(image, logs, filtered, **settings)
+                                      for filtered in (pairs, lattice))
+            print(f"lattice: {(q.argmax(1) == close.argmax(1)).mean():.4f} of the labels, {np.abs(q - close).max(1).mean():.4f} apart")  # noqa: E501
             for part in (exact, q, close):
                 out.write(part.astype("<f4").tobytes())
         for index, (cut, size, rows, columns, embed, class_of, threshold) in enumerate(WHOLE):
@@ -166,7 +174,7 @@ def main():
             image = photo(*cut)
             labels = whole(image, size, scores, class_of, threshold)
             coarse = np.array(class_of)[resample(scores, size).argmax(0)]
-            print(f"case {index}: {[len(np.unique(l)) for l in labels]} classes, {[f'{(coarse != l).mean():.3f}' for l in labels]} "
+            print(f"case {index}: {[len(np.unique(l)) for l in labels]} classes, {[f'{(coarse != l).mean():.3f}' for l in labels]} "  # noqa: E501
                   f"changed, {[f'{(l == 0).mean():.3f}' for l in labels]} label 0")
             out.write(image.tobytes() + b"".join(l.tobytes() for l in labels))
 

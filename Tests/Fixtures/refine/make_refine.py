@@ -1,7 +1,7 @@
 """Golden answers for the refinement tests: a toy mask decoder and whole refinements, in plain PyTorch.
 
-Weights and inputs come from a counter-based generator that the Swift tests repeat, so only answers are stored.
-Packed layers are rounded to INT8 rows on both sides, so that float32 precision agrees to rounding.
+Weights and inputs come from a counter-based generator that the Swift tests repeat, so only answers are
+stored. Packed layers are rounded to INT8 rows on both sides, so that float32 precision agrees to rounding.
 
     python3 make_refine.py        # writes decoder.f32 and case*.bin beside itself; needs torch, numpy, scipy
 """
@@ -68,10 +68,12 @@ class Decoder:
         for _ in range(DEPTH):
             self.layers.append({
                 "self": attention(w, WIDTH), "token": attention(w, INNER), "image": attention(w, INNER),
-                "in": w.packed(MLP, WIDTH), "out": w.packed(WIDTH, MLP), "norm": [w.norm(WIDTH) for _ in range(4)]})
+                "in": w.packed(MLP, WIDTH), "out": w.packed(WIDTH, MLP),
+                "norm": [w.norm(WIDTH) for _ in range(4)]})
         self.final, self.final_norm = attention(w, INNER), w.norm(WIDTH)
         self.iou_token, self.mask_tokens = w.draw(1, WIDTH), w.draw(MASKS, WIDTH)
-        self.up0, self.up_norm, self.up3 = w.packed(WIDTH, WIDTH), w.norm(WIDTH // 4), w.packed(WIDTH // 2, WIDTH // 4)
+        self.up0, self.up_norm, self.up3 = w.packed(WIDTH, WIDTH), w.norm(WIDTH // 4), w.packed(WIDTH // 2,
+                WIDTH // 4)
         self.hyper = [w.dense(WIDTH, WIDTH), w.dense(WIDTH, WIDTH), w.dense(WIDTH // 8, WIDTH)]
         self.iou = [w.dense(WIDTH, WIDTH), w.dense(WIDTH, WIDTH), w.dense(MASKS, WIDTH)]
         self.embedding = w.draw(GRID * GRID, WIDTH)
@@ -116,8 +118,9 @@ class Decoder:
         return F.conv_transpose2d(x, weight, layer[1].view(4, outputs)[0], stride=2)
 
     def __call__(self, point, box, mask):
-        """point (x, y), box (x0, y0, x1, y1) in input pixels; mask [4 * GRID, 4 * GRID]; None where the prompt lacks it."""
-        place = lambda xy, kind: self.fourier((torch.tensor([xy], dtype=torch.float32) + 0.5) / SIDE) + self.points[kind]
+        """point (x, y), box (x0, y0, x1, y1) in input pixels; mask [4 * GRID, 4 * GRID]; None where the prompt lacks it."""  # noqa: E501
+        place = lambda xy, kind: self.fourier((torch.tensor([xy], dtype=torch.float32)
+                                               + 0.5) / SIDE) + self.points[kind]
         sparse = [place(point, 1)] if point else []
         if box:
             sparse += [place(box[:2], 2), place(box[2:], 3)]
@@ -167,7 +170,8 @@ def refine(decoder, scores, class_of, height, width, patch, s):
     """Whole arrays, the slow and obvious way. Returns coarse labels, labels, regions, IoUs."""
     classes = max(class_of) + 1
     phrases = (resample(scores, (height, width)) * 40).softmax(0)
-    probability = torch.stack([phrases[[i for i, c in enumerate(class_of) if c == k]].amax(0) for k in range(classes)])
+    probability = torch.stack([phrases[[i for i, c in enumerate(class_of) if c == k]].amax(0)
+                               for k in range(classes)])
     best, coarse = probability.max(0)
     coarse[best < s["threshold"]] = 0
     half = (height // 2, width // 2)
@@ -179,7 +183,8 @@ def refine(decoder, scores, class_of, height, width, patch, s):
     valid = fitted(*padded, SIDE)
     ratio_y, ratio_x = (a / b for a, b in zip(fitted(*half, SIDE), half))
     prompt_size = fitted(height, width, 4 * GRID)
-    regions, ious, merged, union = [], [], torch.zeros(classes, height, width), torch.zeros(classes, height, width)
+    regions, ious, merged, union = [], [], torch.zeros(classes, height, width), torch.zeros(classes, height,
+            width)
     for k in range(classes):
         if small[k].max() < s["coarse"]:
             continue
@@ -214,8 +219,10 @@ def refine(decoder, scores, class_of, height, width, patch, s):
 
 CASES = [
     # height, width, score rows, columns, width of features, class of each phrase, patch, settings
-    (90, 117, 7, 8, 12, [0, 0, 0, 1, 2, 2, 3], 16, dict(threshold=0.3, coarse=0.25, area=20, iou=0.2, alpha=0.005)),
-    (161, 110, 8, 5, 12, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 14, dict(threshold=0, coarse=0.2, area=30, iou=-9, alpha=0.05)),
+    (90, 117, 7, 8, 12, [0, 0, 0, 1, 2, 2, 3], 16,
+     dict(threshold=0.3, coarse=0.25, area=20, iou=0.2, alpha=0.005)),
+    (161, 110, 8, 5, 12, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 14,
+     dict(threshold=0, coarse=0.2, area=30, iou=-9, alpha=0.05)),
     (33, 300, 1, 8, 12, [0, 1, 2], 16, dict(threshold=0, coarse=0.0, area=5, iou=-9, alpha=0.005)),
 ]
 
@@ -224,12 +231,14 @@ def main():
     torch.set_num_threads(1)
     decoder = Decoder()
     answers, fewer = [], []
-    for seed, (point, box) in enumerate([((30.5, 41.0), (10.0, 12.5, 77.0, 90.0)), ((3.0, 99.0), (0.0, 80.0, 20.0, 127.0))]):
+    for seed, (point, box) in enumerate([((30.5, 41.0), (10.0, 12.5, 77.0, 90.0)),
+                                         ((3.0, 99.0), (0.0, 80.0, 20.0, 127.0))]):
         mask = torch.from_numpy(uniform(1000 + seed, 16 * GRID * GRID)).view(4 * GRID, 4 * GRID)
         logits, iou = decoder(point, box, mask)
         answers += [iou.view(1), logits.flatten()]
         for kinds in ("point", "box", "mask", "point,box", "point,mask", "box,mask") if seed == 0 else ():
-            logits, iou = decoder(point if "point" in kinds else None, box if "box" in kinds else None, mask if "mask" in kinds else None)
+            logits, iou = decoder(point if "point" in kinds else None, box if "box" in kinds else None, mask
+                                  if "mask" in kinds else None)
             fewer += [iou.view(1), logits.flatten()]
     (HERE / "decoder.f32").write_bytes(torch.cat(answers + fewer).numpy().astype("<f4").tobytes())
     for index, (height, width, rows, columns, embed, class_of, patch, settings) in enumerate(CASES):
@@ -239,7 +248,7 @@ def main():
         scores = (z @ t.T).T.view(len(class_of), rows, columns) * 0.1
         coarse, refined, regions, ious = refine(decoder, scores, class_of, height, width, patch, settings)
         changed = (coarse != refined).float().mean()
-        print(f"case {index}: {len(regions)} regions, {sum(i > settings['iou'] for i in ious)} kept, {changed:.3f} changed, IoU {min(ious):.3f}..{max(ious):.3f}")
+        print(f"case {index}: {len(regions)} regions, {sum(i > settings['iou'] for i in ious)} kept, {changed:.3f} changed, IoU {min(ious):.3f}..{max(ious):.3f}")  # noqa: E501
         with open(HERE / f"case{index}.bin", "wb") as out:
             out.write(struct.pack("<i", len(regions)))
             for region, iou in zip(regions, ious):

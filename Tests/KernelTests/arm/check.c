@@ -1,6 +1,6 @@
 // Compares every supported path with the scalar one, bit for bit, on operands that end at an unmapped page.
-// Stands alone so that it runs under an emulator: links only the C of CKernels. Prints the paths it exercised;
-// exit status 1 on the first disagreement. Arguments: names of paths that must be among them.
+// Stands alone so that it runs under an emulator: links only the C of CKernels. Prints the paths it
+// exercised; exit status 1 on the first disagreement. Arguments: names of paths that must be among them.
 #include "../../../Sources/CKernels/include/ckernels.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,10 @@ static uint64_t next(void) {
 static float uniform(float low, float high) { return low + (high - low) * (float)(next() >> 40) * 0x1p-24f; }
 
 // Guarded memory: `bytes` that end (to `align`) at a page nobody may touch. Freed in bulk.
-static struct { void *base; size_t length; } maps[4096];
+static struct {
+  void *base;
+  size_t length;
+} maps[4096];
 static size_t map_count;
 
 static void *guarded(size_t bytes) {
@@ -56,16 +59,19 @@ static void *copy(const void *source, size_t bytes_) { return memcpy(guarded(byt
 
 static int failures;
 
-static void same(const ck_table *t, const char *what, const void *x, const void *y, size_t bytes_, size_t a, size_t b,
-                 size_t c) {
+static void same(const ck_table *t, const char *what, const void *x, const void *y, size_t bytes_, size_t a,
+                 size_t b, size_t c) {
   if (memcmp(x, y, bytes_) == 0) return;
   size_t i = 0;
   while (((const char *)x)[i] == ((const char *)y)[i]) i++;
   size_t w = i / 4;
   float u = 0, v = 0;
-  if (w * 4 + 4 <= bytes_) { memcpy(&u, (const char *)x + w * 4, 4); memcpy(&v, (const char *)y + w * 4, 4); }
-  printf("FAIL %s %s (%zu, %zu, %zu): byte %zu of %zu, as float %.9g != %.9g\n", t->name, what, a, b, c, i, bytes_,
-         (double)u, (double)v);
+  if (w * 4 + 4 <= bytes_) {
+    memcpy(&u, (const char *)x + w * 4, 4);
+    memcpy(&v, (const char *)y + w * 4, 4);
+  }
+  printf("FAIL %s %s (%zu, %zu, %zu): byte %zu of %zu, as float %.9g != %.9g\n", t->name, what, a, b, c, i,
+         bytes_, (double)u, (double)v);
   if (++failures > 20) exit(1);
 }
 
@@ -83,7 +89,8 @@ static ck_panels panels(size_t channels, size_t cols, int with_bias) {
   return p;
 }
 
-static void check_gemm(const ck_table *t, size_t rows, size_t channels, size_t cols, ck_epilogue e, int bias) {
+static void check_gemm(const ck_table *t, size_t rows, size_t channels, size_t cols, ck_epilogue e,
+                       int bias) {
   const ck_table *s = ck_table_for(CK_PATH_SCALAR);
   ck_panels p = panels(channels, cols, bias);
   int8_t *a = bytes(rows * p.depth);
@@ -151,8 +158,8 @@ static void check_quantize(const ck_table *t, size_t rows, size_t cols) {
   release();
 }
 
-static void check_weights(const ck_table *t, size_t rows, size_t keys, const float *bias_h, const float *bias_w,
-                          size_t grid_w) {
+static void check_weights(const ck_table *t, size_t rows, size_t keys, const float *bias_h,
+                          const float *bias_w, size_t grid_w) {
   const ck_table *s = ck_table_for(CK_PATH_SCALAR);
   size_t stride = (keys + 63) / 64 * 64, blocks = (keys + CK_SOFTMAX_BLOCK - 1) / CK_SOFTMAX_BLOCK;
   for (size_t cols = 40; cols <= 200; cols += 80) {
@@ -161,11 +168,13 @@ static void check_weights(const ck_table *t, size_t rows, size_t keys, const flo
     float *q_scale = floats(rows, 0, 0.02f), *scale[2], *part[2], *sum[2];
     for (int biased = 0; biased < 2; biased++) {
       for (int i = 0; i < 2; i++) {
-        weights[i] = bytes(rows * stride), scale[i] = floats(rows * blocks, 0, 1), part[i] = floats(rows * blocks, 0, 1);
+        weights[i] = bytes(rows * stride), scale[i] = floats(rows * blocks, 0, 1),
+        part[i] = floats(rows * blocks, 0, 1);
         sum[i] = floats(rows, 0, 1);
         const ck_table *table = i ? t : s;
         table->softmax_weights(table, q, p.depth, q_scale, rows, &p, keys, 0.125f, biased ? bias_h : NULL,
-                               biased ? bias_w : NULL, grid_w, weights[i], stride, scale[i], part[i], blocks, sum[i]);
+                               biased ? bias_w : NULL, grid_w, weights[i], stride, scale[i], part[i], blocks,
+                               sum[i]);
       }
       same(t, "softmax_weights", weights[0], weights[1], rows * stride, rows, keys, cols);
       same(t, "softmax_weights scale", scale[0], scale[1], rows * blocks * 4, rows, keys, cols);
@@ -179,7 +188,8 @@ static void check_softmax(const ck_table *t, size_t rows, size_t grid_h, size_t 
   size_t keys = grid_h * grid_w, count = rows * keys;
   float *bias_h = floats(rows * grid_h, -2, 2), *bias_w = floats(rows * grid_w, -2, 2);
   for (int biased = 0; biased < 2; biased++) {
-    float *x = floats(count, -200, 200), *y = copy(x, count * 4), *sum = floats(rows, 0, 1), *sum2 = floats(rows, 0, 1);
+    float *x = floats(count, -200, 200), *y = copy(x, count * 4), *sum = floats(rows, 0, 1),
+          *sum2 = floats(rows, 0, 1);
     if (keys > 3) x[2] = y[2] = -1.0f / 0.0f;
     const float *h = biased ? bias_h : NULL, *w = biased ? bias_w : NULL;
     s->exp_rows(x, keys, rows, keys, 0.125f, h, w, grid_w, sum);

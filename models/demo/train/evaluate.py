@@ -1,13 +1,20 @@
-"""Runs the whole method in Python on labelled scenes and prints mIoU: coarse and refined, for each correlation variant of the paper's Table 3.
+"""Runs the whole method in Python on labelled scenes and prints mIoU: coarse and refined, for each
+correlation variant of the paper's Table 3.
 
-  evaluate.py --data DIR --models DIR [--short-side 448 --window 336 --stride 224] [--limit N] [--refine affinity]
-DIR of the models holds clip.pt, dino.pth, sam.pth, vocab.txt.gz; DIR of the data holds images/, labels/, classes.txt (see scenes.py).
+  evaluate.py --data DIR --models DIR [--short-side 448 --window 336 --stride 224] [--limit N] [--refine
+  affinity]
+DIR of the models holds clip.pt, dino.pth, sam.pth, vocab.txt.gz; DIR of the data holds images/, labels/,
+classes.txt (see scenes.py).
 """
-import argparse, glob, json
-import numpy as np, torch, torch.nn.functional as F
+import argparse
+import glob
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nets import *
 from PIL import Image
 from scipy import ndimage
-from nets import *
 from templates import TEMPLATES
 from tokenizer import Tokenizer
 
@@ -21,7 +28,8 @@ def load(model, rename, path):
 
 
 def depth_of(path, pattern):
-    return 1 + max(int(k.split(pattern)[1].split(".")[0]) for k in torch.load(path, weights_only=True) if pattern in k)
+    return 1 + max(int(k.split(pattern)[1].split(".")[0]) for k in torch.load(path, weights_only=True)
+                   if pattern in k)
 
 
 def sam_copy(photo, side):
@@ -60,7 +68,8 @@ class Trident:
         """photo uint8 [h, w, 3] -> out-projected values [d, gh, gw] on the whole photo's patch grid"""
         h, w = photo.shape[:2]; k = o.short_side / min(h, w)
         nh, nw = int(h * k + .5), int(w * k + .5)
-        x = bilinear(torch.from_numpy(photo).permute(2, 0, 1)[None].float(), nh, nw).round().clamp(0, 255) / 255
+        x = bilinear(torch.from_numpy(photo).permute(2, 0, 1)[None].float(), nh, nw).round().clamp(0,
+                255) / 255
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
         x = (x - mean) / std
         if nh % 16 or nw % 16:
@@ -71,7 +80,8 @@ class Trident:
         H, W = x.shape[2:]; S, n = o.stride, o.window
         boxes = []
         for r in range(max(H - n + S - 1, 0) // S + 1):
-            for c in range(max(W - n + S - 1, 0) // S + 1): boxes.append((min(r * S, H - n), min(c * S, W - n)))
+            for c in range(max(W - n + S - 1, 0) // S + 1):
+                boxes.append((min(r * S, H - n), min(c * S, W - n)))
         crops = torch.cat([x[:, :, y:y + n, z:z + n] for y, z in boxes])
         dm, ds = (torch.tensor(v).view(1, 3, 1, 1) for v in (DINO_MEAN, DINO_STD))
         values, _ = self.clip.values(crops)
@@ -86,12 +96,14 @@ class Trident:
         g = n // 16
         total, count = torch.zeros(y.shape[-1], H // 16, W // 16), torch.zeros(1, H // 16, W // 16)
         for (a, b), v in zip(boxes, y):
-            total[:, a // 16:a // 16 + g, b // 16:b // 16 + g] += v.T.reshape(-1, g, g); count[:, a // 16:a // 16 + g, b // 16:b // 16 + g] += 1
+            total[:, a // 16:a // 16 + g, b // 16:b // 16 + g] += v.T.reshape(-1, g, g)
+            count[:, a // 16:a // 16 + g, b // 16:b // 16 + g] += 1
         return total / count
 
     def sam_image(self, photo):
         a = sam_copy(photo, self.side); nh, nw = a.shape[:2]
-        a = ((a.astype(np.float32) / 255 - np.array(SAM_MEAN, np.float32)) / np.array(SAM_STD, np.float32)).transpose(2, 0, 1)
+        a = ((a.astype(np.float32) / 255 - np.array(SAM_MEAN, np.float32)) / np.array(SAM_STD,
+                np.float32)).transpose(2, 0, 1)
         x = torch.zeros(1, 3, self.side, self.side); x[0, :, :nh, :nw] = torch.from_numpy(a)
         e = self.sam.encode(x)
         q, k, v = self.sam.blocks[-1].attn.last
@@ -101,7 +113,8 @@ class Trident:
         """g [n, d] on the valid grid"""
         if kind == "none": return g
         side = self.side // 16; vh, vw = size[0] // 16, size[1] // 16
-        keep = (torch.arange(side)[:, None].lt(vh) & torch.arange(side)[None].lt(vw)).flatten().nonzero()[:, 0]
+        keep = (torch.arange(side)[:, None].lt(vh) & torch.arange(side)[None].lt(vw)).flatten().nonzero()[:,
+                0]
         a = attention[:, keep][:, :, keep]; v = F.normalize(values[:, keep], dim=-1)
         c = v @ v.transpose(1, 2)
         t = (o.cos_factor * c.mean((0, 2))).clamp(max=.9)
@@ -138,12 +151,15 @@ class Trident:
                     mask = torch.zeros(1, q, q); mask[0, :mh, :mw] = bilinear(p[None, c:c + 1], mh, mw)[0, 0]
                     mask = torch.where(mask > o.coarse_threshold, mask * .005, torch.zeros(()))
                 y, x = divmod(int(np.argmax(np.where(region, pn[c], -1))), w)
-                points.append((x * sx, y * sy)); boxes.append((where[1].start * sx, where[0].start * sy, (where[1].stop - 1) * sx, (where[0].stop - 1) * sy))
+                points.append((x * sx, y * sy))
+                boxes.append((where[1].start * sx, where[0].start * sy, (where[1].stop - 1) * sx,
+                              (where[0].stop - 1) * sy))
                 masks.append(mask); owner.append(c); regions.append(region)
         if not points: return label, []
         sparse, dense = self.sam.prompt(torch.tensor(points), torch.tensor(boxes), torch.stack(masks))
         g = self.side // 16
-        logits, iou = self.sam.decoder(e.expand(len(points), -1, -1, -1), self.sam.prompt.grid(g, g), sparse, dense)
+        logits, iou = self.sam.decoder(e.expand(len(points), -1, -1, -1), self.sam.prompt.grid(g, g), sparse,
+                                       dense)
         logits = bilinear(logits[:, None], self.side, self.side)[:, :, :size[0], :size[1]]
         logits = bilinear(logits, h, w)[:, 0]
         score, failed = np.zeros_like(pn), np.zeros((h, w), bool)
@@ -156,7 +172,8 @@ class Trident:
         refined = np.where(score.max(0) > 0, score.argmax(0), small)
         failed = fallback.max(0) > score.max(0)
         refined = np.where(failed, small, refined)
-        return np.asarray(Image.fromarray(refined.astype(np.uint8)).resize((W, H), Image.NEAREST)), iou.tolist()
+        return np.asarray(Image.fromarray(refined.astype(np.uint8)).resize((W, H),
+                Image.NEAREST)), iou.tolist()
 
 
 def miou(m):
@@ -166,11 +183,20 @@ def miou(m):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
-    p.add_argument("--data"); p.add_argument("--models"); p.add_argument("--limit", type=int, default=0); p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--short-side", type=int, default=448); p.add_argument("--window", type=int, default=336); p.add_argument("--stride", type=int, default=224)
-    p.add_argument("--cos-factor", type=float, default=1.2); p.add_argument("--coarse-threshold", type=float, default=.05); p.add_argument("--iou-threshold", type=float, default=.8)
-    p.add_argument("--variants", default="none,cosine,attention,affinity"); p.add_argument("--refine", default="none,affinity")
-    p.add_argument("--channel-norm", action="store_true", help="the mask prompt's norms over channels, as in segment-anything"); p.add_argument("--no-dino", action="store_true"); p.add_argument("--save"); p.add_argument("--verbose", action="store_true")
+    p.add_argument("--data")
+    p.add_argument("--models")
+    p.add_argument("--limit", type=int, default=0); p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--short-side", type=int, default=448)
+    p.add_argument("--window", type=int, default=336); p.add_argument("--stride", type=int, default=224)
+    p.add_argument("--cos-factor", type=float, default=1.2)
+    p.add_argument("--coarse-threshold", type=float, default=.05)
+    p.add_argument("--iou-threshold", type=float, default=.8)
+    p.add_argument("--variants", default="none,cosine,attention,affinity")
+    p.add_argument("--refine", default="none,affinity")
+    p.add_argument("--channel-norm", action="store_true",
+                   help="the mask prompt's norms over channels, as in segment-anything")
+    p.add_argument("--no-dino", action="store_true")
+    p.add_argument("--save"); p.add_argument("--verbose", action="store_true")
     o = p.parse_args(); torch.set_num_threads(o.threads)
     classes = open(f"{o.data}/classes.txt").read().split("\n")[:-1]
     n = len(classes); confusion = {}
@@ -178,24 +204,39 @@ if __name__ == "__main__":
         model = Trident(o.models, not o.channel_norm); text = model.text(classes)
         files = sorted(glob.glob(f"{o.data}/images/*.png"))[:o.limit or None]; ious = []; predicted = []
         for number, path in enumerate(files):
-            photo = np.asarray(Image.open(path).convert("RGB")); truth = np.asarray(Image.open(path.replace("/images/", "/labels/"))).astype(int)
+            photo = np.asarray(Image.open(path).convert("RGB"))
+            truth = np.asarray(Image.open(path.replace("/images/", "/labels/"))).astype(int)
             h, w = truth.shape
             g = model.coarse_features(photo, o)
             e, attention, values, size = model.sam_image(photo)
             vh, vw = size[0] // 16, size[1] // 16
             g = bilinear(g[None], vh, vw)[0].flatten(1).T
             for kind in o.variants.split(","):
-                probability = model.probabilities(model.aggregate(g, attention, values, size, kind, o), (vh, vw), text, h, w)
+                probability = model.probabilities(model.aggregate(g, attention, values, size, kind, o),
+                                                  (vh, vw), text, h, w)
                 label = probability.argmax(0).numpy()
                 results = {kind: label}
-                if kind in o.refine.split(","): results[kind + "+refined"], quality = model.refine(probability, label, e, size, o); predicted += quality
+                if kind in o.refine.split(","):
+                    results[kind + "+refined"], quality = model.refine(probability, label, e, size, o)
+                    predicted += quality
                 for name, result in results.items():
-                    m = confusion.setdefault(name, np.zeros((n, n), np.int64)); m += np.bincount((truth * n + result).ravel(), minlength=n * n).reshape(n, n)
+                    m = confusion.setdefault(name, np.zeros((n, n), np.int64))
+                    m += np.bincount((truth * n + result).ravel(), minlength=n * n).reshape(n, n)
                     if o.save:
-                        os.makedirs(o.save, exist_ok=True); Image.fromarray(result.astype(np.uint8)).save(f"{o.save}/{os.path.basename(path)[:-4]}.{name}.png")
-            if number % 50 == 49: print(number + 1, {k: round(miou(m), 1) for k, m in confusion.items()}, flush=True)
-    for k, m in confusion.items(): print(f"{k:20s} mIoU {miou(m):.2f}  pixel accuracy {100 * np.diag(m).sum() / m.sum():.2f}")
-    if predicted: print("predicted overlap above threshold:", round(float(np.mean(np.array(predicted) > o.iou_threshold)), 3), "of", len(predicted), "regions")
+                        os.makedirs(o.save, exist_ok=True)
+                        Image.fromarray(result.astype(np.uint8)).save(f"{o.save}/{os.path.basename(path)[:-4]}.{name}.png")
+            if number % 50 == 49:
+                print(number + 1, {k: round(miou(m), 1) for k, m in confusion.items()}, flush=True)
+    for k, m in confusion.items():
+        print(f"{k:20s} mIoU {miou(m):.2f}  pixel accuracy {100 * np.diag(m).sum() / m.sum():.2f}")
+    if predicted:
+        print("predicted overlap above threshold:",
+              round(float(np.mean(np.array(predicted) > o.iou_threshold)), 3), "of", len(predicted),
+              "regions")
     if o.verbose:
-        m = confusion[list(confusion)[-1]]; each = np.diag(m) / np.maximum(m.sum(0) + m.sum(1) - np.diag(m), 1)
-        for i in np.argsort(each)[:24]: j = np.argsort(-(m[i] * (np.arange(n) != i)))[:3]; print(f"{classes[i]:12s} {100 * each[i]:.1f}  missed as", [(classes[k], int(100 * m[i, k] / max(1, m[i].sum()))) for k in j])
+        m = confusion[list(confusion)[-1]]
+        each = np.diag(m) / np.maximum(m.sum(0) + m.sum(1) - np.diag(m), 1)
+        for i in np.argsort(each)[:24]:
+            j = np.argsort(-(m[i] * (np.arange(n) != i)))[:3]
+            print(f"{classes[i]:12s} {100 * each[i]:.1f}  missed as",
+                  [(classes[k], int(100 * m[i, k] / max(1, m[i].sum()))) for k in j])

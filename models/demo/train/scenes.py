@@ -5,11 +5,16 @@ Sources, both Debian packages: `fonts-noto-color-emoji` (SIL OFL 1.1) and `openc
   scenes.py --split test --count 300 --seed 20 --out DIR     photos, label PNGs, captions.txt, classes.txt
   scenes.py --split train --count 3000 --seed 1 --cache FILE  uint8 training cache (.npz index beside it)
 
-A scene is a function of (split, seed, number) alone. Label PNGs hold the class number, in the order of classes.txt.
+A scene is a function of (split, seed, number) alone. Label PNGs hold the class number, in the order of
+classes.txt.
 """
-import argparse, json, os, sys
+import argparse
+import json
+import os
+import sys
+
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageFilter
+from PIL import Image, ImageDraw, ImageFont
 
 EMOJI = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 CLIPART = "/usr/share/openclipart/png"
@@ -25,32 +30,40 @@ NOUNS = {
     "orange": ("🍊", ["food/fruit/orange", "food/fruit/orange_dave_pena_01", "food/fruit/orange_simple"], 0),
     "pear": ("🍐", ["food/fruit/pear", "food/fruit/pear_simple"], 0),
     "pineapple": ("🍍", ["food/fruit/pineapple"], 0),
-    "strawberry": ("🍓", ["food/fruit/strawberry", "food/fruit/strawberry_01", "food/fruit/strawberry_simple"], 0),
+    "strawberry": ("🍓", ["food/fruit/strawberry", "food/fruit/strawberry_01", "food/fruit/strawberry_simple"],  # noqa: E501
+                   0),
     "watermelon": ("🍉", ["food/fruit/watermelon_simple"], 0),
     "carrot": ("🥕", ["food/vegetables/what_s_up_doc_01"], 0),
     "mushroom": ("🍄", ["plants/mushroom", "plants/toadstool_daniel_steele_r"], 0),
     "pumpkin": ("🎃", ["food/pumpkin2_yemu_01"], 0),
     "pizza": ("🍕", ["food/pizza_4_stagioni_archite_01", "food/pizza_cheese", "food/pizza_pepperoni"], 0),
-    "burger": ("🍔", ["food/meats_and_eggs/burger_http_www.treebui_r", "food/meats_and_eggs/hamburger_ganson"], 0),
+    "burger": ("🍔", ["food/meats_and_eggs/burger_http_www.treebui_r", "food/meats_and_eggs/hamburger_ganson"],  # noqa: E501
+               0),
     "cake": ("🎂🍰", ["food/desserts/birthday_cake", "food/desserts/pink_cake_gabrielle_now_r"], 0),
     "donut": ("🍩", [], 0),
-    "cat": ("🐈🐱", ["animals/mammals/cartoon_cat_gerald_g._01", "animals/mammals/housecats/gatto_cat_architetto_fra_03"], 0),
-    "dog": ("🐕🐶", ["animals/mammals/dog_01_drawn_with_strai_01", "animals/mammals/dogs/beagle_copper_ganson"], 0),
-    "horse": ("🐎🐴", ["animals/mammals/horses/cavallo_architetto_franc_01", "animals/mammals/horses/cavallo_architetto_franc_02"], 0),
+    "cat": ("🐈🐱", ["animals/mammals/cartoon_cat_gerald_g._01",
+                   "animals/mammals/housecats/gatto_cat_architetto_fra_03"], 0),
+    "dog": ("🐕🐶", ["animals/mammals/dog_01_drawn_with_strai_01", "animals/mammals/dogs/beagle_copper_ganson"],  # noqa: E501
+            0),
+    "horse": ("🐎🐴", ["animals/mammals/horses/cavallo_architetto_franc_01",
+                     "animals/mammals/horses/cavallo_architetto_franc_02"], 0),
     "pig": ("🐖🐷", ["animals/mammals/pig_marcelo_caiafa1"], 0),
     "sheep": ("🐑", ["animals/mammals/sheep-md-v0.1"], 0),
     "elephant": ("🐘", [], 0),
-    "monkey": ("🐒🐵", ["animals/mammals/happy_monkey_benji_park_01", "animals/mammals/monkey_head_nicu_buculei_01"], 0),
+    "monkey": ("🐒🐵", ["animals/mammals/happy_monkey_benji_park_01",
+                      "animals/mammals/monkey_head_nicu_buculei_01"], 0),
     "rabbit": ("🐇🐰", [], 0),
     "frog": ("🐸", [], 0),
     "turtle": ("🐢", [], 0),
     "snake": ("🐍", [], 0),
     "fish": ("🐟🐠🐡", ["animals/fish/brown_fish_01"], 0),
     "whale": ("🐳🐋", [], 0),
-    "penguin": ("🐧", ["animals/birds/emperor_penguin_ralf_ste_01", "animals/birds/penguin/plush_tux_anita_01"], 0),
+    "penguin": ("🐧", ["animals/birds/emperor_penguin_ralf_ste_01",
+                      "animals/birds/penguin/plush_tux_anita_01"], 0),
     "duck": ("🦆", ["recreation/toys/rubber_duck1_ganson"], 0),
     "owl": ("🦉", [], 0),
-    "butterfly": ("🦋", ["animals/bugs/butterfly_jonathan_dietr_01", "animals/bugs/butterfly_jonvdveen_01", "animals/bugs/farfalla_butterfly_fra1"], 1),
+    "butterfly": ("🦋", ["animals/bugs/butterfly_jonathan_dietr_01", "animals/bugs/butterfly_jonvdveen_01",
+                        "animals/bugs/farfalla_butterfly_fra1"], 1),
     "bee": ("🐝", ["animals/bugs/bee1_mimooh_01"], 0),
     "ladybug": ("🐞", ["animals/bugs/ladybug_01", "animals/bugs/ladybug_02"], 0),
     "octopus": ("🐙", [], 0),
@@ -73,24 +86,29 @@ NOUNS = {
     "soccer ball": ("⚽", ["recreation/sports/soccer_ball_ganson"], 0),
     "guitar": ("🎸", ["recreation/music/guitar_jarno_vasamaa1", "recreation/music/guitar_jarno_vasamaa2"], 1),
     "violin": ("🎻", ["recreation/music/violin_colour_ganson"], 0),
-    "trumpet": ("🎺", ["recreation/music/trumpet_b_flat_colour_ganso", "recreation/music/trumpet_pocket_colour_ganso"], 0),
+    "trumpet": ("🎺", ["recreation/music/trumpet_b_flat_colour_ganso",
+                      "recreation/music/trumpet_pocket_colour_ganso"], 0),
     "drum": ("🥁", [], 1),
     "clock": ("⏰🕒", [], 1),
-    "camera": ("📷", ["computer/hardware/digital-camera_aj_ashton_01", "computer/hardware/digital_camera_nicu_bucu_01"], 0),
+    "camera": ("📷", ["computer/hardware/digital-camera_aj_ashton_01",
+                     "computer/hardware/digital_camera_nicu_bucu_01"], 0),
     "laptop": ("💻", ["computer/etiquette_laptop_01", "computer/hardware/laptop"], 0),
     "book": ("📕📗", ["education/books/book_01", "education/books/closed_book_01"], 1),
     "scissors": ("✂", ["education/scissors"], 1),
     "key": ("🔑", [], 0),
     "bell": ("🔔", [], 0),
     "umbrella": ("☂", ["geography/canada_umbrella_ganson", "tools/umbrella"], 1),
-    "hat": ("👒🎩", ["people/clothing/hats/hat_-_clothing_nicu_bucu_03", "people/clothing/hats/hat_-_clothing_nicu_bucu_01"], 1),
+    "hat": ("👒🎩", ["people/clothing/hats/hat_-_clothing_nicu_bucu_03",
+                   "people/clothing/hats/hat_-_clothing_nicu_bucu_01"], 1),
     "shoe": ("👟👞", ["people/clothing/tennis_shoe_jarno_vasama_"], 1),
     "cup": ("☕", ["food/beverages/mug", "food/beverages/teacup_ganson"], 1),
     "chair": ("🪑", [], 0),
-    "balloon": ("🎈", ["recreation/party/balloon-blue-aj", "recreation/party/balloon-green-aj", "recreation/party/balloon-yellow-aj"], 1),
+    "balloon": ("🎈", ["recreation/party/balloon-blue-aj", "recreation/party/balloon-green-aj",
+                      "recreation/party/balloon-yellow-aj"], 1),
     "gift": ("🎁", ["recreation/holiday/gift01", "recreation/holiday/gift03"], 1),
 }
-GROUNDS = ["sky", "grass", "sand", "water", "brick", "wood", "night", "snow", "road", "stone", "tile", "curtain"]
+GROUNDS = ["sky", "grass", "sand", "water", "brick", "wood", "night", "snow", "road", "stone", "tile",
+           "curtain"]
 UPPER = ["sky", "night", "brick", "wood", "curtain", "tile", "stone", "sky", "sky"]
 LOWER = ["grass", "sand", "water", "snow", "road", "stone", "wood", "tile", "grass"]
 CLASSES = GROUNDS + list(NOUNS)
@@ -158,10 +176,12 @@ def noise(rng, h, w, cell_y, cell_x, octaves=1):
 
 
 def mix(a, b, t):
-    return np.asarray(a, np.float32) + (np.asarray(b, np.float32) - np.asarray(a, np.float32)) * np.clip(t, 0, 1)[..., None]
+    return np.asarray(a, np.float32) + (np.asarray(b, np.float32) - np.asarray(a, np.float32)) * np.clip(t, 0,
+            1)[..., None]
 
 
-def jitter(rng, colour, amount=14): return np.clip(np.asarray(colour, np.float32) + rng.uniform(-amount, amount, 3), 0, 255)
+def jitter(rng, colour, amount=14):
+    return np.clip(np.asarray(colour, np.float32) + rng.uniform(-amount, amount, 3), 0, 255)
 
 
 def ground(rng, kind, h, w):
@@ -170,9 +190,11 @@ def ground(rng, kind, h, w):
     grain = rng.standard_normal((h, w), dtype=np.float32)
     if kind == "sky":
         base = mix(jitter(rng, (92, 160, 228)), jitter(rng, (190, 222, 244)), (y / h) + 0 * x)
-        return mix(base, (250, 250, 250), np.clip(noise(rng, h, w, 40, 80, 3) * rng.uniform(2, 5) - rng.uniform(0, .6), 0, .9))
+        return mix(base, (250, 250, 250),
+                   np.clip(noise(rng, h, w, 40, 80, 3) * rng.uniform(2, 5) - rng.uniform(0, .6), 0, .9))
     if kind == "night":
-        base = mix(jitter(rng, (10, 12, 42), 8), jitter(rng, (40, 40, 92), 12), (y / h) + noise(rng, h, w, 90, 90))
+        base = mix(jitter(rng, (10, 12, 42), 8), jitter(rng, (40, 40, 92), 12), (y / h)
+                   + noise(rng, h, w, 90, 90))
         stars = rng.random((h, w)) < 0.0035
         base[stars] = rng.uniform(150, 255, (int(stars.sum()), 1))
         return base
@@ -184,7 +206,8 @@ def ground(rng, kind, h, w):
         return mix(jitter(rng, (198, 164, 104)), jitter(rng, (244, 222, 170)), t)
     if kind == "water":
         wave = np.sin(y / rng.uniform(3, 6) + noise(rng, h, w, 20, 50) * 12)
-        return mix(jitter(rng, (16, 84, 140)), jitter(rng, (70, 180, 206)), 0.4 + 0.25 * wave + noise(rng, h, w, 10, 60))
+        return mix(jitter(rng, (16, 84, 140)), jitter(rng, (70, 180, 206)), 0.4 + 0.25 * wave
+                   + noise(rng, h, w, 10, 60))
     if kind == "brick":
         bh, bw = rng.integers(16, 26), rng.integers(36, 56)
         row = (y // bh).astype(int) + 0 * x.astype(int)
@@ -205,7 +228,8 @@ def ground(rng, kind, h, w):
         t = 0.6 + noise(rng, h, w, 50, 70, 2) * 1.2 + 0.05 * grain
         return mix(jitter(rng, (196, 210, 232), 8), jitter(rng, (250, 251, 253), 3), t)
     if kind == "road":
-        base = mix(jitter(rng, (54, 54, 58), 8), jitter(rng, (104, 104, 108), 8), 0.5 + 0.18 * grain + 0.3 * noise(rng, h, w, 60, 60))
+        base = mix(jitter(rng, (54, 54, 58), 8), jitter(rng, (104, 104, 108), 8), 0.5 + 0.18 * grain
+                   + 0.3 * noise(rng, h, w, 60, 60))
         if rng.random() < .6:
             at = rng.uniform(.2, .8) * h
             base[(np.abs(y - at) < 4) & (((x + rng.uniform(0, 60)) % 64) < 38)] = (226, 220, 200)
@@ -213,9 +237,11 @@ def ground(rng, kind, h, w):
     if kind == "stone":
         cell = int(rng.integers(26, 44))
         gy, gx = h // cell + 3, w // cell + 3
-        py = rng.uniform(.15, .85, (gy, gx)).astype(np.float32); px = rng.uniform(.15, .85, (gy, gx)).astype(np.float32)
+        py = rng.uniform(.15, .85, (gy, gx)).astype(np.float32)
+        px = rng.uniform(.15, .85, (gy, gx)).astype(np.float32)
         tone = rng.random((gy, gx), dtype=np.float32)
-        iy = (y // cell).astype(int) + 1 + 0 * x.astype(int); ix = (x // cell).astype(int) + 1 + 0 * y.astype(int)
+        iy = (y // cell).astype(int) + 1 + 0 * x.astype(int)
+        ix = (x // cell).astype(int) + 1 + 0 * y.astype(int)
         fy = y / cell + 1; fx = x / cell + 1
         best = np.full((h, w), 9, np.float32); second = best.copy(); which = np.zeros((h, w), np.float32)
         for dy in (-1, 0, 1):
@@ -223,7 +249,8 @@ def ground(rng, kind, h, w):
                 cy, cx = iy + dy, ix + dx
                 d = (cy + py[cy, cx] - fy) ** 2 + (cx + px[cy, cx] - fx) ** 2
                 near = d < best
-                second = np.where(near, best, np.minimum(second, d)); which = np.where(near, tone[cy, cx], which); best = np.where(near, d, best)
+                second = np.where(near, best, np.minimum(second, d))
+                which = np.where(near, tone[cy, cx], which); best = np.where(near, d, best)
         base = mix(jitter(rng, (110, 110, 112), 10), jitter(rng, (186, 182, 174), 10), which + .08 * grain)
         return base * np.clip((np.sqrt(second) - np.sqrt(best)) * 5 + .35, .35, 1)[..., None]
     if kind == "tile":
@@ -234,13 +261,15 @@ def ground(rng, kind, h, w):
         base[((y % s) < 2) | ((x % s) < 2)] = 168; return base
     if kind == "curtain":
         fold = np.sin(x / rng.uniform(6, 12) + noise(rng, h, w, 120, 60) * 5) * .5 + .5 + 0 * y
-        dark, light = [((110, 14, 30), (206, 50, 66)), ((70, 24, 96), (150, 84, 180)), ((16, 84, 70), (60, 160, 130))][rng.integers(3)]
+        dark, light = [((110, 14, 30), (206, 50, 66)), ((70, 24, 96), (150, 84, 180)),
+                       ((16, 84, 70), (60, 160, 130))][rng.integers(3)]
         return mix(jitter(rng, dark, 10), jitter(rng, light, 10), fold + .05 * grain)
     raise ValueError(kind)
 
 
 # ---------------------------------------------------------------------------------------------- scenes
-HUES = [(8, "red"), (24, "orange"), (40, "yellow"), (105, "green"), (138, "cyan"), (182, "blue"), (206, "purple"), (238, "pink"), (256, "red")]
+HUES = [(8, "red"), (24, "orange"), (40, "yellow"), (105, "green"), (138, "cyan"), (182, "blue"),
+        (206, "purple"), (238, "pink"), (256, "red")]
 
 
 def recolour(rng, sprite, free):
@@ -248,15 +277,18 @@ def recolour(rng, sprite, free):
     rgb = sprite.convert("RGB"); alpha = sprite.getchannel("A")
     h, s, v = (np.array(c, np.int16) for c in rgb.convert("HSV").split())
     h = (h + (rng.integers(0, 256) if free and rng.random() < .6 else rng.integers(-7, 8))) % 256
-    s = np.clip(s * rng.uniform(.8, 1.2), 0, 255); v = np.clip(v * rng.uniform(.8, 1.12) + rng.uniform(-8, 8), 0, 255)
-    out = Image.merge("HSV", [Image.fromarray(np.ascontiguousarray(c).astype(np.uint8)) for c in (h, s, v)]).convert("RGB")
+    s = np.clip(s * rng.uniform(.8, 1.2), 0, 255)
+    v = np.clip(v * rng.uniform(.8, 1.12) + rng.uniform(-8, 8), 0, 255)
+    out = Image.merge("HSV", [Image.fromarray(np.ascontiguousarray(c).astype(np.uint8))
+                              for c in (h, s, v)]).convert("RGB")
     out.putalpha(alpha)
     colour = None
     if free:
         strong = (np.asarray(alpha) > 128) & (s > 90) & (v > 60)
         if strong.sum() > 0.35 * (np.asarray(alpha) > 128).sum():
             histogram = np.bincount(h[strong].astype(int), minlength=256)
-            peak = int(np.argmax(np.convolve(np.r_[histogram[-8:], histogram, histogram[:8]], np.ones(17), "valid")))
+            peak = int(np.argmax(np.convolve(np.r_[histogram[-8:], histogram, histogram[:8]], np.ones(17),
+                                             "valid")))
             colour = next(name for top, name in HUES if peak < top)
     return out, colour
 
@@ -269,7 +301,8 @@ def compose(rng, sprites, h, w, objects=None, grounds=None):
     if grounds is None:
         if layout < .22: grounds = [GROUNDS[rng.integers(len(GROUNDS))]]
         elif layout < .55: grounds = [UPPER[rng.integers(len(UPPER))], LOWER[rng.integers(len(LOWER))]]
-        else: grounds = [GROUNDS[i] for i in rng.choice(len(GROUNDS), 2 if layout < .85 else 3, replace=False)]
+        else:
+            grounds = [GROUNDS[i] for i in rng.choice(len(GROUNDS), 2 if layout < .85 else 3, replace=False)]
         if len(grounds) == 2 and grounds[0] == grounds[1]: grounds = grounds[:1]
     photo = ground(rng, grounds[0], h, w)
     label = np.full((h, w), CLASSES.index(grounds[0]), np.uint8)
@@ -298,11 +331,13 @@ def compose(rng, sprites, h, w, objects=None, grounds=None):
         turn = rng.uniform(-25, 25) if rng.random() < .7 else 0
         if place is not None: turn *= .3
         if rng.random() < .5: sprite = sprite.transpose(Image.FLIP_LEFT_RIGHT)
-        sprite = sprite.convert("RGBa").resize((max(8, round(sprite.width * scale)), max(8, round(sprite.height * scale * rng.uniform(.9, 1.1)))), Image.BILINEAR, reducing_gap=1.5)
+        sprite = sprite.convert("RGBa").resize((max(8, round(sprite.width * scale)),
+                                                max(8, round(sprite.height * scale * rng.uniform(.9, 1.1)))),
+                                               Image.BILINEAR, reducing_gap=1.5)
         if turn: sprite = sprite.rotate(turn, Image.BILINEAR, expand=True)
         a = np.asarray(sprite, np.float32)
         sh, sw = a.shape[:2]
-        for attempt in range(6):
+        for _attempt in range(6):
             if place is None: cy, cx = rng.uniform(.06, .94) * h, rng.uniform(.06, .94) * w
             else: cy, cx = place[1] * h, place[0] * w
             y0, x0 = int(cy - sh / 2), int(cx - sw / 2)
@@ -329,9 +364,10 @@ def caption(rng, record):
     for noun, colours in groups.items():
         adjective = colours[0] + " " if len(set(colours)) == 1 and colours[0] and rng.random() < .6 else ""
         n = len(colours)
-        parts.append(article(adjective + noun) if n == 1 else f"{COUNTS[min(n, 7)]} {adjective}{plural(noun)}")
+        parts.append(article(adjective + noun) if n == 1
+                     else f"{COUNTS[min(n, 7)]} {adjective}{plural(noun)}")
     parts = [parts[i] for i in rng.permutation(len(parts))]
-    text = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1] if parts else "nothing"
+    text = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1] if parts else "nothing"  # noqa: E501
     g = record["grounds"]
     where = rng.integers(4)
     if where == 0: text += " on " + g[-1]
@@ -352,12 +388,24 @@ def scene(split, seed, number, sprites, size=None):
 
 # The six scenes of the demo: nouns with (x, y, size), grounds from top to bottom.
 SHOW = {
-    "farm": ((480, 640), ["sky", "grass"], [("house", (.20, .38, .50)), ("tree", (.85, .38, .52)), ("horse", (.55, .62, .40)), ("sheep", (.27, .80, .28)), ("duck", (.82, .84, .22))]),
-    "beach": ((480, 640), ["sky", "water", "sand"], [("airplane", (.22, .16, .26)), ("boat", (.66, .42, .42)), ("crab", (.25, .84, .26)), ("soccer ball", (.56, .84, .20)), ("umbrella", (.85, .72, .42))]),
-    "street": ((480, 640), ["brick", "road"], [("bicycle", (.20, .50, .40)), ("car", (.55, .70, .42)), ("bus", (.84, .52, .46)), ("dog", (.28, .82, .26)), ("cat", (.82, .86, .24))]),
-    "table": ((448, 576), ["curtain", "wood"], [("cake", (.50, .50, .42)), ("cup", (.20, .64, .28)), ("apple", (.33, .86, .20)), ("banana", (.64, .84, .28)), ("strawberry", (.86, .70, .22))]),
-    "winter": ((512, 512), ["night", "snow"], [("rocket", (.24, .22, .34)), ("tree", (.82, .44, .44)), ("penguin", (.30, .72, .36)), ("rabbit", (.62, .82, .28))]),
-    "music": ((448, 640), ["stone", "tile"], [("guitar", (.16, .52, .56)), ("violin", (.42, .40, .48)), ("trumpet", (.70, .32, .44)), ("drum", (.64, .76, .36)), ("hat", (.88, .74, .26))]),
+    "farm": ((480, 640), ["sky", "grass"],
+             [("house", (.20, .38, .50)), ("tree", (.85, .38, .52)), ("horse", (.55, .62, .40)),
+              ("sheep", (.27, .80, .28)), ("duck", (.82, .84, .22))]),
+    "beach": ((480, 640), ["sky", "water", "sand"],
+              [("airplane", (.22, .16, .26)), ("boat", (.66, .42, .42)), ("crab", (.25, .84, .26)),
+               ("soccer ball", (.56, .84, .20)), ("umbrella", (.85, .72, .42))]),
+    "street": ((480, 640), ["brick", "road"],
+               [("bicycle", (.20, .50, .40)), ("car", (.55, .70, .42)), ("bus", (.84, .52, .46)),
+                ("dog", (.28, .82, .26)), ("cat", (.82, .86, .24))]),
+    "table": ((448, 576), ["curtain", "wood"],
+              [("cake", (.50, .50, .42)), ("cup", (.20, .64, .28)), ("apple", (.33, .86, .20)),
+               ("banana", (.64, .84, .28)), ("strawberry", (.86, .70, .22))]),
+    "winter": ((512, 512), ["night", "snow"],
+               [("rocket", (.24, .22, .34)), ("tree", (.82, .44, .44)), ("penguin", (.30, .72, .36)),
+                ("rabbit", (.62, .82, .28))]),
+    "music": ((448, 640), ["stone", "tile"],
+              [("guitar", (.16, .52, .56)), ("violin", (.42, .40, .48)), ("trumpet", (.70, .32, .44)),
+               ("drum", (.64, .76, .36)), ("hat", (.88, .74, .26))]),
 }
 
 if __name__ == "__main__":
@@ -370,7 +418,8 @@ if __name__ == "__main__":
     a = p.parse_args()
     sprites = load_sprites()
     if a.cache:  # uint8 [count, side, side, 5]: red, green, blue, class, instance; resumable
-        data = np.lib.format.open_memmap(a.cache, "r+" if os.path.exists(a.cache) else "w+", np.uint8, (a.count, a.side, a.side, 5)) \
+        data = np.lib.format.open_memmap(a.cache, "r+" if os.path.exists(a.cache) else "w+", np.uint8,
+                                         (a.count, a.side, a.side, 5)) \
             if not os.path.exists(a.cache) else np.lib.format.open_memmap(a.cache, "r+")
         log = open(a.cache + ".jsonl", "a")
         for i in range(a.start, a.count):
@@ -387,7 +436,8 @@ if __name__ == "__main__":
             if i % 100 == 99: data.flush(); log.flush(); print(i + 1, flush=True)
         sys.exit()
     os.makedirs(f"{a.out}/images", exist_ok=True); os.makedirs(f"{a.out}/labels", exist_ok=True)
-    shown = [c for c in CLASSES if a.split != "show" or any(c in g or c in dict(o) for _, g, o in SHOW.values())]
+    shown = [c for c in CLASSES if a.split != "show"
+             or any(c in g or c in dict(o) for _, g, o in SHOW.values())]
     number_of = np.array([shown.index(c) if c in shown else 255 for c in CLASSES], np.uint8)
     open(f"{a.out}/classes.txt", "w").write("\n".join(shown) + "\n")
     with open(f"{a.out}/captions.txt", "w") as captions:
@@ -398,6 +448,7 @@ if __name__ == "__main__":
                 rng = np.random.default_rng([3, a.seed, i])
                 photo, label, _, record = compose(rng, sprites, h, w, objects, grounds)
             else: (photo, label, _, record), rng = scene(a.split, a.seed, i, sprites)
-            Image.fromarray(photo).save(f"{a.out}/images/{name}." + ("jpg" if a.split == "show" else "png"), **({"quality": 92} if a.split == "show" else {}))
+            Image.fromarray(photo).save(f"{a.out}/images/{name}." + ("jpg" if a.split == "show" else "png"),
+                                        **({"quality": 92} if a.split == "show" else {}))
             Image.fromarray(number_of[label]).save(f"{a.out}/labels/{name}.png", optimize=True)
             captions.write(f"{name} {caption(rng, record)}\n")

@@ -1,13 +1,18 @@
-"""Trains the demo's DINO-architecture ViT. Not self-distillation: patches of one thing are pulled together, others pushed to a
-cosine of zero or less, with the exact masks as teacher (supervised Gram matching). Starts from the demo CLIP's trunk if given."""
+"""Trains the demo's DINO-architecture ViT. Not self-distillation: patches of one thing are pulled together,
+others pushed to a cosine of zero or less, with the exact masks as teacher (supervised Gram matching). Starts
+from the demo CLIP's trunk if given."""
 import argparse
-import torch, torch.nn.functional as F
+
+import torch
+import torch.nn.functional as F
 from nets import *
-from scenes import CLASSES, GROUNDS
+from scenes import CLASSES
 
 p = argparse.ArgumentParser()
-p.add_argument("--cache"); p.add_argument("--out"); p.add_argument("--init"); p.add_argument("--minutes", type=float, default=20)
-p.add_argument("--threads", type=int, default=1); p.add_argument("--seed", type=int, default=8); p.add_argument("--batch", type=int, default=24)
+p.add_argument("--cache")
+p.add_argument("--out"); p.add_argument("--init"); p.add_argument("--minutes", type=float, default=20)
+p.add_argument("--threads", type=int, default=1)
+p.add_argument("--seed", type=int, default=8); p.add_argument("--batch", type=int, default=24)
 p.add_argument("--depth", type=int, default=4); p.add_argument("--lr", type=float, default=.008)
 a = p.parse_args()
 torch.manual_seed(a.seed); torch.set_num_threads(a.threads)
@@ -18,7 +23,8 @@ scenes = Scenes(a.cache, DINO_MEAN, DINO_STD, a.seed + 1000 * run.step)
 going = run.progress < 1
 while going:
     side = 336 if run.progress > .6 and scenes.rng.random() < .5 else 224
-    photo, label, instance, index = scenes.batch(a.batch if side == 224 else max(4, a.batch * 4 // 10), side, 2)
+    photo, label, instance, index = scenes.batch(a.batch if side == 224 else max(4, a.batch * 4 // 10), side,
+                                                 2)
     share = F.normalize(patch_fractions(label, len(CLASSES)), dim=-1)
     target = share @ share.transpose(1, 2)
     f = F.normalize(model(photo, scenes.rng), dim=-1)

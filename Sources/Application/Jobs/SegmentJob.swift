@@ -1,0 +1,171 @@
+// Photos and words in, results by format out: what `trident segment` does.
+import Segmentation
+import System
+
+/// The photos of one command, one after another.
+package final class SegmentJob {
+  private let job: PhotoJob
+  private let paths: OutputPaths
+  private let measures: Bool
+  private let overwrites: Bool
+  /// Of all photos, from the first one's start: words come before and have their own.
+  private lazy var display = job.listener.progressDisplay()
+
+  /// `overwrites`: in a folder, what is done is done again, and maps that anything else made are replaced.
+  package init(_ job: PhotoJob, _ paths: OutputPaths, measures: Bool = false, overwrites: Bool = false) {
+    (self.job, self.paths, self.measures, self.overwrites) = (job, paths, measures, overwrites)
+  }
+
+  /// Does all photos that are not done; hands over a report of each. `failed`: a photo of several that could
+  /// not be done.
+  ///
+  /// - Errors: with several photos, those that are bad or do not fit in memory are told to the listener, and
+  ///   the last error is thrown at the end, after `ended`. `.usage` for label maps that something else made,
+  ///   before any work.
+  package func run(
+    each: (SegmentReport) throws -> Void,
+    failed: (_ photo: String, SegmentationError) throws -> Void = { _, _ in },
+    ended: (SegmentTally) throws -> Void = { _ in }
+  ) throws {
+    if job.words.count == 1 && mustChoose {
+      job.listener.note(
+        "warning: with one class every pixel belongs to it; name what else the photos show, too, "
+          + "or let --absent relevancy say where it is not")
+    }
+    if !paths.leftOut.text.isEmpty { job.listener.note("left out: \(paths.leftOut.text)") }
+    try paths.makeFolders()
+    let rest = try photosToDo()
+    var tally = SegmentTally(
+      photoCount: paths.photos.count, leftOut: paths.leftOut.fileCount, places: paths.places)
+    tally.skipped = paths.photos.count - rest.count
+    var last: SegmentationError?
+    for (index, path) in rest.enumerated() {
+      // Another process may work on the same folder.
+      if earlier(path) == .done {
+        tally.skipped += 1
+        continue
+      }
+      do {
+        try each(try segment(path, index, of: rest.count))
+        tally.done += 1
+      } catch let error as SegmentationError where paths.isMany && [3, 5].contains(error.exitCode) {
+        // Only a photo's own errors name it.
+        let named = error.exitCode == 5 ? error.at(path: path) : error
+        last = named
+        tally.failed += 1
+        job.listener.fail(named)
+        try failed(path, named)
+      }
+    }
+    if paths.isMany { try ended(tally) }
+    guard let last else { return }
+    let text =
+      "\(tally.failed) of \(tally.photoCount) photos could not be segmented; the last: \(last.description)"
+    throw last.exitCode == 5 ? last : SegmentationError(.photo(text))
+  }
+
+  private func segment(_ path: String, _ index: Int, of count: Int) throws -> SegmentReport {
+    let photo = try PhotoFile(path: path, ceilings: job.session.runtime.photoCeilings)
+    let progress = { (stage: String, fraction: Double) -> Void in
+      let stage = count > 1 ? "photo \(index + 1) of \(count), \(stage)" : stage
+      self.display?.show(stage, (Double(index) + fraction) / Double(count), detail: "")
+    }
+    defer { if job.listener.showsProgress { display?.finish() } }
+    let report = try job.run(
+      photo, name: path, measures: measures, into: paths.sinks(of: path),
+      progress: job.listener.showsProgress ? progress : nil)
+    warn(of: report)
+    return report
+  }
+
+  /// Every pixel gets one of the classes, whatever the photo shows.
+  private var mustChoose: Bool {
+    let options = job.options
+    return job.words.named.negatives.isEmpty && options.absent == .keep && options.unknownThreshold == 0
+      && !job.words.classes.background
+  }
+
+  /// Two or three words of which one has nearly all: it may be there, or neither is.
+  private func warn(of report: SegmentReport) {
+    let pixels = report.run.refinement.pixels
+    let count = pixels.reduce(0, +)
+    guard (2...3).contains(job.words.count), mustChoose, let most = pixels.max(), most * 20 > count * 19,
+      let winner = pixels.firstIndex(of: most)
+    else { return }
+    let name = printable(job.words.classes.titles[winner], limit: 100)
+    job.listener.note(
+      "warning: '\(name)' got \(fixed(100 * Double(most) / Double(count), 0)) % of the pixels; with "
+        + "\(job.words.count) words the best of them wins everywhere, also where none is: "
+        + "try --absent relevancy, or name what else the photo shows")
+  }
+
+  /// What an earlier run left of a photo.
+  private enum Earlier { case nothing, done, other }
+
+  private func earlier(_ photo: String) -> Earlier {
+    let files = paths.files(of: photo)
+    guard !overwrites, let legend = paths.legendInFolder(of: photo), let map = paths.map(of: photo),
+      fileExists(map), fileSize(photo) != nil,
+      let text = try? FileBytes.read(legend, limit: 1 << 28)
+    else { return .nothing }
+    if !text.starts(with: SegmentReport.firstLines(of: job, photo: photo).utf8) { return .other }
+    return files.allSatisfy(fileExists) ? .done : .nothing
+  }
+
+  /// Photos that are not done yet.
+  private func photosToDo() throws(SegmentationError) -> [String] {
+    let found = paths.photos.map { (photo: $0, earlier: earlier($0)) }
+    let others = found.filter { $0.earlier == .other }
+    if let map = others.first.flatMap({ paths.map(of: $0.photo) }) {
+      let more = others.count > 1 ? " and \(others.count - 1) more were" : " was"
+      throw SegmentationError(
+        .usage(
+          "'\(map)'\(more) made with another photo, model, classes or options; "
+            + "--overwrite replaces what is there, another --output keeps it"))
+    }
+    let rest = found.filter { $0.earlier == .nothing }.map(\.photo)
+    if rest.count < found.count {
+      job.listener.note(
+        "\(found.count - rest.count) of \(found.count) photos are done already; --overwrite does them again")
+    }
+    return rest
+  }
+}
+
+/// What became of several photos.
+package struct SegmentTally: Sendable {
+  package let photoCount: Int
+  /// Files of folders that are no photos.
+  package let leftOut: Int
+  /// Where results are.
+  let places: String
+  package fileprivate(set) var done = 0
+  /// Done by an earlier run, or by another one meanwhile.
+  package fileprivate(set) var skipped = 0
+  package fileprivate(set) var failed = 0
+
+  init(photoCount: Int, leftOut: Int, places: String) {
+    (self.photoCount, self.leftOut, self.places) = (photoCount, leftOut, places)
+  }
+
+  /// One line for people.
+  package var text: String {
+    var text = "\(photoCount) photos: \(done) done, \(skipped) skipped (done before), \(failed) failed"
+    if leftOut > 0 { text += "; \(leftOut) other file\(leftOut == 1 ? "" : "s") left out" }
+    return places.isEmpty ? text : text + " -> " + places
+  }
+
+  package var json: JSON {
+    .object([
+      ("photos", .int(photoCount)), ("done", .int(done)), ("skipped", .int(skipped)),
+      ("failed", .int(failed)), ("left_out", .int(leftOut)),
+    ])
+  }
+}
+
+extension SegmentationError {
+  /// A photo that could not be done, for who reads a line a photo.
+  package func json(photo: String) -> JSON {
+    .object([("photo", .string(photo)), ("error", .string(description)), ("exit_code", .int(Int(exitCode)))])
+  }
+}

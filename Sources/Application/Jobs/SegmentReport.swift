@@ -1,0 +1,173 @@
+// One photo's results in words and in JSON.
+import Container
+import Raster
+import Segmentation
+import System
+
+/// Describes a finished run.
+package struct SegmentReport {
+  /// As it was named.
+  package let photo: String
+  let job: PhotoJob
+  package let run: RunReport
+  /// Intermediate results, where a sink wanted them.
+  let taps: Taps?
+  let megahertzBefore: Int?
+  let megahertzAfter: Int?
+
+  private var pixelCount: Double { Double(max(1, run.width * run.height)) }
+
+  private var titles: [String] { job.titles }
+
+  /// Every label with colour and share.
+  private var classes: JSON { .array(titles.indices.map { .object(members(of: $0)) }) }
+
+  private func members(of label: Int) -> [(String, JSON)] {
+    let list = job.words.classes
+    let colour = Palette.standard[label % 256]
+    let count = label < run.refinement.pixels.count ? run.refinement.pixels[label] : 0
+    let phrases = label < list.count ? list.phrases(ofClass: label) : []
+    return [
+      ("id", .int(label)), ("name", .string(titles[label])), ("phrases", .array(phrases.map { .string($0) })),
+      ("colour", .array([.int(Int(colour.red)), .int(Int(colour.green)), .int(Int(colour.blue))])),
+      ("pixels", .int(count)), ("share", .number(Double(count) / pixelCount)),
+    ] + presence(of: label)
+  }
+
+  /// How sure the patches are of a class, where a rule asked.
+  private func presence(of label: Int) -> [(String, JSON)] {
+    guard label < run.presence.count else { return [] }
+    let found = run.presence[label]
+    let pixels = label < run.refinement.pixels.count ? run.refinement.pixels[label] : 0
+    return [
+      ("present", .bool(!found.isDropped && pixels > 0)), ("certainty", .float(found.certainty)),
+      ("best", .float(found.best)),
+      ("mean", .float(found.mean)),
+    ]
+  }
+
+  /// The text of the legend: what made the map, and what its numbers mean.
+  package var legend: String {
+    JSON.object(
+      Self.origin(of: job, photo: photo) + [
+        ("photo", .string(photo)), ("photo_bytes", .int(fileSize(photo) ?? 0)), ("width", .int(run.width)),
+        ("height", .int(run.height)),
+        ("classes", classes),
+        ("background", .bool(job.words.classes.background)), ("version", .string(Trident.version)),
+        ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
+      ]
+    ).text() + "\n"
+  }
+
+  /// What a label map was made of: the first members of its legend.
+  private static func origin(of job: PhotoJob, photo: String) -> [(String, JSON)] {
+    [("settings", .string(job.settings)), ("photo_sha256", .string(contentDigest(photo)))]
+  }
+
+  /// How the legend of a map begins that this job makes of such a photo.
+  static func firstLines(of job: PhotoJob, photo: String) -> String {
+    String(JSON.object(origin(of: job, photo: photo)).text().dropLast(2)) + ","
+  }
+
+  package var json: JSON {
+    let memory = ProcessMemory.now()
+    let regions = run.refinement
+    let members: [(String, JSON)] = [
+      ("photo", .string(photo)), ("width", .int(run.width)), ("height", .int(run.height)),
+      ("grid", .array([.int(run.gridRows), .int(run.gridColumns)])), ("classes", classes),
+      (
+        "regions",
+        .object([
+          ("refined", .int(regions.refined)), ("failed", .int(regions.failed)),
+          ("dropped", .int(regions.dropped)),
+        ])
+      ),
+      ("seconds", .number(run.seconds)), ("stages", .array(run.stages.map(\.json))),
+      (
+        "memory",
+        .object([
+          ("peak_resident_bytes", .int(memory.peakResident)),
+          ("peak_anonymous_bytes", .int(run.stages.map(\.anonymous).max() ?? memory.anonymous)),
+          ("planned_anonymous_bytes", .int(run.plan.peak)),
+        ])
+      ),
+      ("machine", machine), ("options", job.options.json),
+    ]
+    return .object(members + found)
+  }
+
+  /// Which classes the method looked for, and what told it so.
+  private var found: [(String, JSON)] {
+    guard let found = run.found else { return [] }
+    let classes = found.matches.map { match in
+      JSON.object([
+        ("id", .int(match.label)), ("name", .string(titles[match.label])),
+        ("cosine", match.cosine.map { .float($0) } ?? .null),
+        ("match", match.probability.map { .float($0) } ?? .null), ("present", .bool(match.isPresent)),
+      ])
+    }
+    return [("presence", .object([("rule", .string(found.rule.rawValue)), ("classes", .array(classes))]))]
+  }
+
+  private var machine: JSON {
+    .object([
+      ("cpu_path", .string(job.session.path.name)), ("threads", .int(run.plan.threads)),
+      ("mhz_before", megahertzBefore.map { .int($0) } ?? .null),
+      ("mhz_after", megahertzAfter.map { .int($0) } ?? .null),
+      ("model_id", .string(job.session.modelIdentity)),
+    ])
+  }
+
+  /// A few lines for people. `files`: what was written.
+  package func summary(_ files: [String]) -> String {
+    let (memory, titles) = (ProcessMemory.now(), titles)
+    var text =
+      "\(printable(photo, limit: 400)): \(run.width) x \(run.height), \(fixed(run.seconds, 2)) s, "
+      + "peak \(mebibytes(memory.peakResident)) MiB"
+    if job.options.refinement == .sam {
+      text += ", \(run.refinement.refined) regions refined, \(run.refinement.failed) kept coarse"
+    }
+    let present = run.refinement.pixels.enumerated().filter { $0.element > 0 }.sorted {
+      $0.element > $1.element
+    }
+    for (index, count) in present.prefix(12) {
+      let share = padded(fixed(Double(count) / pixelCount * 100, 1), 5, right: true)
+      text += "\n  \(share) %  \(printable(titles[index], limit: 200))"
+    }
+    if present.count > 12 { text += "\n  and \(present.count - 12) more" }
+    if present.map(\.offset) == [job.words.count] { text += "\n  nothing of what you named is in this photo" }
+    if !files.isEmpty { text += "\n  -> " + files.map { printable($0, limit: 400) }.joined(separator: ", ") }
+    return text
+  }
+}
+
+extension StageEntry {
+  var json: JSON { .object(members) }
+
+  /// What a stage took, by name.
+  var members: [(String, JSON)] {
+    [
+      ("name", .string(name)), ("seconds", .number(seconds)), ("arena_bytes", .int(arenaByteCount)),
+      ("anonymous_bytes", .int(anonymous)), ("file_bytes", .int(file)),
+      ("weight_bytes", .int(weightByteCount)),
+      ("minor_faults", .int(minorFaults)), ("major_faults", .int(majorFaults)),
+      ("read_bytes", .int(readByteCount)),
+    ]
+  }
+}
+
+extension SegmentOptions {
+  package var json: JSON { .object(jsonMembers) }
+
+  /// Every option that the run depends on, by key.
+  var jsonMembers: [(String, JSON)] {
+    named.map { key, value in
+      switch value {
+      case .int(let number): (key, .int(number))
+      case .number(let number): (key, .float(number))
+      case .flag(let flag): (key, .bool(flag))
+      case .word(let word): (key, .string(word))
+      }
+    }
+  }
+}

@@ -1,0 +1,172 @@
+// What a model file holds, and whether it is whole: what `trident inspect` and `trident verify` tell.
+import Container
+import Segmentation
+import System
+
+/// A model file in words and in JSON.
+package struct ModelListing {
+  private let path: String
+  private let model: Model
+  private var file: MappedModel { model.file }
+  private var config: ModelConfig { model.config }
+
+  /// - Errors: `.model` for a file that is missing, damaged or of another kind, or whose tensors are not its
+  ///   networks'.
+  package init(_ path: String) throws(SegmentationError) {
+    self.path = path
+    let file: MappedModel
+    do throws(ContainerError) {
+      file = try MappedModel(path: path)
+    } catch {
+      throw SegmentationError(.model(error.description))
+    }
+    model = try Model(file)
+  }
+
+  package var tensorCount: Int { file.tensors.count }
+  package var identity: String { model.identity }
+
+  /// What `verify` says for machines, once it has.
+  package var verified: JSON {
+    .object([
+      ("file", .string(path)), ("bytes", .int(file.byteCount)), ("tensors", .int(tensorCount)),
+      ("model_id", .string(model.identity)), ("verified", .bool(true)),
+    ])
+  }
+
+  /// Checks every checksum, the identity, and what `segment` would refuse.
+  ///
+  /// - Errors: `.model`.
+  package func verify(_ display: (any ProgressDisplay)?) throws(SegmentationError) {
+    defer { display?.finish() }
+    try model.check()
+    do throws(ContainerError) {
+      try file.verify { done, total in
+        display?.show("verify", Double(done) / Double(max(total, 1)), detail: "")
+      }
+    } catch {
+      throw SegmentationError(.model(error.description))
+    }
+  }
+
+  /// Lines for people. `lists`: every tensor as well.
+  package func text(lists: Bool) -> String {
+    var lines = ["\(path): \(mebibytes(file.byteCount)) MiB, \(tensorCount) tensors"]
+    lines += networkLines
+    for source in ["clip", "dino", "sam", "radio", "siglip", "blip", "vocab", "tokenizer"] {
+      guard let name = try? file.string("trident.source.\(source).file") else { continue }
+      let digest = (try? file.string("trident.source.\(source).sha256")) ?? "-"
+      let count = (try? file.uint("trident.source.\(source).bytes")) ?? 0
+      let prefix = (try? file.string("trident.source.\(source).prefix")).map { ", below '\($0)'" } ?? ""
+      lines.append(
+        printable(
+          "  from \(padded(source, 6)) \(name), \(count) bytes, sha256 \(digest)\(prefix)", limit: 400))
+    }
+    lines.append("  model id \(model.identity)")
+    for tensor in lists ? file.tensors : [] {
+      let name = padded(printable(tensor.name, limit: 64), 44)
+      lines.append("  \(name) \(padded("\(tensor.type)", 5)) \(tensor.dimensions) \(tensor.byteCount) bytes")
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  /// One line for each network that the file holds.
+  private var networkLines: [String] {
+    func line(_ name: String, _ blocks: TransformerConfig, _ more: String) -> String {
+      "  \(padded(name, 6)) width \(blocks.width), depth \(blocks.depth), "
+        + "\(blocks.heads) heads of \(blocks.headWidth), mlp \(blocks.mlpWidth), \(more)"
+    }
+    var lines: [String] = []
+    if let clip = config.clip {
+      let activation = clip.vision.blocks.activation == .quickGELU ? "QuickGELU" : "exact GELU"
+      let more = "patch \(clip.patch), grid \(clip.vision.grid), embedding \(clip.embedWidth), \(activation)"
+      lines.append(line("clip", clip.vision.blocks, more))
+      let pixels = clip.vision.pixels
+      if pixels != .clip {
+        let (mean, deviation) = (pixels.mean, pixels.deviation)
+        lines.append(
+          "         pixels: mean \(mean.x), \(mean.y), \(mean.z), deviation \(deviation.x), \(deviation.y), "
+            + "\(deviation.z)")
+      }
+    }
+    if let text = config.text {
+      lines.append(line("text", text.blocks, "context \(text.context), vocabulary \(text.vocabularySize)"))
+    }
+    if let dino = config.dino {
+      lines.append(line("dino", dino.blocks, "patch \(dino.patch), grid \(dino.grid)"))
+    }
+    if let sam = config.sam {
+      let more =
+        "patch \(sam.vision.patch), image \(sam.imageSide), window \(sam.window), "
+        + "global \(sam.globalBlocks), neck \(sam.neckWidth)"
+      lines.append(line("sam", sam.blocks, more))
+    }
+    if let radio = config.radio {
+      let more =
+        "patch \(radio.vision.patch), grid \(radio.vision.grid), embedding \(radio.embedWidth), "
+        + "words of \(radio.textModel)"
+      lines.append(line("radio", radio.vision.blocks, more))
+    }
+    if let siglip = config.siglip {
+      let tower = siglip.tower
+      let more =
+        "context \(tower.context), vocabulary \(tower.vocabularySize), embedding \(tower.embedWidth), "
+        + "words of \(siglip.textModel)"
+      lines.append(line("siglip", tower.blocks, more))
+    }
+    if let blip = config.blip, let bert = config.bert {
+      lines.append(line("blip", blip.blocks, "patch \(blip.patch), grid \(blip.grid)"))
+      let more =
+        "context \(bert.context), vocabulary \(bert.vocabularySize), embedding \(bert.embedWidth)"
+      lines.append(line("bert", bert.blocks, more))
+    }
+    return lines
+  }
+
+  package var json: JSON {
+    func sizes(_ blocks: TransformerConfig, patch: Int, grid: Int) -> JSON {
+      .object([
+        ("width", .int(blocks.width)), ("depth", .int(blocks.depth)), ("heads", .int(blocks.heads)),
+        ("head_width", .int(blocks.headWidth)), ("mlp_width", .int(blocks.mlpWidth)),
+        ("patch", .int(patch)), ("grid", .int(grid)),
+      ])
+    }
+    var fields: [(String, JSON)] = [
+      ("file", .string(path)), ("bytes", .int(file.byteCount)), ("model_id", .string(model.identity)),
+    ]
+    if let clip = config.clip {
+      fields.append(("clip", sizes(clip.vision.blocks, patch: clip.patch, grid: clip.vision.grid)))
+    }
+    if let text = config.text { fields.append(("text", sizes(text.blocks, patch: 0, grid: text.context))) }
+    if let dino = config.dino {
+      fields.append(("dino", sizes(dino.blocks, patch: dino.patch, grid: dino.grid)))
+    }
+    if let sam = config.sam {
+      fields.append(("sam", sizes(sam.blocks, patch: sam.vision.patch, grid: sam.grid)))
+    }
+    if let radio = config.radio {
+      fields.append(("radio", sizes(radio.vision.blocks, patch: radio.vision.patch, grid: radio.vision.grid)))
+      fields.append(("text_model", .string(radio.textModel)))
+    }
+    if let siglip = config.siglip {
+      fields.append(("siglip", sizes(siglip.tower.blocks, patch: 0, grid: siglip.tower.context)))
+      fields.append(("text_model", .string(siglip.textModel)))
+    }
+    if let blip = config.blip, let bert = config.bert {
+      fields.append(("blip", sizes(blip.blocks, patch: blip.patch, grid: blip.grid)))
+      fields.append(("bert", sizes(bert.blocks, patch: 0, grid: bert.context)))
+    }
+    if let clip = config.clip {
+      fields += [
+        ("embed_dim", .int(clip.embedWidth)), ("activation", .string(clip.vision.blocks.activation.name)),
+      ]
+    }
+    let tensors = file.tensors.map { tensor in
+      JSON.object([
+        ("name", .string(tensor.name)), ("type", .string("\(tensor.type)")),
+        ("dimensions", .array(tensor.dimensions.map { .int($0) })), ("bytes", .int(tensor.byteCount)),
+      ])
+    }
+    return .object(fields + [("tensors", .array(tensors))])
+  }
+}

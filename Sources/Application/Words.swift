@@ -1,0 +1,345 @@
+// The classes of a run and their text vectors: from a vocabulary file, from the cache, or encoded now.
+import Container
+import Segmentation
+import System
+
+/// Where classes come from.
+package struct ClassSource: Sendable {
+  /// A class each: a phrase, or synonyms separated by "; ".
+  package var phrases: [String] = []
+  /// Class file: one class a line.
+  package var file: String?
+  /// Text vectors made by a `TextJob`.
+  package var vocabulary: String?
+  /// Which classes photos show: names, or a file that lists photos with theirs.
+  package var present: String?
+  /// Brings its own classes where none are named.
+  package var preset: SegmentOptions.Preset?
+  /// Class 0 is what nothing else is: the first class where that is called `background`, else a new one.
+  package var background = false
+  /// The first class, by one of its phrases, is that.
+  package var backgroundClass: String?
+  /// Lists that look wrong are refused.
+  package var isStrict = false
+  /// Phrases whose pixels are of no class.
+  package var negatives: [String] = []
+  /// Vectors may be read from the user's cache and left there.
+  package var usesCache = true
+
+  package init() {}
+}
+
+/// Class names and phrases with the one way to their vectors.
+///
+/// - Memory: the phrases; after `wording` their vectors: 4 * embedWidth bytes a phrase.
+package final class Words {
+  package let named: NamedPhrases
+  private let session: Session
+  private let usesCache: Bool
+  /// Which classes photos show, where somebody said.
+  let present: PresentClasses?
+  /// Vectors of a vocabulary file, [phrases, embedWidth], and how they were made.
+  private let stored: [Float]?
+  private let storedEncoding: TextEncoding?
+  /// What `wording` made, and what it took until a report has it.
+  private var prepared: [Float]?
+  private var report: TextReport?
+  /// What looks wrong in the list, and what was done to it; told once.
+  package private(set) var remarks: [String] = []
+
+  package var classes: ClassList { named.classes }
+  package var count: Int { classes.count }
+  package var phraseClass: [Int] { named.phraseClass }
+
+  private init(
+    _ named: NamedPhrases, _ session: Session, stored: [Float]? = nil, encoding: TextEncoding? = nil,
+    usesCache: Bool, present: String? = nil
+  ) throws(SegmentationError) {
+    if let present {
+      guard session.method == .pnpOVSS else {
+        throw SegmentationError(.usage("--present is for --method pnp-ovss and its model files"))
+      }
+      self.present = try PresentClasses(present, named.classes)
+    } else {
+      self.present = nil
+    }
+    (self.named, self.session, self.usesCache) = (named, session, usesCache)
+    (self.stored, storedEncoding) = (stored, encoding)
+  }
+
+  /// - Errors: `.usage` for missing or contradicting sources, `.classes`; `.otherModel` for a vocabulary of
+  ///   another model;
+  ///   `.memory` for a file that the limit has no room for.
+  package convenience init(_ source: ClassSource, _ session: Session) throws(SegmentationError) {
+    guard source.vocabulary == nil || (source.phrases.isEmpty && source.file == nil) else {
+      throw SegmentationError(.usage("--vocabulary brings its own classes; leave out --class and --classes"))
+    }
+    guard source.phrases.isEmpty || source.file == nil else {
+      throw SegmentationError(.usage("give either --class or --classes, not both"))
+    }
+    try Self.checkRoom(source, session)
+    guard let path = source.vocabulary else {
+      let (list, isNew) = try Self.list(source)
+      let named = try NamedPhrases(list, negatives: source.negatives)
+      try self.init(named, session, usesCache: source.usesCache, present: source.present)
+      try check(source, isNew: isNew)
+      return
+    }
+    guard source.negatives.isEmpty else {
+      throw SegmentationError(
+        .usage(
+          "negative phrases must be encoded here, but --vocabulary brings vectors; "
+            + "give --class or --classes, or make a vocabulary that has those words as a class"))
+    }
+    let vocabulary = try VocabularyFile.read(path: path)
+    if (source.background || source.backgroundClass != nil) && !vocabulary.classes.background {
+      throw SegmentationError(
+        .usage(
+          "the vocabulary has no background; make it again with 'trident text --background', "
+            + "or leave out --background"), path: path)
+    }
+    do throws(SegmentationError) {
+      try vocabulary.check(modelID: session.textIdentity, width: session.embedWidth)
+    } catch {
+      throw error.at(path: path)
+    }
+    try self.init(
+      NamedPhrases(vocabulary.classes), session, stored: vocabulary.vectors, encoding: vocabulary.encoding,
+      usesCache: source.usesCache, present: source.present)
+  }
+
+  /// For plans: a file that is none may be a number of classes, and no source stands for 21 of them. Of such
+  /// nothing is cached.
+  package convenience init(planning source: ClassSource, _ session: Session) throws(SegmentationError) {
+    var count: Int?
+    if let file = source.file, !fileExists(file) { count = Int(file) }
+    if source.phrases.isEmpty && source.file == nil && source.vocabulary == nil && source.preset == nil {
+      count = 21
+    }
+    guard let count else {
+      try self.init(source, session)
+      return
+    }
+    guard (1...ClassList.classLimit).contains(count) else {
+      throw SegmentationError(.usage("--classes \(count) is outside 1...\(ClassList.classLimit)"))
+    }
+    let names = (1...count).map { "class number \($0)" }
+    try self.init(
+      NamedPhrases(try ClassList(arguments: names, background: false)), session, usesCache: false)
+  }
+
+  /// Files of words are read whole, and held twice while they are taken apart. Small ones are left to the
+  /// plan, which names the limit that the whole run needs.
+  private static func checkRoom(_ source: ClassSource, _ session: Session) throws(SegmentationError) {
+    guard let path = source.vocabulary ?? source.file, let size = fileSize(path), size > 1 << 20
+    else { return }
+    let limit = session.runtime.memoryCeiling
+    let needed = ProcessMemory.now().anonymous + 2 * size
+    if needed > limit { throw SegmentationError(.memory(limit: limit, needed: needed, stage: "'\(path)'")) }
+  }
+
+  /// `isNew`: a class for the background was put in front of the user's.
+  private static func list(_ source: ClassSource) throws(SegmentationError) -> (list: ClassList, isNew: Bool)
+  {
+    let (list, isPreset) = try listed(source)
+    guard source.background || source.backgroundClass != nil, !(isPreset && list.background) else {
+      return (list, false)
+    }
+    return try list.withBackground(source.backgroundClass)
+  }
+
+  private static func listed(_ source: ClassSource) throws(SegmentationError) -> (
+    list: ClassList, isPreset: Bool
+  ) {
+    if let file = source.file { return (try ClassList(path: file, background: false), false) }
+    if !source.phrases.isEmpty { return (try ClassList(arguments: source.phrases, background: false), false) }
+    if let preset = source.preset {
+      let benchmark = Benchmark(preset)
+      return (try ClassList(arguments: benchmark.classes, background: benchmark.background), true)
+    }
+    throw SegmentationError(
+      .usage(
+        "no classes: give --class PHRASE (repeatable), --classes FILE, --vocabulary FILE, "
+          + "or --preset with its own"))
+  }
+
+  /// Looks at a list that somebody wrote.
+  ///
+  /// - Errors: `.classes` for one that looks wrong, where that was asked for.
+  private func check(_ source: ClassSource, isNew: Bool) throws(SegmentationError) {
+    guard source.file != nil || !source.phrases.isEmpty else { return }
+    let doubts = classes.doubts + (session.hasText ? try session.doubts(classes) : [])
+    if let first = doubts.first, source.isStrict {
+      throw SegmentationError(.classes(first + " (--strict)"), path: source.file)
+    }
+    remarks = doubts.map { "warning: " + $0 }
+    if isNew {
+      remarks.append(
+        "--background adds class 0, 'background'; '\(classes.names[1])' is class 1. Where your first class "
+          + "is the background, name it: --background-class '\(classes.names[1])'")
+    }
+  }
+
+  /// SHA-256 of the vectors of a vocabulary file; nil for words that are encoded here.
+  var vocabularyDigest: String? {
+    guard let stored else { return nil }
+    var digest = SHA256Digest()
+    stored.withUnsafeBytes { digest.update($0) }
+    return digest.finishHex()
+  }
+}
+
+extension Words {
+  /// For plans: vectors that are there by then.
+  package func planned(_ options: SegmentOptions) -> Wording {
+    named.wording(readsVectors(options) ? .vectors([]) : .unused, present: present?.most)
+  }
+
+  /// Whether a run asks for text vectors.
+  func readsVectors(_ options: SegmentOptions) -> Bool {
+    options.readsVectors(of: classes.count - (classes.background ? 1 : 0), isPresenceGiven: present != nil)
+  }
+
+  /// What a run on `photo` reads: vectors that are made or found once for all photos, after the first photo's
+  /// plan says that it can be done. With taps, words are encoded inside the run, past the cache.
+  package func wording(
+    for photo: any PhotoPixels, named name: String, _ options: SegmentOptions, _ needs: SinkNeeds,
+    measures: Bool, _ listener: any JobListener
+  ) throws -> Wording {
+    tell(listener)
+    let labels = try present.map { present throws(SegmentationError) in try present.labels(of: name) }
+    guard readsVectors(options) else { return named.wording(.unused, present: labels) }
+    if needs.taps && stored == nil {
+      return named.wording(.prompts(try source(of: named.all)), present: labels)
+    }
+    if prepared == nil {
+      if storedEncoding == .unstated { listener.note(Self.coarse) }
+      _ = try session.plan(
+        photo, planned(options), options, previewSide: needs.previewSide, scores: needs.scores,
+        confidence: needs.confidence)
+      (prepared, report) = try vectors(options.precision, measures: measures, listener)
+    }
+    return named.wording(.vectors(prepared ?? []), present: labels)
+  }
+
+  /// Says what looks wrong in the list, once.
+  package func tell(_ listener: any JobListener) {
+    for remark in remarks { listener.warn(printable(remark, limit: 1000)) }
+    remarks = []
+  }
+
+  private static let coarse =
+    "warning: the vocabulary does not say how its words were encoded: older programs did so more coarsely; "
+    + "make it again with 'trident text'"
+
+  /// How the vectors that a run reads are made.
+  func encoding(_ precision: PrecisionChoice) -> TextEncoding { storedEncoding ?? TextEncoding(precision) }
+
+  /// What the encoding for `wording` took, once.
+  func takeReport() -> TextReport? {
+    defer { report = nil }
+    return report
+  }
+
+  /// Unit vectors of all phrases; what had to be encoded is stored and reported, the report without vectors.
+  ///
+  /// - Shapes: [phrases, embedWidth].
+  /// - Memory: the vectors, and twice those that are encoded while they are put in their places.
+  func vectors(
+    _ precision: PrecisionChoice, measures: Bool, _ listener: any JobListener
+  ) throws -> (vectors: [Float], report: TextReport?) {
+    if let stored { return (stored, nil) }
+    let width = session.embedWidth
+    var vectors = [Float](repeating: 0, count: named.all.count * width)
+    let report = try fill(&vectors, precision, measures: measures, listener)
+    var first: [String: Int] = [:]
+    for (index, phrase) in named.all.enumerated() {
+      guard let same = first[phrase] else {
+        first[phrase] = index
+        continue
+      }
+      for column in 0..<width { vectors[index * width + column] = vectors[same * width + column] }
+    }
+    first = [:]
+    Heap.trim()
+    return (vectors, report)
+  }
+
+  /// Puts the vector of each phrase where that phrase comes first.
+  private func fill(
+    _ vectors: inout [Float], _ precision: PrecisionChoice, measures: Bool, _ listener: any JobListener
+  ) throws -> TextReport? {
+    let width = session.embedWidth
+    let (missing, cache) = lookUp(precision) { index, vector in
+      vectors.replaceSubrange(index * width..<(index + 1) * width, with: vector)
+    }
+    if missing.isEmpty { return nil }
+    let display = listener.progressDisplay()
+    let source = try source(of: missing.map { named.all[$0] })
+    Heap.trim()
+    let plan = try session.planText(source, precision)
+    try session.checkTime(plan, precision)
+    var report = try session.encodeText(source, precision, plan: plan, measures: measures) {
+      display?.show($0, $1, detail: "")
+    }
+    display?.finish()
+    // What is kept under the model's identity must be of that model.
+    if cache != nil { try session.proveIdentity() }
+    for (row, index) in missing.enumerated() {
+      let vector = Array(report.vectors[row * width..<(row + 1) * width])
+      vectors.replaceSubrange(index * width..<(index + 1) * width, with: vector)
+      cache?.store(vector, for: named.all[index])
+    }
+    report.vectors = []
+    return report
+  }
+
+  /// Planned text stage of what is missing; nil where nothing is.
+  func planText(_ precision: PrecisionChoice, within limit: MemoryLimit) throws -> MemoryPlan? {
+    let missing = stored == nil ? lookUp(precision) { _, _ in }.missing : []
+    guard !missing.isEmpty else { return nil }
+    let source = try source(of: missing.map { named.all[$0] })
+    Heap.trim()
+    return try session.planText(source, precision, within: limit)
+  }
+
+  private func source(of phrases: [String]) throws -> PromptSource {
+    PromptSource(phrases: phrases, tokenizer: try session.makeTokenizer())
+  }
+
+  /// Hands over what the cache has, and names the phrases that it lacks, by their place in the list; a phrase
+  /// that several classes share counts where it comes first.
+  private func lookUp(
+    _ precision: PrecisionChoice, _ found: (_ index: Int, _ vector: [Float]) -> Void
+  ) -> (missing: [Int], cache: TextVectorCache?) {
+    let cache: TextVectorCache? = usesCache ? session.textCache(precision) : nil
+    var seen: Set<String> = []
+    var missing: [Int] = []
+    for (index, phrase) in named.all.enumerated() where seen.insert(phrase).inserted {
+      if let vector = cache?.vector(of: phrase) { found(index, vector) } else { missing.append(index) }
+    }
+    return (missing, cache)
+  }
+}
+
+/// The only places where jobs look into the model's configuration, beside `ModelListing`.
+extension Session {
+  /// Blocks of CLIP's photo side, which a published configuration may depend on.
+  package var clipDepth: Int { model.config.clip?.vision.depth ?? 12 }
+
+  /// Whether the model file holds a text tower.
+  var hasText: Bool {
+    let config = model.config
+    return config.siglip != nil || config.text != nil || config.bert != nil
+  }
+
+  /// Cached text vectors of this model in one precision.
+  func textCache(_ precision: PrecisionChoice) -> TextVectorCache {
+    let prompts =
+      model.config.bert != nil
+      ? BLIPCaption.identifier
+      : model.config.siglip == nil ? PromptTemplates.identifier : SigLIPPrompts.identifier
+    return TextVectorCache(
+      modelID: modelIdentity, variant: prompts + "/" + TextEncoding(precision).rawValue, width: embedWidth)
+  }
+}

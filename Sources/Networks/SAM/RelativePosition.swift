@@ -1,0 +1,85 @@
+// SAM's decomposed relative positions, turned round once a block so that a query's row is contiguous.
+import Compute
+
+/// Relative position tables with the key index ascending.
+///
+/// - Shapes: `height`, `width` [headWidth, 2 * side - 1]; column `side - 1 - q + k` belongs to query
+///   coordinate q and key coordinate k.
+/// - Source: segment-anything `add_decomposed_rel_pos`: table row q - k + side - 1.
+struct RelativePosition {
+  let side: Int
+  let headWidth: Int
+  let height: Rows
+  let width: Rows
+
+  init(_ arena: Arena, side: Int, headWidth: Int) throws(ComputeError) {
+    self.side = side
+    self.headWidth = headWidth
+    height = try arena.rows(headWidth, 2 * side - 1)
+    width = try arena.rows(headWidth, 2 * side - 1)
+  }
+
+  func load(_ weights: BlockWeights) {
+    guard let storedHeight = weights.relativeHeight, let storedWidth = weights.relativeWidth else {
+      preconditionFailure("block without relative positions")
+    }
+    let last = 2 * side - 2
+    for column in 0...last {
+      for channel in 0..<headWidth {
+        height.row(channel)[column] = storedHeight[(last - column) * headWidth + channel]
+        width.row(channel)[column] = storedWidth[(last - column) * headWidth + channel]
+      }
+    }
+  }
+
+  /// Bias of a run of queries inside one grid row.
+  ///
+  /// - Shapes: `q` [count, at least headWidth], queries (y, x ..< x + count); `room` for as many queries.
+  func bias(_ engine: Engine, _ q: Rows, y: Int, x: Int, _ room: BiasRoom) -> RelativeBias {
+    multiply(engine, q, height, at: y, into: room.vertical.prefix(q.count))
+    for index in 0..<q.count {
+      multiply(engine, q[index..<index + 1], width, at: x + index, into: room.horizontal[index..<index + 1])
+    }
+    return room.bias
+  }
+
+  /// Bias of the first rows of a whole window.
+  ///
+  /// - Shapes: `q` [rows * side, at least headWidth]; `room` for as many queries.
+  func windowBias(_ engine: Engine, _ q: Rows, _ room: BiasRoom) -> RelativeBias {
+    let rows = q.count / side
+    for y in 0..<rows {
+      multiply(
+        engine, q[y * side..<(y + 1) * side], height, at: y, into: room.vertical[y * side..<(y + 1) * side])
+    }
+    for x in 0..<side {
+      multiply(
+        engine, q.every(side, from: x, count: rows), width, at: x,
+        into: room.horizontal.every(side, from: x, count: rows))
+    }
+    return room.bias
+  }
+
+  /// out [rows, side] = q times the table's columns for query coordinate `at`.
+  private func multiply(_ engine: Engine, _ q: Rows, _ table: Rows, at: Int, into out: Rows) {
+    let first = side - 1 - at
+    engine.productNN(q.columns(0..<headWidth), table.columns(first..<first + side), into: out)
+  }
+}
+
+/// One worker's room for the biases of some queries.
+///
+/// - Shapes: [queries, side] each.
+struct BiasRoom {
+  let vertical: Rows
+  let horizontal: Rows
+
+  init(_ arena: Arena, queries: Int, side: Int) throws(ComputeError) {
+    vertical = try arena.rows(queries, side)
+    horizontal = try arena.rows(queries, side)
+  }
+
+  var bias: RelativeBias {
+    RelativeBias(vertical: vertical.base, horizontal: horizontal.base, gridWidth: vertical.width)
+  }
+}

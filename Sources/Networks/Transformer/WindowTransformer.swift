@@ -1,0 +1,117 @@
+// An image tower over the windows of one photo: layers outside, windows inside, a few windows at a time, so
+// that weights are read once for all of a group.
+import Compute
+import Raster
+
+/// Runs blocks over groups of windows.
+///
+/// - Shapes: a group's tokens [windows * (prefix + cells), width], window after window.
+package struct WindowTransformer {
+  let run: RunContext
+  let config: VisionConfig
+  let schema: VisionSchema
+  let plan: WindowPlan
+  private let pixels: ResampledPixels
+  private let stream: BlockStream
+
+  /// Patches of a window.
+  package var grid: (rows: Int, columns: Int) {
+    (plan.windowHeight / config.patch, plan.windowWidth / config.patch)
+  }
+  /// Patches along a side of a square window.
+  package var side: Int { grid.columns }
+  package var cells: Int { grid.rows * grid.columns }
+  /// Of one window.
+  package var tokens: Int { config.prefixTokens + cells }
+  /// Windows carried through the blocks together.
+  package var group: Int { min(run.tiling.windows, plan.origins.count) }
+
+  /// - Shapes: `image` [copyHeight, copyWidth, 3].
+  /// - Parameter streaming: the schema whose blocks the stage reads and whose weights it notes.
+  package init(
+    _ run: RunContext, _ config: VisionConfig, _ schema: VisionSchema, streaming: some NetworkSchema,
+    image: UnsafePointer<UInt8>, plan: WindowPlan
+  ) {
+    (self.run, self.config, self.schema, self.plan) = (run, config, schema, plan)
+    pixels = ResampledPixels(image, plan, config.pixels)
+    stream = run.blocks(of: streaming)
+  }
+
+  /// Tokens of one window among those of a group.
+  package func window(_ index: Int, of x: Rows) -> Rows { x[index * tokens..<(index + 1) * tokens] }
+
+  /// Patch rows of one window among the tokens of a group.
+  package func patches(_ index: Int, of x: Rows) -> Rows {
+    x[index * tokens + config.prefixTokens..<(index + 1) * tokens]
+  }
+
+  /// Calls `body` for group after group; a plan sees the first only, which is the largest.
+  package func forEachGroup(_ body: (_ windows: Range<Int>) throws -> Void) rethrows {
+    for windows in strips(of: plan.origins.count, group) {
+      try body(windows)
+      if run.isPlanning { return }
+    }
+  }
+
+  /// Patch embedding and some blocks, for one group of windows.
+  ///
+  /// - Shapes: `x`: the group's tokens, overwritten.
+  /// - Parameter each: called behind every block.
+  /// - Memory: positions and one `SequenceRoom`, given back.
+  package func encode(
+    _ windows: Range<Int>, through blocks: Range<Int>, into x: Rows,
+    each: (_ block: Int) throws -> Void = { _ in }
+  ) throws {
+    try run.scope {
+      let positions = try PositionTable(run, schema.position, config, grid: grid)
+      let room = try SequenceRoom(run, config.blocks, tokens: tokens, extraDepth: config.patchLength)
+      run.note(
+        plan.origins.count
+          * (config.patchWork(cells: cells) + Double(blocks.count) * config.blocks.blockWork(tokens: tokens)))
+      if run.isPlanning { return }
+      for index in 0..<windows.count {
+        let rows = window(index, of: x)
+        embed(windows.lowerBound + index, positions, into: rows, room)
+        run.record("\(config.blocks.role.rawValue).embed.\(windows.lowerBound + index)", rows)
+        if let norm = schema.normPre { run.engine.normalize(rows, run.model[norm]) }
+      }
+      let tower = TransformerBlocks(run, config.blocks)
+      try stream.forEach(blocks) { block, weights in
+        for index in 0..<windows.count {
+          let rows = window(index, of: x)
+          tower.block(rows, weights, room)
+          run.record("\(config.blocks.role.rawValue).blocks.\(block).\(windows.lowerBound + index)", rows)
+        }
+        try each(block)
+        step(windows, after: block)
+      }
+    }
+  }
+
+  /// The last block, for what its user makes of it.
+  package func withLastBlock<Result>(_ body: (BlockWeights) throws -> Result) throws -> Result {
+    try stream.with(config.depth - 1, body)
+  }
+
+  private func step(_ windows: Range<Int>, after block: Int) {
+    let done = windows.lowerBound * config.depth + (block + 1) * windows.count
+    run.step(Double(done) / Double(plan.origins.count * config.depth))
+  }
+
+  /// Prefix tokens, patches, positions.
+  private func embed(_ window: Int, _ positions: PositionTable, into x: Rows, _ room: SequenceRoom) {
+    let prefix = config.prefixTokens
+    if let token = schema.classToken {
+      x.prefix(prefix).update(from: Rows(reading: run.model[token], count: prefix, width: config.width))
+      let positioned = config.positionedPrefix
+      x.prefix(positioned).add(positions.rows.prefix(positioned))
+    }
+    let first = config.positionedPrefix
+    let origin = plan.origins[window]
+    PatchEmbedding(run: run, layer: run.model[schema.patch], side: config.patch).embed(
+      pixels, origin: (origin.y, origin.x), columns: grid.columns, into: x[prefix..<x.count], room.rows
+    ) { cells, rows, _ in
+      rows.add(positions.rows[first + cells.lowerBound..<first + cells.upperBound])
+    }
+  }
+}

@@ -1,0 +1,154 @@
+// Refinement without SAM: scores of the classes that are there, on a small copy of the photo, led by its
+// colours.
+import Compute
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// What a method wants of a guided refinement.
+package struct GuidedSettings: Equatable, Sendable {
+  package var field = FieldSettings()
+  /// Classes that take part, whatever they win before; nil: those that win pixels.
+  package var labels: [Int]?
+  /// Most classes that `labels` could have named.
+  package var capacity: Int?
+
+  package init(field: FieldSettings = FieldSettings(), labels: [Int]? = nil, capacity: Int? = nil) {
+    (self.field, self.labels, self.capacity) = (field, labels, capacity)
+  }
+}
+
+/// From scores to label rows by way of `PixelAdaptation` or `DenseField`.
+///
+/// Both work on the photo itself up to 512 pixels a side and on a copy of that size beyond (their reach is a
+/// number of pixels, chosen for such photos); refined scores are then resampled bilinearly. Of the classes,
+/// those 16 take part that win most pixels before; a method may name up to 16 that all take part. Where the
+/// best refined probability is below the probability threshold the label is 0.
+///
+/// - Memory: at most 512 * 512 pixels, 32 bytes each for every eight classes, and what the method takes;
+///   everything from the arena, given back before return. On a counting arena the same reservations are made
+///   and nothing else happens.
+/// - Errors: an arena that is too small throws.
+/// - Source: SCLIP's and Trident's public code for PAMR on logits. It adapts logits and takes the softmax
+///   afterwards; here log-probabilities are adapted. The largest class is the same where classes have one
+///   phrase each; what is compared with the threshold is smaller.
+package struct GuidedRefinement {
+  package static let sideLimit = 512
+  package static let classLimit = 16
+
+  private let engine: Engine
+  private let height: Int
+  private let width: Int
+  private let settings: LabelSettings
+  private let guided: GuidedSettings
+
+  package init(
+    engine: Engine, height: Int, width: Int, settings: LabelSettings,
+    guided: GuidedSettings = GuidedSettings()
+  ) {
+    self.guided = guided
+    self.engine = engine
+    self.height = height
+    self.width = width
+    self.settings = settings
+  }
+
+  /// Size of the copy.
+  package static func guideSize(height: Int, width: Int) -> (height: Int, width: Int) {
+    PhotoGeometry.shrunk(height, width, longSide: sideLimit)
+  }
+
+  /// Label rows of the photo, top to bottom.
+  ///
+  /// - Shapes: `guide`: the photo at `guideSize`.
+  package func run(
+    _ arena: Arena, scores: any ScoreField, guide: ColourGuide, _ choice: RefinementChoice,
+    _ consume: LabelConsumer
+  ) throws(ComputeError) -> RefinementReport {
+    let mark = arena.mark()
+    defer { arena.release(to: mark) }
+    var report = RefinementReport()
+    let labelCount = settings.labelCount(scores.grid)
+    let pixels = try arena.reserve(Int.self, labelCount)
+    let limit = min(Self.classLimit, guided.capacity ?? scores.grid.classCount)
+    let classes = try arena.reserve(UInt16.self, limit)
+    var planes: [UnsafeMutablePointer<Eight>] = []
+    for _ in 0..<ceilDivide(limit, by: 8) { planes.append(try arena.reserve(Eight.self, guide.count)) }
+    let count = try refine(arena, scores, guide, choice, classes, &planes)
+    let last = try GuidedRows(
+      arena, engine: engine, guide: guide, height: height, width: width,
+      thresholds: GuidedThresholds(settings, scores.grid, areLogarithms: choice != .crf))
+    if arena.isCounting { return report }
+    pixels.update(repeating: 0, count: labelCount)
+    last.run(planes, UnsafeBufferPointer(start: classes, count: count), pixels: pixels, consume)
+    report.pixels = Array(UnsafeBufferPointer(start: pixels, count: labelCount))
+    return report
+  }
+
+  /// Fills `classes` and their planes: adapted log-probabilities, or probabilities of the field. Returns how
+  /// many there are.
+  ///
+  /// - Memory: released on return.
+  private func refine(
+    _ arena: Arena, _ scores: any ScoreField, _ guide: ColourGuide, _ choice: RefinementChoice,
+    _ classes: UnsafeMutablePointer<UInt16>, _ planes: inout [UnsafeMutablePointer<Eight>]
+  ) throws(ComputeError) -> Int {
+    let mark = arena.mark()
+    defer { arena.release(to: mark) }
+    // The threshold comes last; until then every pixel counts for its best class.
+    let rows = try LabelRows(
+      arena, engine: engine, scores: scores, height: guide.height, width: guide.width,
+      settings: LabelSettings(logitScale: settings.logitScale, keeps: settings.keeps))
+    let count = try choose(arena, rows, into: classes)
+    var adaptation: PixelAdaptation?
+    var field: DenseField?
+    var lines: [UnsafeMutablePointer<Eight>] = []
+    if choice == .crf {
+      field = try DenseField(
+        arena, engine: engine, guide: guide, planeCount: planes.count, settings: guided.field)
+    } else {
+      adaptation = try PixelAdaptation(arena, engine: engine, guide: guide)
+      for _ in 0..<engine.pool.threadCount {
+        lines.append(try arena.reserve(Eight.self, guide.width * planes.count))
+      }
+    }
+    if arena.isCounting { return count }
+    planes.removeLast(planes.count - ceilDivide(count, by: 8))
+    let used = planes
+    field?.run(used) { y, worker, line in
+      rows.logProbabilities(y, worker: worker, of: classes, count: count, planes: used.count, into: line)
+    }
+    if let adaptation {
+      engine.pool.run(count: guide.height, chunk: 4) { range, worker in
+        for y in range {
+          let line = lines[worker]
+          rows.logProbabilities(y, worker: worker, of: classes, count: count, planes: used.count, into: line)
+          for x in 0..<guide.width {
+            for index in used.indices { used[index][y * guide.width + x] = line[x * used.count + index] }
+          }
+        }
+      }
+      for plane in used { adaptation.run(plane) }
+    }
+    return count
+  }
+
+  /// The classes that win most pixels, ascending; of equal ones the first. Or all that a method names.
+  ///
+  /// - Memory: released on return.
+  private func choose(
+    _ arena: Arena, _ rows: LabelRows, into classes: UnsafeMutablePointer<UInt16>
+  ) throws(ComputeError) -> Int {
+    let classCount = rows.scores.classCount
+    let wins = try rows.pixelCounts(arena)
+    if arena.isCounting { return min(Self.classLimit, guided.capacity ?? classCount) }
+    var chosen = guided.labels ?? (0..<classCount).filter { wins[$0] > 0 }
+    chosen.sort { wins[$0] > wins[$1] || (wins[$0] == wins[$1] && $0 < $1) }
+    chosen = chosen.prefix(Self.classLimit).sorted()
+    for (index, label) in chosen.enumerated() { classes[index] = UInt16(label) }
+    return chosen.count
+  }
+}

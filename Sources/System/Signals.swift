@@ -1,0 +1,72 @@
+// What a program does about signals: no litter, and the right last word to whoever started it.
+
+import CSystem
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+package enum Signals {
+  /// From here on SIGINT, SIGTERM, SIGHUP, and SIGPIPE where nobody reads what is printed any more, remove
+  /// temporary files before the process dies of them. A write over a size limit fails like one to a full
+  /// disk.
+  package static func prepare() {
+    occupyStandardStreams()
+    signal(SIGXFSZ, SIG_IGN)
+    for number in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] where !isIgnored(number) {
+      signal(number) { number in
+        AtomicFile.unlinkAllTemporaries()
+        // Dies of the signal, so that a shell that waits knows. The first process of a container cannot, and
+        // just ends.
+        signal(number, SIG_DFL)
+        var held = sigset_t()
+        sigemptyset(&held)
+        sigaddset(&held, number)
+        pthread_sigmask(SIG_UNBLOCK, &held, nil)
+        raise(number)
+        _exit(128 + number)
+      }
+    }
+  }
+
+  /// A mapped file that loses pages under us, because it was cut or its storage failed, ends the process with
+  /// a message and exit code 4.
+  package static func endOnLostPages(saying text: StaticString) {
+    lostPagesText = text
+    signal(SIGBUS) { _ in
+      let text = Signals.lostPagesText
+      _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
+      AtomicFile.unlinkAllTemporaries()
+      _exit(4)
+    }
+  }
+
+  /// Set once, before the handler is.
+  nonisolated(unsafe) private static var lostPagesText: StaticString = ""
+
+  /// A program may be started with standard streams closed. The next files that it opens would take their
+  /// numbers, and what is printed would land in a label map. Here they are taken by something that refuses
+  /// what is written and holds nothing.
+  private static func occupyStandardStreams() {
+    for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(descriptor, F_GETFD) == -1 {
+      // The lowest free number is this one: all below are taken by now.
+      _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
+    }
+    // What is printed into a pipe leaves at once, so that one that is closed is noticed early.
+    cs_print_by_lines()
+  }
+
+  /// Whether the caller asked for a signal to be ignored, as `nohup` does: that stays so.
+  private static func isIgnored(_ number: Int32) -> Bool {
+    var current = sigaction()
+    guard sigaction(number, nil, &current) == 0 else { return false }
+    #if canImport(Glibc)
+      let handler = current.__sigaction_handler.sa_handler
+    #else
+      let handler = current.__sa_handler.sa_handler
+    #endif
+    return unsafeBitCast(handler, to: Int.self) == 1
+  }
+}

@@ -1,0 +1,79 @@
+import Application
+// The demo model end to end: stored labels of the shipped scenes on every CPU path, and float32 beside INT8.
+import Compute
+import Raster
+import Segmentation
+import TestSupport
+import Testing
+
+// Each test uses all cores.
+@Suite(.serialized) struct DemoTests {
+  // Where a processor is emulated, its best path on one scene: its other paths are the best ones of other
+  // processors.
+  static let scenes = Effort.isEmulated ? ["farm"] : ["beach", "farm", "music", "street", "table", "winter"]
+  static let paths = CPUPath.all.filter(\.isSupported).map(\.name).suffix(Effort.isEmulated ? 1 : .max)
+  private static let model = repository + "/models/demo/demo.gguf"
+
+  /// Labels of a scene: [height * width].
+  private func labels(_ scenes: [String], path: String?, _ precision: PrecisionChoice) throws -> [[UInt16]] {
+    var runtime = RuntimeOptions()
+    runtime.cpuPath = path
+    let session = try Session(modelPath: Self.model, runtime: runtime)
+    var options = SegmentOptions()
+    options.precision = precision
+    let classes = try ClassList(path: repository + "/models/demo/scenes/classes.txt", background: false)
+    // The scalar path is slow; its text vectors are those of the others.
+    let writer = path == "scalar" ? try Session(modelPath: Self.model, runtime: RuntimeOptions()) : session
+    let source = PromptSource(phrases: classes.phrases, tokenizer: try session.makeTokenizer())
+    let text = try writer.encodeText(
+      source, precision, plan: writer.planText(source, precision), measures: false)
+    let wording = Wording(source: .vectors(text.vectors), phraseClass: classes.classIndex.map { Int($0) })
+    return try scenes.map { scene in
+      let photo = try PhotoFile(path: repository + "/models/demo/scenes/images/\(scene).jpg")
+      var labels: [UInt16] = []
+      let sinks = RunSinks { _, row in
+        labels.append(contentsOf: UnsafeBufferPointer(start: row, count: photo.width))
+        return true
+      }
+      let plan = try session.plan(photo, wording, options)
+      _ = try session.run(photo, wording, options, plan: plan, measures: false, sinks)
+      return labels
+    }
+  }
+
+  /// Made by Scripts/store-labels.sh.
+  private func stored(_ scene: String) throws -> [UInt16] {
+    let decoder = try NumberDecoder(path: repository + "/Tests/Fixtures/scene-labels/\(scene).png")
+    var row = [UInt16](repeating: 0, count: decoder.width)
+    var labels: [UInt16] = []
+    for _ in 0..<decoder.height {
+      try decoder.readRow(into: &row)
+      labels += row
+    }
+    return labels
+  }
+
+  @Test(arguments: paths) func storedLabels(_ path: String) throws {
+    let scenes = path == "scalar" ? ["farm"] : Self.scenes
+    for (scene, found) in zip(scenes, try labels(scenes, path: path, .int8)) {
+      let wanted = try stored(scene)
+      #expect(found.count == wanted.count)
+      let different = zip(found, wanted).count { $0 != $1 }
+      #expect(different == 0, "\(scene) on \(path); if meant, run Scripts/store-labels.sh")
+    }
+  }
+
+  /// Float32 agrees with the stored INT8 labels but for borders and doubtful regions.
+  @Test(
+    .enabled(if: (try? OpenBLAS.load()) != nil, "OpenBLAS is missing"),
+    .disabled(
+      if: Effort.isEmulated, "minutes of OpenBLAS under emulation; the golden cases run float32 there"))
+  func float32Labels() throws {
+    let scenes = ["farm", "winter"]
+    for (scene, found) in zip(scenes, try labels(scenes, path: nil, .float32)) {
+      let wanted = try stored(scene)
+      let same = Double(zip(found, wanted).count { $0 == $1 }) / Double(wanted.count)
+      #expect(same > 0.998, "\(scene): \(same)")
+    }
+  }
+}

@@ -1,0 +1,114 @@
+// Phrases whose pixels are of no class, and how sure the scores are of each pixel.
+import Compute
+import Segmentation
+import TestSupport
+import Testing
+
+@Suite("Negatives and confidence", .serialized) struct NegativeTests {
+  private static let golden = Result { try GoldenCase("toy-b") }
+
+  /// What a class wins, the same words win as negative phrases: only the label's meaning changes.
+  @Test(arguments: Effort.isEmulated ? [RefinementChoice.none] : [.none, .sam, .pamr, .crf])
+  func negativesCompeteAsAClassDoes(_ refinement: RefinementChoice) throws {
+    let golden = try Self.golden.get()
+    let trident = try Trident(model: try golden.model())
+    var options = try golden.options(.int8)
+    options.refinement = refinement
+    let lines = Array(golden.classLines.prefix(3))
+    let asClass = try trident.segment(file: golden.photoPath, classes: lines, options: options)
+    let asNegative = try trident.segment(
+      file: golden.photoPath, classes: Array(lines.dropLast()),
+      negatives: lines[2].split(separator: ";").map(String.init), options: options)
+    #expect(asClass.labels == asNegative.labels)
+    #expect(asNegative.pixelCounts.count == 3)
+    // What is not sure enough is of no class, too: no label behind that one.
+    options.unknownThreshold = 0.9
+    let unsure = try trident.segment(
+      file: golden.photoPath, classes: Array(lines.dropLast()),
+      negatives: lines[2].split(separator: ";").map(String.init), options: options)
+    #expect(unsure.pixelCounts.count == 3 && unsure.pixelCounts[2] >= asNegative.pixelCounts[2])
+  }
+
+  @Test func relevancyBringsItsPhrases() throws {
+    let golden = try Self.golden.get()
+    let trident = try Trident(model: try golden.model())
+    var options = try golden.options(.int8)
+    (options.refinement, options.absent) = (.none, .gate)
+    let classes = ["a dog"]
+    let named = try trident.segment(
+      file: golden.photoPath, classes: classes, negatives: AbsentRule.relevancy.phrases, options: options)
+    options.absent = .relevancy
+    let implied = try trident.segment(file: golden.photoPath, classes: classes, options: options)
+    #expect(named.labels == implied.labels && implied.pixelCounts.count == 2)
+    let error = thrownError(SegmentationError.self) {
+      try trident.segment(file: golden.photoPath, classes: ["things"], options: options)
+    }
+    #expect(error?.exitCode == 2)
+  }
+
+  @Test("rules leave negative phrases alone") func rules() {
+    let gate = ClassRules(absent: .gate, hasNegatives: true)
+    #expect(gate.keptByPatches([0.4, 0.5, 0.1]) == [false, true, true])
+    // Nothing of what was named is an answer.
+    #expect(gate.keptByPatches([0.4, 0.1, 0.9]) == [false, false, true])
+    #expect(
+      ClassRules(absent: .relative, hasNegatives: true).keptByPatches([0, 1, 9]) == [false, true, true])
+    #expect(ClassRules(absent: .relevancy, hasNegatives: true).keptByPatches([0, 1]) == [false, true])
+  }
+
+  /// Confidences of a run, and the labels beside them.
+  private func run(
+    _ threads: Int, _ limit: MemoryLimit, _ change: (inout SegmentOptions) -> Void
+  ) throws -> (confidence: [UInt8], labels: [UInt16]) {
+    let golden = try Self.golden.get()
+    var runtime = RuntimeOptions()
+    runtime.threads = threads
+    let session = try Session(modelPath: try golden.model(), runtime: runtime)
+    let photo = try PhotoFile(path: try golden.photoPath)
+    let words = try GoldenRun.prompts(session, golden.classLines)
+    var options = try golden.options(.int8)
+    change(&options)
+    let plan = try session.plan(photo, words, options, confidence: true, within: limit)
+    var found: (confidence: [UInt8], labels: [UInt16]) = ([], [])
+    var sinks = RunSinks { y, line in
+      // The row's confidence came first.
+      if found.confidence.count != (y + 1) * photo.width { return false }
+      found.labels.append(contentsOf: UnsafeBufferPointer(start: line, count: photo.width))
+      return true
+    }
+    sinks.confidence = { _, row in
+      found.confidence.append(contentsOf: UnsafeBufferPointer(start: row, count: photo.width))
+      return true
+    }
+    let report = try session.run(photo, words, options, plan: plan, measures: false, sinks)
+    for (planned, measured) in zip(plan.stages, report.stages) {
+      #expect(planned.arenaByteCount == measured.arenaByteCount, "\(planned.name)")
+    }
+    return found
+  }
+
+  @Test func confidenceDependsOnNothingElse() throws {
+    let wanted = try run(1, .ofRuntime) { $0.refinement = .none }
+    #expect(Set(wanted.confidence).count > 3)
+    for (threads, limit) in [(2, MemoryLimit.ofRuntime), (3, .smallest)] {
+      let other = try run(threads, limit) { $0.refinement = .none }
+      #expect(other.confidence == wanted.confidence && other.labels == wanted.labels)
+    }
+    let refined = try run(2, .ofRuntime) { _ in }
+    #expect(refined.confidence == wanted.confidence)
+  }
+
+  /// A threshold that divides the pixels by their confidence gives those below it to no class.
+  @Test func confidenceIsWhatThresholdsCompare() throws {
+    let wanted = try run(2, .ofRuntime) { $0.refinement = .none }
+    let middle = wanted.confidence.sorted()[wanted.confidence.count / 2]
+    let cut = try run(2, .ofRuntime) {
+      $0.refinement = .none
+      $0.unknownThreshold = Float(middle) / 255
+    }
+    let unknown = UInt16(try Self.golden.get().classLines.count)
+    for (index, sure) in wanted.confidence.enumerated() where sure != middle {
+      #expect((cut.labels[index] == unknown) == (sure < middle), "pixel \(index)")
+    }
+  }
+}
