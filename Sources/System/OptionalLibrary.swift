@@ -1,0 +1,64 @@
+// Libraries that only some jobs need. They are opened when such a job asks for them, and never linked: a
+// linked library costs every run its pages, its start and a package that must be there.
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A shared library that may be missing.
+package struct OptionalLibrary: Sendable {
+  /// As people call it: `libwebp`.
+  package let name: String
+  /// Names of the file, the newest first; the number is the version of its binary interface.
+  package let files: [String]
+  /// Debian's package.
+  package let package: String
+  /// What it is for, as `trident version -v` says it.
+  package let purpose: String
+
+  package init(name: String, files: [String], package: String, purpose: String) {
+    (self.name, self.files, self.package, self.purpose) = (name, files, package, purpose)
+  }
+
+  /// Opens the library; it stays open until the process ends, as it may own threads and memory.
+  ///
+  /// - Errors: `.unsupported`, with the package to install.
+  package func open() throws(SystemError) -> OpenLibrary {
+    var why = "not found"
+    for file in files {
+      if let handle = dlopen(file, RTLD_NOW | RTLD_LOCAL) {
+        return OpenLibrary(library: self, file: file, handle: handle)
+      }
+      why = dlerror().map { String(cString: $0) } ?? why
+    }
+    throw SystemError(
+      .unsupported("\(purpose) needs \(name) (\(why)); on Debian: apt install \(package)"))
+  }
+}
+
+/// A library that is there.
+package struct OpenLibrary: @unchecked Sendable {
+  package let library: OptionalLibrary
+  /// The name under which it was found.
+  package let file: String
+  private let handle: UnsafeMutableRawPointer
+
+  fileprivate init(library: OptionalLibrary, file: String, handle: UnsafeMutableRawPointer) {
+    (self.library, self.file, self.handle) = (library, file, handle)
+  }
+
+  /// A function of the library as `Function`, a C function type; the caller answers for its parameters.
+  ///
+  /// - Errors: `.unsupported` for a version that lacks it.
+  package func function<Function>(_ name: String, as type: Function.Type = Function.self)
+    throws(SystemError) -> Function
+  {
+    guard let symbol = dlsym(handle, name) else {
+      throw SystemError(
+        .unsupported("\(library.name) (\(file)) has no \(name); another version of it is needed"))
+    }
+    return unsafeBitCast(symbol, to: type)
+  }
+}
