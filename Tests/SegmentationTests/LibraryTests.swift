@@ -5,7 +5,6 @@ import Foundation
 import Raster
 import Segmentation
 import Synchronization
-import System
 import TestSupport
 import Testing
 
@@ -111,16 +110,14 @@ import Testing
       } == 5)
   }
 
-  /// The figure counts what this process holds, other tests and a sanitizer's shadow included, so the
-  /// bound stands above that; `check-programs.sh` compares plans with the kernel's figures.
+  /// The figure counts what this process holds, other tests and a sanitizer's shadow included, so it has no
+  /// bound above here; `check-programs.sh` compares plans with the kernel's figures.
   @Test func aPhotoThatIsNotThereIsPlanned() throws {
     let golden = try Self.golden.get()
     let trident = try Trident(model: try golden.model())
     let options = try golden.options(.int8)
-    let before = ProcessMemory.now().anonymous
     let bytes = try trident.plannedByteCount(width: 300, height: 200, classes: ["a", "b"], options: options)
-    let held = max(before, ProcessMemory.now().anonymous)
-    #expect(bytes > 1 << 20 && bytes < held + 1 << 30)
+    #expect(bytes > 1 << 20)
   }
 
   /// The second form hands on the same rows, and ends where it is told to.
