@@ -84,6 +84,7 @@ make_toy() {
   expect 0 "quantize CLIP alone" "$bin/trident-quantize" --clip "$work/clip.pt" --vocab "$golden/toy-b/vocab.txt.gz" \
     --output "$work/clip.gguf" --quiet
   rm -f "$work/clip.gguf"
+  make_halves
   head -c 3000 "$work/clip.pt" >"$work/short.pt"
   expect 4 "truncated checkpoint" "$bin/trident-quantize" --clip "$work/short.pt" --dino "$work/dino.pth" \
     --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/none.gguf" --quiet
@@ -137,6 +138,29 @@ check_pnp() {
   expect 0 "plan of PnP-OVSS" "$bin/trident" plan --model "$work/blip.gguf" --classes 30 --short-side 96 \
     --attention-layer 2 --attention-head 1
   check "no labels after refusals" absent "$work/no.png"
+}
+
+# CLIP's towers in files of their own give what one file gives.
+make_halves() {
+  set -- --clip "$work/clip.pt" --quiet
+  expect 0 "quantize CLIP without text" "$bin/trident-quantize" "$@" --without-text --output "$work/image.gguf"
+  expect 0 "quantize CLIP's text" "$bin/trident-quantize" "$@" --text-only --vocab "$golden/toy-b/vocab.txt.gz" \
+    --output "$work/text.gguf"
+  expect 2 "both halves" "$bin/trident-quantize" "$@" --without-text --text-only --output "$work/none.gguf"
+  expect 2 "text with SAM" "$bin/trident-quantize" "$@" --text-only --sam "$work/sam.pth" --output "$work/none.gguf"
+  expect 0 "text by the text half" "$bin/trident" text --model "$work/text.gguf" --class cat --class wall \
+    --output "$work/halves.tvoc" --quiet
+  set -- --short-side 112 --window 112 --stride 56 --quiet
+  expect 0 "one file" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall "$@" \
+    --output "$work/whole.png" "$golden/toy-b/photo.png"
+  expect 0 "the image half" "$bin/trident" segment --model "$work/image.gguf" --vocabulary "$work/halves.tvoc" "$@" \
+    --output "$work/halves.png" "$golden/toy-b/photo.png"
+  check "halves give what one file gives" cmp "$work/whole.png" "$work/halves.png"
+  expect 4 "the image half encodes no words" "$bin/trident" segment --model "$work/image.gguf" --class cat --class wall \
+    "$@" --output "$work/none.png" "$golden/toy-b/photo.png"
+  said "whose words it takes" "with the text tower clip-"
+  expect 4 "another file's vocabulary" "$bin/trident" segment --model "$work/alone.gguf" \
+    --vocabulary "$work/halves.tvoc" "$@" --output "$work/none.png" "$golden/toy-b/photo.png"
 }
 
 # C-RADIO and the text tower that makes its words: two model files and a vocabulary between them.

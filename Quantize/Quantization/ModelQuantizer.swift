@@ -4,66 +4,6 @@ import Container
 import Segmentation
 import System
 
-/// What to build.
-package struct QuantizationRequest: Sendable {
-  package var clip: String
-  /// Nil: the file holds no DINO.
-  package var dino: String?
-  /// Nil: the file holds no SAM.
-  package var sam: String?
-  /// C-RADIO with its heads; then nothing else is read but, for RADSeg+, SAM.
-  package var radio: String?
-  /// SigLIP 2, of which the text tower is taken; then nothing else is read.
-  package var siglipText: String?
-  /// BLIP for image-text matching: a file or a snapshot folder; then nothing else is read.
-  package var blip: String?
-  /// Of the text tower: byte pairs for CLIP, SentencePiece for SigLIP, WordPiece for BLIP. Found beside the
-  /// checkpoint if nil.
-  package var vocabulary: String?
-  package var output: String
-  package var activation: CLIPActivation?
-  package var clipHeadWidth: Int?
-  package var textHeadWidth: Int?
-  package var dinoHeadWidth: Int?
-  /// Mean and deviation of the pixels that CLIP was trained on, of pixels from 0 to 1.
-  package var clipMean: SIMD3<Float>?
-  package var clipDeviation: SIMD3<Float>?
-  /// Of several copies of a network, the one whose names begin so.
-  package var clipPrefix: String?
-  package var dinoPrefix: String?
-  package var samPrefix: String?
-  /// `general.name`; made from the file names if nil.
-  package var name: String?
-  package var overwrite = false
-  /// A folder of photos to calibrate with; nil: weights stay as they are.
-  package var calibration: String?
-
-  /// A model of C-RADIO, and of SAM what RADSeg+ needs.
-  package init(radio: String, sam: String? = nil, output: String) {
-    self.init(clip: "", sam: sam, output: output)
-    self.radio = radio
-  }
-
-  /// A model of SigLIP 2's text tower alone.
-  package init(siglipText: String, tokenizer: String? = nil, output: String) {
-    self.init(clip: "", output: output)
-    (self.siglipText, vocabulary) = (siglipText, tokenizer)
-  }
-
-  /// A model of BLIP alone.
-  package init(blip: String, vocabulary: String? = nil, output: String) {
-    self.init(clip: "", output: output)
-    (self.blip, self.vocabulary) = (blip, vocabulary)
-  }
-
-  package init(clip: String, dino: String? = nil, sam: String? = nil, output: String) {
-    self.clip = clip
-    self.dino = dino
-    self.sam = sam
-    self.output = output
-  }
-}
-
 /// Whose fault it was: a source's or the output's.
 package enum QuantizationFailure: Error, CustomStringConvertible {
   case source(QuantizationError)
@@ -120,6 +60,8 @@ package struct ModelQuantizer {
   private let sources: [(key: String, directory: TensorDirectory)]
   private let vocabulary: TokenizerSource?
   private let config: ModelConfig
+  /// CLIP's text tower where the file holds one tower of CLIP.
+  private let textOfHalf: TransformerConfig?
   /// In file order, which is the order of use.
   let items: [PlanItem]
   package let modelName: String
@@ -134,46 +76,16 @@ package struct ModelQuantizer {
       do throws(QuantizationError) {
         let file = request.blip == nil ? path : try BLIPNameMap.file(path)
         let alone = try Self.alone(request, try TensorDirectory.open(path: file))
-        (config, items, sources, vocabulary) = alone
+        (config, items, sources, vocabulary, textOfHalf) = alone
       } catch { throw .source(error) }
       modelName = request.name ?? baseName(path)
       return
     }
     do throws(QuantizationError) {
-      let clip = try TensorDirectory.open(path: request.clip)
-      let dino = try Self.open(request.dino)
-      let sam = try Self.open(request.sam)
-      var options = CLIPNameMap.Options(activation: request.activation, headWidth: request.clipHeadWidth)
-      (options.textHeadWidth, options.prefix) = (request.textHeadWidth, request.clipPrefix)
-      if let mean = request.clipMean, let deviation = request.clipDeviation {
-        options.pixels = PixelStatistics(mean: mean, deviation: deviation)
-      }
-      let clipPlans = try CLIPNameMap.plan(clip, options)
-      var config = ModelConfig()
-      (config.text, config.clip) = (clipPlans.text, clipPlans.clip)
-      var plans = [clipPlans.words]
-      if let dino {
-        let (dinoConfig, plan) = try DINONameMap.plan(
-          dino, DINONameMap.Options(prefix: request.dinoPrefix, headWidth: request.dinoHeadWidth))
-        config.dino = dinoConfig
-        plans.append(plan)
-      }
-      plans.append(clipPlans.vision)
-      if let sam {
-        let (samConfig, plan) = try SAMNameMap.plan(sam, prefix: request.samPrefix)
-        config.sam = samConfig
-        plans.append(plan)
-      }
-      let pairs = try Self.readVocabulary(request, size: clipPlans.text.vocabularySize)
-      config.text?.marks = pairs.marks
-      vocabulary = .bytePairs(pairs)
-      let opened: [(key: String, directory: TensorDirectory?)] = [
-        ("clip", clip), ("dino", dino), ("sam", sam),
-      ]
-      sources = opened.compactMap { key, directory in directory.map { (key: key, directory: $0) } }
-      self.config = config
-      items = plans.flatMap(\.items)
-    } catch { throw .source(error) }
+      (config, items, sources, vocabulary, textOfHalf) = try Self.trio(request)
+    } catch {
+      throw .source(error)
+    }
     modelName =
       request.name
       ?? [request.clip, request.dino, request.sam].compactMap { $0 }.map(baseName).joined(separator: " + ")
@@ -181,8 +93,56 @@ package struct ModelQuantizer {
 
   private typealias Contents = (
     config: ModelConfig, items: [PlanItem], sources: [(key: String, directory: TensorDirectory)],
-    vocabulary: TokenizerSource?
+    vocabulary: TokenizerSource?, textOfHalf: TransformerConfig?
   )
+
+  /// A model of CLIP, and of DINO and SAM where they are asked for.
+  private static func trio(_ request: QuantizationRequest) throws(QuantizationError) -> Contents {
+    let clip = try TensorDirectory.open(path: request.clip)
+    let dino = try open(request.dino)
+    let sam = try open(request.sam)
+    var options = CLIPNameMap.Options(activation: request.activation, headWidth: request.clipHeadWidth)
+    (options.textHeadWidth, options.prefix) = (request.textHeadWidth, request.clipPrefix)
+    if let mean = request.clipMean, let deviation = request.clipDeviation {
+      options.pixels = PixelStatistics(mean: mean, deviation: deviation)
+    }
+    let clipPlans = try CLIPNameMap.plan(clip, options)
+    var config = ModelConfig()
+    var plans: [NetworkPlan] = []
+    if request.towers != .image {
+      config.text = clipPlans.text
+      plans.append(clipPlans.words)
+    }
+    if let dino {
+      let (dinoConfig, plan) = try DINONameMap.plan(
+        dino, DINONameMap.Options(prefix: request.dinoPrefix, headWidth: request.dinoHeadWidth))
+      config.dino = dinoConfig
+      plans.append(plan)
+    }
+    if request.towers != .text {
+      config.clip = clipPlans.clip
+      plans.append(clipPlans.vision)
+    }
+    if let sam {
+      let (samConfig, plan) = try SAMNameMap.plan(sam, prefix: request.samPrefix)
+      config.sam = samConfig
+      plans.append(plan)
+    }
+    var vocabulary: TokenizerSource?
+    if request.towers != .image {
+      let pairs = try readVocabulary(request, size: clipPlans.text.vocabularySize)
+      config.text?.marks = pairs.marks
+      vocabulary = .bytePairs(pairs)
+    }
+    let opened: [(key: String, directory: TensorDirectory?)] = [
+      ("clip", clip), ("dino", dino), ("sam", sam),
+    ]
+    let sources = opened.compactMap { key, directory in directory.map { (key: key, directory: $0) } }
+    return (
+      config, plans.flatMap(\.items), sources, vocabulary,
+      request.towers == .both ? nil : clipPlans.text.blocks
+    )
+  }
 
   /// A model of one network: C-RADIO, SigLIP 2's text tower or BLIP.
   private static func alone(
@@ -193,13 +153,13 @@ package struct ModelQuantizer {
       guard let sam = try open(request.sam) else {
         let (radio, plan) = try RADIONameMap.plan(checkpoint)
         config.radio = radio
-        return (config, plan.items, [("radio", checkpoint)], nil)
+        return (config, plan.items, [("radio", checkpoint)], nil, nil)
       }
       let (samConfig, masks) = try SAMNameMap.plan(sam, decoderOnly: true, prefix: request.samPrefix)
       let (radio, plan) = try RADIONameMap.plan(checkpoint, sam: samConfig)
       (config.radio, config.sam) = (radio, samConfig)
       // As everywhere, in the order of `Model.schemas`.
-      return (config, masks.items + plan.items, [("radio", checkpoint), ("sam", sam)], nil)
+      return (config, masks.items + plan.items, [("radio", checkpoint), ("sam", sam)], nil, nil)
     }
     if request.blip != nil {
       let plans = try BLIPNameMap.plan(checkpoint)
@@ -209,7 +169,8 @@ package struct ModelQuantizer {
         flag: "--vocab, the vocab.txt of bert-base-uncased")
       let pieces = try WordPieceSource.read(path: path, vocabularySize: plans.bert.vocabularySize)
       return (
-        config, plans.image.items + plans.text.items, [("blip", checkpoint)], .wordPieces(pieces)
+        config, plans.image.items + plans.text.items, [("blip", checkpoint)], .wordPieces(pieces),
+        nil
       )
     }
     let (siglip, plan) = try SigLIPNameMap.plan(checkpoint)
@@ -217,7 +178,7 @@ package struct ModelQuantizer {
     let path = try vocabulary(
       request, beside: checkpoint, SentencePieceSource.fileNames, flag: "--tokenizer")
     let pieces = try SentencePieceSource.read(path: path, vocabularySize: siglip.tower.vocabularySize)
-    return (config, plan.items, [("siglip", checkpoint)], .pieces(pieces))
+    return (config, plan.items, [("siglip", checkpoint)], .pieces(pieces), nil)
   }
 
   /// The file of a tokenizer: the one that was named, or the first of some names beside a checkpoint.
@@ -272,10 +233,26 @@ package struct ModelQuantizer {
       ("trident.format_version", .uint32(UInt32(MappedModel.formatVersion))),
       ("trident.packing", .string(MappedModel.packing)),
     ]
-    header += config.keys
+    let sources: KeyValues
+    do throws(QuantizationError) { sources = try provenance() } catch { throw .source(error) }
+    header += named(config, sources).keys
     header += vocabulary?.values ?? []
-    do throws(QuantizationError) { header += try provenance() } catch { throw .source(error) }
-    return header
+    return header + sources
+  }
+
+  /// The configuration with the name of CLIP's text tower, where the file holds one tower of it: a digest of
+  /// the checkpoint and of what else the tower's vectors hang on.
+  private func named(_ config: ModelConfig, _ sources: KeyValues) -> ModelConfig {
+    guard let blocks = textOfHalf else { return config }
+    let parts = ["sha256", "prefix"].map { part in
+      guard case .string(let text)? = sources.first(where: { $0.key == "trident.source.clip.\(part)" })?.value
+      else { return "" }
+      return text
+    }
+    let whole = "\(parts[0]) \(parts[1]) \(blocks.activation.name) \(blocks.heads) \(blocks.headWidth)"
+    var config = config
+    config.clipText = "clip-" + SHA256Digest.hex(of: whole).prefix(32)
+    return config
   }
 
   /// A whole model file under its temporary name.

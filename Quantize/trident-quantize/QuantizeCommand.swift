@@ -34,6 +34,8 @@ struct QuantizeCommand: ParsableCommand {
           --dino dino_vitbase16_pretrain.pth --sam sam_vit_b_01ec64.pth \\
           --vocab bpe_simple_vocab_16e6.txt.gz --output models/trident-b.gguf
         trident-quantize --clip ViT-B-16.pt --output models/clip-b.gguf
+        trident-quantize --clip ViT-B-16.pt --without-text --output models/board.gguf
+        trident-quantize --clip ViT-B-16.pt --text-only --output models/text.gguf
         trident-quantize --radio c-radio_v3-b_half.pth.tar --output models/radseg-b.gguf
         trident-quantize --radio c-radio_v3-b_half.pth.tar \\
           --sam sam_vit_h_4b8939.pth --output models/radseg-plus-b.gguf
@@ -77,6 +79,10 @@ struct QuantizeCommand: ParsableCommand {
       """,
     version: "trident \(Trident.version)")
 
+  @Flag(help: "Leave CLIP's text tower out: the board gets words as a vocabulary, and a smaller file.")
+  var withoutText = false
+  @Flag(help: "CLIP's text tower alone: it makes the vocabularies for files made --without-text.")
+  var textOnly = false
   @Option(
     help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"),
     completion: .file())
@@ -173,6 +179,7 @@ struct QuantizeCommand: ParsableCommand {
     if let clipMean, let clipStd, !PixelStatistics.isPlausible(clipMean.value, clipStd.value) {
       throw ValidationError("--clip-mean and --clip-std are of pixels from 0 to 1, not 0 to 255.")
     }
+    try checkTowers()
     if output.isEmpty { throw ValidationError("--output needs a file name.") }
     if tokenizer != nil && siglipText == nil {
       throw ValidationError("--tokenizer belongs to --siglip-text; CLIP's vocabulary is --vocab.")
@@ -206,10 +213,27 @@ struct QuantizeCommand: ParsableCommand {
     try checkFiles()
   }
 
+  /// One tower of CLIP goes with some of the other flags only.
+  private func checkTowers() throws {
+    if withoutText || textOnly {
+      let flag = withoutText ? "--without-text" : "--text-only"
+      guard clip != nil, withoutText != textOnly else {
+        throw ValidationError(
+          "\(flag) belongs to --clip, without the other of --without-text and --text-only.")
+      }
+      if calibrate != nil {
+        throw ValidationError("--calibrate takes words and photos through all networks: not with \(flag).")
+      }
+      if textOnly && (dino != nil || sam != nil) {
+        throw ValidationError("--text-only makes a file of CLIP's text tower: leave out --dino and --sam.")
+      }
+    }
+  }
+
   /// Outputs replace nothing that is read: checkpoints, the vocabulary beside one, photos.
   private func checkFiles() throws {
     var inputs = [clip, dino, sam, radio, siglipText, blip, tokenizer, vocab].compactMap { $0 }
-    if vocab == nil, let clip, let found = BytePairSource.find(besideCheckpoint: clip) {
+    if vocab == nil, !withoutText, let clip, let found = BytePairSource.find(besideCheckpoint: clip) {
       inputs.append(found)
     }
     if let calibrate, let names = try? Folder.names(in: calibrate, endings: PhotoFile.endings) {
@@ -234,6 +258,7 @@ struct QuantizeCommand: ParsableCommand {
       }
     }
     var request = QuantizationRequest(clip: clip ?? "", dino: dino, sam: sam, output: output)
+    request.towers = textOnly ? .text : withoutText ? .image : .both
     request.radio = radio
     request.siglipText = siglipText
     request.blip = blip

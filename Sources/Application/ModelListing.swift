@@ -92,6 +92,7 @@ package struct ModelListing {
     if let text = config.text {
       lines.append(line("text", text.blocks, "context \(text.context), vocabulary \(text.vocabularySize)"))
     }
+    if let tower = config.clipText { lines.append("         words of \(tower)") }
     if let dino = config.dino {
       lines.append(line("dino", dino.blocks, "patch \(dino.patch), grid \(dino.grid)"))
     }
@@ -138,6 +139,7 @@ package struct ModelListing {
       fields.append(("clip", sizes(clip.vision.blocks, patch: clip.patch, grid: clip.vision.grid)))
     }
     if let text = config.text { fields.append(("text", sizes(text.blocks, patch: 0, grid: text.context))) }
+    if let tower = config.clipText { fields.append(("text_model", .string(tower))) }
     if let dino = config.dino {
       fields.append(("dino", sizes(dino.blocks, patch: dino.patch, grid: dino.grid)))
     }

@@ -56,7 +56,7 @@ extension SegmentationMethod {
       throw SegmentationError(
         .model(
           "\(model.file.path) holds a text tower and no network for photos: make a vocabulary with "
-            + "'trident text', then give it as --vocabulary with the model file of --method radseg"))
+            + "'trident text', then give it as --vocabulary with the model file that holds the others"))
     }
     throw SegmentationError(
       .model(

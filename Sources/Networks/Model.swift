@@ -66,11 +66,16 @@ package final class Model {
     return widths.lazy.compactMap { $0 }.first ?? 0
   }
 
+  /// The text tower whose words this file works with or makes for other files; nil where its words are its
+  /// own.
+  package var textTower: String? {
+    config.radio?.textModel ?? config.siglip?.textModel ?? config.clipText
+  }
+
   /// What vocabularies must name to be used with this file: its own identity where it encodes words itself;
   /// where words come from a tower of another file, a digest of that tower's name.
   package var textIdentity: String {
-    let tower = config.radio?.textModel ?? config.siglip?.textModel
-    return tower.map { Self.textIdentity(ofTower: $0) } ?? identity
+    textTower.map { Self.textIdentity(ofTower: $0) } ?? identity
   }
 
   /// 64 hexadecimal digits that stand for a published text tower.

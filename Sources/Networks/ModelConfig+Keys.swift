@@ -76,6 +76,12 @@ extension ModelConfig {
           vision: try keys.pixels(try keys.fill(vision, "trident.clip")),
           embedWidth: try keys.number("trident.clip.embed_dim", limit: 8192))
       }
+      if file.hasKey(Self.clipTextKey) {
+        guard keys.has(.clip) != keys.has(.text) else {
+          throw keys.refuse(Self.clipTextKey, "one of CLIP's two towers", keys.has(.clip) ? "both" : "none")
+        }
+        clipText = try keys.towerName(Self.clipTextKey)
+      }
       if keys.has(.text) { text = try keys.text(activation: clipActivation, embedWidth: clip?.embedWidth) }
       if keys.has(.dino) {
         let blocks = try keys.transformer(

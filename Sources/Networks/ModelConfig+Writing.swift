@@ -39,6 +39,8 @@ extension AdaptorConfig {
 }
 
 extension ModelConfig {
+  static let clipTextKey = "trident.clip.text_model"
+
   /// What `init` reads, for the writer of a model file.
   package var keys: KeyValues {
     var keys: KeyValues = []
@@ -48,6 +50,11 @@ extension ModelConfig {
       keys += clip.vision.statistics
     }
     if let text {
+      if clip == nil {
+        keys.append(("trident.clip.embed_dim", .uint32(UInt32(clamping: text.embedWidth))))
+        keys.append(("trident.clip.activation", .string(text.blocks.activation.name)))
+        keys.append(("trident.clip.norm_epsilon", .float32(text.blocks.normEpsilon)))
+      }
       keys += values("trident.text", text.blocks, TransformerConfig.numbers)
       keys += values("trident.text", text, TextConfig.numbers)
       if let marks = text.marks {
@@ -88,6 +95,7 @@ extension ModelConfig {
       keys.append(("\(prefix).norm_epsilon", .float32(tower.blocks.normEpsilon)))
       keys.append(("\(prefix).text_model", .string(siglip.textModel)))
     }
+    if let clipText { keys.append((Self.clipTextKey, .string(clipText))) }
     if let blip { keys += blip.sizes + blip.epsilon }
     if let bert {
       keys += values("trident.bert", bert.blocks, TransformerConfig.numbers)

@@ -314,6 +314,9 @@ package struct ModelConfig: Equatable, Sendable {
   package var blip: VisionConfig?
   /// BLIP's text tower, which looks at the image tower's tokens.
   package var bert: TextConfig?
+  /// CLIP's text tower by name, in files that hold either it or CLIP's image tower: what lets a vocabulary
+  /// of the one be used with the other.
+  package var clipText: String?
 
   package init() {}
 

@@ -61,7 +61,7 @@ extension Session {
   /// - Errors: `.model` for a file without a text tower, and for one whose table is not its tower's.
   package func makeTokenizer() throws(SegmentationError) -> PromptTokenizer {
     if let tokenizer = try model.makeTokenizer() { return tokenizer }
-    let tower = model.config.radio.map { " with the text tower \($0.textModel)" } ?? ""
+    let tower = model.textTower.map { " with the text tower \($0)" } ?? ""
     throw SegmentationError(
       .model("\(modelPath) holds no text tower; give words as --vocabulary, made by 'trident text'\(tower)"))
   }

@@ -163,10 +163,21 @@ enum GoldenModels {
     }
   }
 
-  private static func quantize(_ golden: GoldenCase, _ sources: [String], to path: String) throws {
+  /// A model with one of CLIP's towers, of the golden case's checkpoints.
+  static func half(_ golden: GoldenCase, _ towers: QuantizationRequest.Towers) throws -> String {
+    let sources = try golden.sources
+    return try path("\(towers) of \(golden.folder + sources.joined(separator: "+"))") {
+      try quantize(golden, sources, towers, to: $0)
+    }
+  }
+
+  private static func quantize(
+    _ golden: GoldenCase, _ sources: [String], _ towers: QuantizationRequest.Towers = .both, to path: String
+  ) throws {
     let files = try sources.dropLast().map { try unpack($0, in: golden.folder) }
     var request = QuantizationRequest(clip: files[0], output: path)
-    if files.count == 3 { (request.dino, request.sam) = (files[1], files[2]) }
+    request.towers = towers
+    if files.count == 3, towers != .text { (request.dino, request.sam) = (files[1], files[2]) }
     request.vocabulary = golden.folder + sources.last!
     // OpenAI's archive form says its activation itself.
     if !sources[0].hasSuffix("/clip.pt.gz") {
