@@ -1,9 +1,11 @@
 #!/bin/sh
 # Runs the schedulers of packaging/cluster for real, where they are installed: GNU parallel; Slurm on this one machine
-# (munge, slurmctld and slurmd of Debian's slurm-wlm, as root, in a folder of their own), with tasks that are killed.
+# (munge, slurmctld and slurmd of Debian's slurm-wlm, as root, in a folder of their own), with tasks that are killed;
+# PySpark's local cluster and Ray, two workers each.
 # Kubernetes' manifest is held against the published schema. What is not there is said to be skipped.
 # Usage: check-cluster.sh FOLDER_OF_PROGRAMS [KILLS]
-#   apt-get install parallel slurm-wlm munge; pip install kubernetes-validate (in CLUSTER_VENV, or made anew)
+#   apt-get install parallel slurm-wlm munge default-jre-headless
+#   pip install kubernetes-validate ray pandas pyarrow pyspark numpy (half a gigabyte; in CLUSTER_VENV, or made anew)
 # Flags are split on purpose.
 # shellcheck disable=SC2086
 set -u
@@ -14,6 +16,8 @@ cd "$(dirname "$0")/.." || exit 2
 demo=$PWD/models/demo
 cluster=$PWD/packaging/cluster
 work=$(mktemp -d) || exit 2
+root=$PWD
+venv=${CLUSTER_VENV:-$work/venv}
 started=
 # The processes that this script started, by number.
 stop() {
@@ -149,8 +153,58 @@ check_slurm() {
   merged "Slurm, 8 tasks, $done random kills" storm storm.one
 }
 
+# The table of TABLE's Parquet files has the classes of the one process, and the photo that is missing.
+tabled() {
+  "$venv/bin/python" - "$2" one.csv "$work/" <<'END' || fail "$1"
+import csv, sys
+import pandas
+found = pandas.read_parquet(sys.argv[1])
+found["photo"] = found["photo"].str.removeprefix(sys.argv[3])
+failed = found[found["class"] < 0]
+assert list(failed.photo) == ["photos/farm3.jpg"] and failed.error.iloc[0], failed
+found = found[found["class"] >= 0]
+rows = {(photo, number): pixels for photo, number, pixels in zip(found["photo"], found["class"], found["pixels"])}
+assert len(rows) == len(found), "a row is there twice"
+with open(sys.argv[2]) as file:
+    wanted = {(row["photo"], int(row["class"])): int(row["pixels"]) for row in csv.DictReader(file)}
+assert rows == wanted, (len(rows), len(wanted))
+END
+  echo "$1: $(grep -c . list) photos in one table"
+}
+
+# Ray and PySpark call the library from Python, with two workers each.
+check_tables() {
+  packages="kubernetes-validate ray pandas pyarrow pyspark numpy"
+  if ! "$venv/bin/python" -c 'import ray, pandas, pyarrow, pyspark' 2>/dev/null; then
+    if ! { python3 -m venv "$venv" && "$venv/bin/pip" install -q $packages; } >log 2>&1; then
+      echo "skipped: Ray and PySpark (they cannot be installed: $(tail -n 1 log))"
+      return
+    fi
+  fi
+  mkdir site
+  cp -r "$root/Python/src/trident_boards" site/
+  cp "$bin/libtridentc.so" site/trident_boards/libtrident.so
+  export PYTHONPATH="$work/site" RAY_DATA_DISABLE_PROGRESS_BARS=1
+  "$bin/trident" text -q -m "$demo/demo.gguf" --classes "$demo/scenes/classes.txt" -o words.tvoc
+  sed "s|^|$work/|" list >whole-paths
+  set -- --model "$demo/demo.gguf" --vocabulary "$work/words.tvoc"
+  options='{"affinity": "none", "refine": "none", "short_side": 96, "window": 96, "stride": 96}'
+  if "$venv/bin/python" "$cluster/ray_segment.py" whole-paths ray "$@" --options "$options" >log 2>&1; then
+    tabled "Ray, 2 workers" ray
+  else fail "Ray: $(tail -n 1 log)"; fi
+  if ! command -v java >/dev/null; then
+    echo "skipped: PySpark (no Java)"
+    return
+  fi
+  spark=$("$venv/bin/python" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')
+  export SPARK_HOME="$spark" PYSPARK_PYTHON="$venv/bin/python" PYSPARK_DRIVER_PYTHON="$venv/bin/python"
+  if "$spark/bin/spark-submit" --master 'local-cluster[2,1,1024]' --py-files "$cluster/photo_rows.py" \
+    "$cluster/spark_segment.py" whole-paths spark "$@" --tasks 6 --options "$options" >log 2>&1; then
+    tabled "PySpark, a local cluster of 2 workers" spark
+  else fail "PySpark: $(grep -v INFO log | tail -n 1)"; fi
+}
+
 check_kubernetes() {
-  venv=${CLUSTER_VENV:-$work/venv}
   if [ ! -x "$venv/bin/kubernetes-validate" ]; then
     if ! { python3 -m venv "$venv" && "$venv/bin/pip" install -q kubernetes-validate; } >log 2>&1; then
       echo "skipped: Kubernetes' schema (kubernetes-validate cannot be installed)"
@@ -167,6 +221,7 @@ if command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v
 else
   echo "skipped: Slurm is not installed"
 fi
+if command -v python3 >/dev/null; then check_tables; else echo "skipped: Ray and PySpark (python3 is missing)"; fi
 if command -v python3 >/dev/null; then check_kubernetes; else echo "skipped: Kubernetes' schema (python3 is missing)"; fi
 python3 -m json.tool "$cluster/aws-batch-job.json" >/dev/null || fail "AWS Batch: no JSON"
 [ "$failed" -eq 0 ] && echo "schedulers: all as it should be"

@@ -3,8 +3,10 @@
 Environment: TRIDENT_LIBRARY, TRIDENT_PROGRAM (the program, whose answers must be the same), TRIDENT_ROOT.
 """
 
+import csv
 import json
 import os
+import pickle
 import subprocess
 import threading
 from pathlib import Path
@@ -35,16 +37,30 @@ def test_the_program_gives_the_same(result, tmp_path):
     classes = [part for name in CLASSES for part in ("--class", name)]
     subprocess.run(
         [os.environ["TRIDENT_PROGRAM"], "segment", "-q", "--no-cache", "-m", MODEL, *classes, PHOTO,
-         "-o", tmp_path / "l.png", "--confidence", tmp_path / "c.png", "--scores", tmp_path / "s.npy"],
+         "-o", tmp_path / "l.png", "--confidence", tmp_path / "c.png", "--scores", tmp_path / "s.npy",
+         "--csv", tmp_path / "t.csv"],
         check=True)
     assert (np.array(Image.open(tmp_path / "l.png")) == result.labels).all()
     assert (np.array(Image.open(tmp_path / "c.png")) == result.confidence).all()
     assert (np.load(tmp_path / "s.npy") == result.scores).all()
+    with (tmp_path / "t.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [(int(row["class"]), row["name"], int(row["pixels"])) for row in table] == [
+        (row["class"], row["name"], row["pixels"]) for row in result.table()]
+    for row, wanted in zip(result.table(), table, strict=True):
+        assert f"{row['share']:.6f}" == wanted["share"]
+        sure = row["confidence"]
+        assert sure == pytest.approx(float(wanted["confidence"]), abs=1e-4) if row["pixels"] else sure is None
     legend = json.loads((tmp_path / "l.json").read_text())["classes"]
     for entry in legend:
         assert result.share(entry["name"]) == pytest.approx(entry["share"])
         where = result.mask(entry["name"])
         assert not where.any() or (result.colours()[where] == entry["colour"]).all()
+
+
+def test_errors_travel_between_processes():
+    error = pickle.loads(pickle.dumps(TridentError(3, "no photo")))
+    assert (error.code, str(error)) == (3, "no photo")
 
 
 def test_arrays_are_photos(model):

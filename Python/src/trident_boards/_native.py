@@ -19,6 +19,9 @@ class TridentError(Exception):
         super().__init__(text)
         self.code = code
 
+    def __reduce__(self):
+        return TridentError, (self.code, str(self))
+
 
 class Error(Structure):
     _fields_ = [("code", c_int32), ("text", c_char * 1024)]

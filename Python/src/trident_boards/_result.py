@@ -35,6 +35,20 @@ class Result:
         order = np.argsort(-counts, kind="stable")
         return {self.names[i]: float(counts[i] / self.labels.size) for i in order if counts[i]}
 
+    def table(self) -> list[dict[str, object]]:
+        """A row a class, also of those that are not there: `class` (number), `name`, `pixels`, `share` and
+        mean `confidence` (None where there are no pixels or no confidence). What data frames take."""
+        rows: list[dict[str, object]] = []
+        for number, name in enumerate(self.names):
+            mask = self.labels == number
+            pixels = int(mask.sum())
+            sure = None
+            if self.confidence is not None and pixels:
+                sure = float(self.confidence[mask].mean() / 255)
+            rows.append({"class": number, "name": name, "pixels": pixels, "share": pixels / self.labels.size,
+                         "confidence": sure})
+        return rows
+
     def to_coco(self, file_name: str = "photo.jpg") -> dict:
         """A COCO data set of this image: an annotation a class, with run lengths that are not compressed
         (pycocotools takes them through `frPyObjects`, and `COCO.annToMask` as they are)."""
