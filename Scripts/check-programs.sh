@@ -150,7 +150,7 @@ make_halves() {
   expect 2 "text with SAM" "$bin/trident-quantize" "$@" --text-only --sam "$work/sam.pth" --output "$work/none.gguf"
   expect 0 "text by the text half" "$bin/trident" text --model "$work/text.gguf" --class cat --class wall \
     --output "$work/halves.tvoc" --quiet
-  set -- --short-side 112 --window 112 --stride 56 --quiet
+  set -- --short-side 112 --window 112 --stride 56 --low-block 1 --mid-block 2 --levels 1-2 --class-weight 0.3 --quiet
   expect 0 "one file" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall "$@" \
     --output "$work/whole.png" "$golden/toy-b/photo.png"
   expect 0 "the image half" "$bin/trident" segment --model "$work/image.gguf" --vocabulary "$work/halves.tvoc" "$@" \
