@@ -515,6 +515,13 @@ check_names() {
   said "the flag that was meant" "^trident: error: .*--overlay"
   expect 2 "a command misspelt" "$bin/trident" segmet "$photo"
   said "the commands there are" "^trident: error: .*segment"
+  expect 2 "a colour of no class" segment $words --color "nobody=#112233" --output "$out/f.png" "$photo"
+  said "which classes there are" "there is no class 'nobody'; there are: "
+  expect 2 "a palette that is none" segment $words --palette "$0" --output "$out/f.png" "$photo"
+  check "nothing was written" absent "$out/f.png"
+  expect 0 "an overlay as JPEG, in VOC's colours" segment $words --palette voc --overlay "$out/f.JPG" --overlay-size 64 \
+    --legend none --quiet "$photo"
+  check "it is one" sh -c 'head -c 40 "$1" | grep -q "Software: trident"' sh "$out/f.JPG"
 }
 
 # Short and failing reads, a full card, a model that shrinks in use, no home for the cache.

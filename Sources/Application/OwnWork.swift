@@ -21,6 +21,7 @@ enum OwnWork {
       return names.starts(with: YOLOSink.beginning.utf8)
     }
     if isText(start) || NPYHeader.isSigned(start) || start.starts(with: VocabularyFile.magic) { return true }
+    if start.starts(with: [0xFF, 0xD8]) { return contains(start, "Software: trident") }
     if start.starts(with: [0x89, 0x50, 0x4E, 0x47]) { return isPicture(start) || hasLegend(path) }
     guard start.starts(with: [0x50, 0x4B, 3, 4]) else { return false }
     let end = (try? file.bytes(at: max(0, size - 1024), upTo: 1024)) ?? []
@@ -54,12 +55,13 @@ enum OwnWork {
     return start.first == 0x7B && contains(Array(start.prefix(100)), "\"description\": \"trident ")
   }
 
-  /// Overlays and masks are signed. A label map is known by its palette, or 16-bit grey, right behind the
-  /// header, and by a small zlib window that other programs do not ask for.
+  /// Pictures in colour, masks and label maps are signed. A label map with VOC's colours or in 16-bit grey is
+  /// not: it is known by these, right behind the header, and by a small zlib window that other programs do
+  /// not ask for.
   private static func isPicture(_ start: [UInt8]) -> Bool {
     if contains(start, "tEXtSoftware\u{0}trident") { return true }
     let kind = start.count > 25 ? (start[24], start[25]) : (0, 0)
-    let isMap = kind == (8, 3) && start.dropFirst(41).starts(with: Palette.standard.bytes)
+    let isMap = kind == (8, 3) && start.dropFirst(41).starts(with: Palette.voc.bytes)
     // Signature and header are 33 bytes, the palette's chunk 780; then comes IDAT with its length.
     let data = isMap ? 33 + 780 + 8 : 33 + 8
     guard isMap || kind == (16, 0), start.count > data else { return false }

@@ -11,12 +11,29 @@ package final class PhotoJob {
   package let words: Words
   package let options: SegmentOptions
   package let listener: any JobListener
+  /// How pictures look.
+  package let style: PictureStyle
+  let colours: LabelColours
 
   package init(
     _ session: Session, _ words: Words, _ options: SegmentOptions,
     listener: any JobListener = SilentListener()
   ) {
     (self.session, self.words, self.options, self.listener) = (session, words, options, listener)
+    style = PictureStyle()
+    colours = LabelColours(words.classes, titles: words.named.titles(options))
+  }
+
+  /// With pictures as the user wants them.
+  ///
+  /// - Errors: those of `LabelColours`.
+  package init(
+    _ session: Session, _ words: Words, _ options: SegmentOptions, _ style: PictureStyle,
+    listener: any JobListener
+  ) throws(SegmentationError) {
+    (self.session, self.words, self.options, self.listener) = (session, words, options, listener)
+    self.style = style
+    colours = try LabelColours(style, words.classes, titles: words.named.titles(options))
   }
 
   /// What results call each label.
@@ -48,7 +65,7 @@ package final class PhotoJob {
   ) throws -> SegmentReport {
     // A legend names the model.
     if sinks.contains(where: { $0.vouchesForOthers }) { try session.proveIdentity() }
-    let needs = SinkNeeds(sinks)
+    let needs = SinkNeeds(sinks, style)
     let wording = try words.wording(
       for: photo, named: name, options, needs, measures: measures, listener)
     let plan = try session.plan(
@@ -58,7 +75,8 @@ package final class PhotoJob {
     let megahertz = cpuMegahertz()
     return try namingOutput {
       let facts = PhotoFacts(
-        name: name, width: photo.width, height: photo.height, classes: words.classes, titles: titles)
+        name: name, width: photo.width, height: photo.height, classes: words.classes, titles: titles,
+        colours: colours, style: style)
       for sink in sinks { try sink.begin(facts) }
       var failure: (any Error)?
       func handing(_ body: (any ResultSink) throws -> Void) -> Bool {

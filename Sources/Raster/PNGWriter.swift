@@ -57,19 +57,28 @@ package final class PNGWriter {
 
   /// Creates the file beside `path` and writes the headers; `compression` is zlib's level; `isSigned`: a text
   /// chunk names this program.
-  package init(
+  package convenience init(
     path: String, _ layout: PNGLayout, width: Int, height: Int, compression: Int = 6, isSigned: Bool = false
   ) throws(RasterError) {
-    guard (1...1 << 24).contains(width), (1...1 << 24).contains(height) else {
-      throw RasterError(.badSize(width: width, height: height), path: path)
-    }
-    self.height = height
+    let file: AtomicFile
     do throws(SystemError) { file = try AtomicFile(path: path) } catch { throw RasterError(error) }
+    try self.init(file, layout, width: width, height: height, compression: compression, isSigned: isSigned)
+  }
+
+  /// Writes the headers to a file that is open already.
+  package init(
+    _ file: AtomicFile, _ layout: PNGLayout, width: Int, height: Int, compression: Int = 6,
+    isSigned: Bool = false
+  ) throws(RasterError) {
+    (self.file, self.height) = (file, height)
+    guard (1...1 << 24).contains(width), (1...1 << 24).contains(height) else {
+      throw RasterError(.badSize(width: width, height: height), path: file.path)
+    }
     var failure = cr_failure()
     writer = layout.open(
       file.openDescriptor, width: width, height: height, compression: compression, isSigned: isSigned,
       &failure)
-    if writer == nil { throw RasterError(failure, path: path) }
+    if writer == nil { throw RasterError(failure, path: file.path) }
   }
 
   deinit { cr_png_writer_close(writer) }

@@ -35,11 +35,16 @@ package struct PhotoCopy {
   package var stages: [Stage]
   /// Receives the upright picture.
   package var destination: UnsafeMutablePointer<UInt8>
+  /// Told of every row that has been put there, in stored order.
+  package var rowStored: (() -> Void)?
 
   /// Asks for one copy.
-  package init(stages: [Stage], destination: UnsafeMutablePointer<UInt8>) {
+  package init(
+    stages: [Stage], destination: UnsafeMutablePointer<UInt8>, rowStored: (() -> Void)? = nil
+  ) {
     self.stages = stages
     self.destination = destination
+    self.rowStored = rowStored
   }
 }
 
@@ -80,10 +85,13 @@ package final class PhotoCopies {
   private struct Chain {
     let resizers: [Resizer]
     let store: OrientedStore
+    let rowStored: (() -> Void)?
 
     func push(_ row: UnsafePointer<UInt8>, from stage: Int = 0) {
       resizers[stage].push(row) { y, out in
-        if stage + 1 < resizers.count { push(out, from: stage + 1) } else { store.put(row: y, out) }
+        if stage + 1 < resizers.count { return push(out, from: stage + 1) }
+        store.put(row: y, out)
+        rowStored?()
       }
     }
   }
@@ -167,7 +175,7 @@ package final class PhotoCopies {
     }
     let store = OrientedStore(
       storedWidth: width, storedHeight: height, orientation: orientation, destination: copy.destination)
-    return Chain(resizers: resizers, store: store)
+    return Chain(resizers: resizers, store: store, rowStored: copy.rowStored)
   }
 
   /// Upright columns as stored rows and columns.

@@ -52,7 +52,7 @@ package final class PhotoFile: PhotoPixels {
       guard decoder.width == width, decoder.height == height else {
         throw RasterError(.corrupt("the file changed while it was being read"), path: path)
       }
-      try PhotoCopies(decoder, copies.map { PhotoCopy(stages: $0.stages, destination: $0.pixels) })
+      try PhotoCopies(decoder, copies.map(\.photoCopy))
         .run(allowWholeImage: true)
       if decoder.lacksEnd {
         remark =
@@ -72,11 +72,14 @@ package final class PhotoFile: PhotoPixels {
 }
 
 extension CopyRequest {
+  var photoCopy: PhotoCopy { PhotoCopy(stages: stages, destination: pixels, rowStored: rowStored) }
+
   /// The resizing steps of the copy.
   var stages: [PhotoCopy.Stage] {
     switch kind {
     case .windows: return [.bilinear(width: width, height: height)]
     case .preview: return [.antialias(width: width, height: height)]
+    case .whole: return [.columns(0..<width, height: height)]
     case .square: return [.cubic(width: width, height: height)]
     case .sam(let paddedWidth, let paddedHeight, let columns):
       var stages: [PhotoCopy.Stage] = [.bilinear(width: paddedWidth, height: paddedHeight)]
@@ -124,7 +127,7 @@ package final class PhotoInMemory: PhotoPixels {
   }
 
   package func load(_ copies: [CopyRequest]) throws {
-    let copies = copies.map { PhotoCopy(stages: $0.stages, destination: $0.pixels) }
+    let copies = copies.map(\.photoCopy)
     let pass = PhotoCopies(width: width, height: height, copies)
     for row in 0..<height { pass.push(pixels + row * stride) }
   }

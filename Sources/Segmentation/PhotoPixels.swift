@@ -13,12 +13,16 @@ package struct CopyRequest {
     case square
     /// Antialiased bilinear: for people to look at, and colours for a guided refinement.
     case preview
+    /// Every pixel of the photo as it is, upright.
+    case whole
   }
   package var kind: Kind
   package var width: Int
   package var height: Int
   /// Shapes: [height, width, 3].
   package var pixels: UnsafeMutablePointer<UInt8>
+  /// Told of every row that has been put there.
+  package var rowStored: (() -> Void)?
 }
 
 /// A photo that can be read, from the top, any number of times.

@@ -36,20 +36,21 @@ package struct RunSinks {
   /// Asked now and then; true ends the run with `CancellationError`. Nil: it is never ended.
   package var isCancelled: (() -> Bool)?
   package var taps: Taps?
-  /// A small copy of the photo, at most this long, is handed over before the first label row.
+  /// A copy of the photo, at most this long, is handed over before the first label row.
   package var previewSide: Int?
   package var preview: ((Preview) throws -> Void)?
 
   package init(labels: @escaping LabelConsumer) { self.labels = labels }
 }
 
-/// A small upright copy of the photo.
+/// An upright copy of the photo, of its own size or smaller.
 ///
-/// - Shapes: `pixels` [height, width, 3]; valid until the run ends.
+/// - Shapes: `room.pixels` [height, width, 3]; valid as long as somebody holds it.
 package struct Preview {
-  package let pixels: UnsafePointer<UInt8>
+  package let room: PictureRoom
   package let width: Int
   package let height: Int
+  package var pixels: UnsafePointer<UInt8> { UnsafePointer(room.pixels) }
 }
 
 /// A model with its threads.
@@ -330,9 +331,20 @@ package final class Session {
 
   private func preview(_ photo: PhotoPixels, side: Int, _ run: RunContext, _ sinks: RunSinks) throws {
     let size = PhotoGeometry.shrunk(photo.height, photo.width, longSide: side)
-    let pixels = try photo.smallCopy(height: size.height, width: size.width, run)
-    if run.isPlanning { return }
-    try sinks.preview?(Preview(pixels: pixels, width: size.width, height: size.height))
+    let room =
+      run.isPlanning
+      ? nil : try PictureRoom(byteCount: size.width * size.height * 3, memoryRoom: run.spillRoom)
+    guard let pixels = room?.pixels ?? UnsafeMutablePointer(bitPattern: 64) else { return }
+    let isWhole = size == (photo.height, photo.width)
+    try photo.read(
+      [
+        CopyRequest(
+          kind: isWhole ? .whole : .preview, width: size.width, height: size.height, pixels: pixels,
+          rowStored: room.map { room in { room.passRow() } })
+      ], run)
+    guard let room else { return }
+    room.letGo()
+    try sinks.preview?(Preview(room: room, width: size.width, height: size.height))
   }
 }
 

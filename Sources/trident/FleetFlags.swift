@@ -134,7 +134,8 @@ extension SegmentCommand {
     let outputs = try ListedOutputs(
       outputFlags.targets, inputs: try classFlags.inputs(runtimeFlags), overwrites: outputFlags.overwrite)
     let job = try ShardJob(chosen, parts: folder, rules, listener: console)
-    let photos = try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: outputFlags.quiet)
+    let photos = try PhotoJob(
+      runtimeFlags, classFlags, methodFlags, pictureFlags.style(), quiet: outputFlags.quiet)
     let work = PhotoShard(
       photos, outputs, wantsAnnotations: fleetFlags.annotations, measures: outputFlags.json
     ) { [outputFlags] report in
@@ -174,7 +175,8 @@ extension SegmentCommand {
         .usage("--tar-formats says what goes into an archive; leave out --output and its like"))
     }
     let prints = !outputFlags.quiet && output != "-"
-    let photos = try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: outputFlags.quiet)
+    let photos = try PhotoJob(
+      runtimeFlags, classFlags, methodFlags, pictureFlags.style(), quiet: outputFlags.quiet)
     let job = try TarJob(photos, request) { [outputFlags] report in
       if outputFlags.json && output != "-" {
         print(report.json.text(indent: -1))

@@ -231,12 +231,13 @@ extension ArgumentHelp {
 
 extension PhotoJob {
   /// Opens the model and the words that flags name.
-  convenience init(_ runtime: RuntimeFlags, _ classes: ClassFlags, _ method: MethodFlags, quiet: Bool) throws
-  {
+  convenience init(
+    _ runtime: RuntimeFlags, _ classes: ClassFlags, _ method: MethodFlags,
+    _ style: PictureStyle = PictureStyle(), quiet: Bool
+  ) throws {
     let session = try runtime.open()
-    self.init(
+    try self.init(
       session, try Words(classes.source(method.preset, absent: method.absent), session),
-      method.options(session),
-      listener: Console(quiet: quiet))
+      method.options(session), style, listener: Console(quiet: quiet))
   }
 }

@@ -31,6 +31,7 @@ struct SegmentCommand: ParsableCommand {
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
   @OptionGroup(title: "Classes") var classFlags: ClassFlags
   @OptionGroup(title: "Output") var outputFlags: OutputFlags
+  @OptionGroup(title: "Pictures") var pictureFlags: PictureFlags
   @OptionGroup(title: "Many processes") var fleetFlags: FleetFlags
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
 
@@ -46,9 +47,10 @@ struct SegmentCommand: ParsableCommand {
       throw SegmentationError(
         .usage("nothing to write: give --output labels.png (or --overlay, --scores, --json)"))
     }
-    let paths = try outputFlags.paths(photos, runtimeFlags, classFlags)
+    let style = try pictureFlags.style()
+    let paths = try outputFlags.paths(photos, runtimeFlags, classFlags, reading: pictureFlags.file)
     let job = SegmentJob(
-      try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: outputFlags.quiet), paths,
+      try PhotoJob(runtimeFlags, classFlags, methodFlags, style, quiet: outputFlags.quiet), paths,
       measures: outputFlags.json, overwrites: outputFlags.overwrite)
     do { try run(job, paths) } catch let error as SegmentationError {
       // One photo of one: whoever reads lines gets one, too.
@@ -119,14 +121,16 @@ package struct OutputFlags: ParsableArguments {
     return named.compactMap { format, path in path.map { OutputTarget(format, $0) } }
   }
 
-  /// `drawing`: an SVG that is written beside the photos' outputs.
+  /// `reading`: one more file that is read; `drawing`: an SVG that is written beside the photos' outputs.
   func paths(
-    _ photos: [String], _ runtime: RuntimeFlags, _ classes: ClassFlags, drawing: String? = nil
+    _ photos: [String], _ runtime: RuntimeFlags, _ classes: ClassFlags, reading other: String? = nil,
+    drawing: String? = nil
   ) throws -> OutputPaths {
     try classes.checkWords(photos)
+    let others = try classes.inputs(runtime) + [other].compactMap { $0 }
     return try OutputPaths(
-      photos: photos, recursive: recursive, others: try classes.inputs(runtime), targets: targets,
-      printsJSON: json, drawing: drawing, overwrites: overwrite)
+      photos: photos, recursive: recursive, others: others, targets: targets, printsJSON: json,
+      drawing: drawing, overwrites: overwrite)
   }
 }
 

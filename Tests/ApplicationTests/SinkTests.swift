@@ -212,6 +212,6 @@ import Testing
   @Test func nothingIsComputedThatNobodyWants() throws {
     #expect(SinkNeeds([]) == SinkNeeds())
     let all = SinkNeeds(ResultFormat.all.flatMap { OutputTarget($0, "a").sinks })
-    #expect(all == SinkNeeds(previewSide: 1024, scores: true, confidence: true, taps: true))
+    #expect(all == SinkNeeds(previewSide: .max, scores: true, confidence: true, taps: true))
   }
 }

@@ -100,9 +100,112 @@ import Testing
   }
 
   @Test func paletteColoursDiffer() {
-    let palette = Palette.standard
-    #expect(palette.count == 256 && palette[0] == (0, 0, 0) && palette[1] == (128, 0, 0))
-    #expect(Set((0..<256).map { "\(palette[$0])" }).count == 256)
+    #expect(Palette.voc[0] == .black && Palette.voc[1] == Colour(red: 128, green: 0, blue: 0))
+    for palette in [Palette.standard, .voc] {
+      #expect(palette.count == 256 && Set((0..<256).map { palette[$0] }).count == 256)
+    }
+    for plain in [Colour.black, .grey, Colour(red: 255, green: 255, blue: 255)] {
+      #expect(!(0..<256).contains { Palette.standard[$0] == plain })
+    }
+    #expect(Colour(hex: "#0a80FF") == Colour(red: 10, green: 128, blue: 255))
+    for text in ["", "#", "0a80ff", "#0a80f", "#0a80fff", "#0a80fg", "#+a80ff"] {
+      #expect(Colour(hex: text) == nil, "\(text)")
+    }
+  }
+
+  /// docs/colours.md has the smallest distances in Lab that Scripts/generate-palette.py --report finds.
+  @Test func coloursLieAsFarApartAsTheDocumentSays() throws {
+    for (palette, columns) in [(Palette.standard, (1, 2)), (.voc, (3, 4))] {
+      let views = (0..<256).map { Seen(palette[$0]) }
+      var rows = try documentedDistances()
+      #expect(rows.map { $0[0] } == [12, 21, 60, 150, 256])
+      var least = (normal: Double.infinity, dulled: Double.infinity)
+      for (index, view) in views.enumerated() {
+        for other in views[..<index] {
+          least.normal = min(least.normal, Seen.apart(view.normal, other.normal))
+          least.dulled = min(least.dulled, Seen.apart(view.dulled, other.dulled))
+        }
+        guard let row = rows.first, Double(index + 1) == row[0] else { continue }
+        // Rounded to one digit.
+        #expect(abs(least.normal - row[columns.0]) < 0.051 && abs(least.dulled - row[columns.1]) < 0.051)
+        rows.removeFirst()
+      }
+    }
+  }
+
+  private func documentedDistances() throws -> [[Double]] {
+    let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
+    let path = root.joined(separator: "/") + "/docs/colours.md"
+    let text = String(decoding: try FileBytes.read(path, limit: 1 << 20), as: UTF8.self)
+    return text.split(separator: "\n").map { $0.split { "| ".contains($0) }.compactMap { Double($0) } }
+      .filter { $0.count == 5 }
+  }
+
+  @Test func jpegReadsBack() throws {
+    let scratch = Scratch()
+    let (width, height) = (37, 19)
+    let writer = try JPEGWriter(AtomicFile(path: scratch.file("a.jpg")), width: width, height: height)
+    let row = (0..<width).flatMap { x -> [UInt8] in [UInt8(x * 6), 128, UInt8(255 - x * 6)] }
+    for _ in 0..<height { try writer.writeRow(row) }
+    try writer.end().finish()
+    let read = try decode(scratch.file("a.jpg"))
+    #expect(read.count == width * height * 3)
+    let wanted = (0..<height).flatMap { _ in row }
+    #expect(zip(read, wanted).allSatisfy { abs(Int($0) - Int($1)) < 8 })
+    #expect(scratch.names == ["a.jpg"])
+    #expect(
+      thrownError(RasterError.self) {
+        _ = try JPEGWriter(AtomicFile(path: scratch.file("b.jpg")), width: 70_000, height: 1)
+      }?.reason == .badSize(width: 70_000, height: 1))
+    #expect(scratch.names == ["a.jpg"])
+  }
+
+  /// Every character of Latin-1 has a shape of its own; others are read without accents, or are boxes.
+  @Test func glyphs() {
+    let letters = (0x21...0xFF).filter { $0 < 0x7F || $0 > 0xA0 }.map { Character(Unicode.Scalar(UInt8($0))) }
+    for letter in letters {
+      let glyphs = BitmapFont.glyphs(String(letter))
+      #expect(!glyphs.contains { $0.isBox || $0.width == 0 || $0.width > 5 }, "\(letter)")
+    }
+    let words = letters.filter(\.isLetter).filter { $0 != "ª" && $0 != "º" }
+    #expect(Set(words.map { "\(BitmapFont.glyphs(String($0)))" }).count == words.count)
+    #expect(BitmapFont.glyphs("łódź…") == BitmapFont.glyphs("lódz..."))
+    #expect(BitmapFont.glyphs("猫a").map(\.isBox) == [true, false])
+    #expect(BitmapFont.width(BitmapFont.glyphs("il")) == 4 && BitmapFont.width([]) == 0)
+  }
+}
+
+/// A colour in CIE Lab (D65), for normal eyes and for deuteranopes, as Scripts/generate-palette.py has it.
+private struct Seen {
+  typealias Lab = (Double, Double, Double)
+  let normal: Lab
+  let dulled: Lab
+
+  init(_ colour: Colour) {
+    let (r, g, b) = (Self.linear(colour.red), Self.linear(colour.green), Self.linear(colour.blue))
+    normal = Self.lab(r, g, b)
+    func cut(_ value: Double) -> Double { min(1, max(0, value)) }
+    dulled = Self.lab(
+      cut(0.367322 * r + 0.860646 * g - 0.227968 * b), cut(0.280085 * r + 0.672501 * g + 0.047413 * b),
+      cut(-0.011820 * r + 0.042940 * g + 0.968881 * b))
+  }
+
+  private static func linear(_ byte: UInt8) -> Double {
+    let value = Double(byte) / 255
+    return value <= 0.04045 ? value / 12.92 : pow((value + 0.055) / 1.055, 2.4)
+  }
+
+  private static func lab(_ r: Double, _ g: Double, _ b: Double) -> Lab {
+    func bent(_ t: Double) -> Double { t > 216.0 / 24389 ? cbrt(t) : (24389.0 / 27 * t + 16) / 116 }
+    let x = bent((0.4124564 * r + 0.3575761 * g + 0.1804375 * b) / 0.95047)
+    let y = bent(0.2126729 * r + 0.7151522 * g + 0.0721750 * b)
+    let z = bent((0.0193339 * r + 0.1191920 * g + 0.9503041 * b) / 1.08883)
+    return (116 * y - 16, 500 * (x - y), 200 * (y - z))
+  }
+
+  static func apart(_ one: Lab, _ other: Lab) -> Double {
+    let (l, a, b) = (one.0 - other.0, one.1 - other.1, one.2 - other.2)
+    return (l * l + a * a + b * b).squareRoot()
   }
 }
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ._colours import COLOURS
+
 
 @dataclass(frozen=True)
 class Result:
@@ -73,7 +75,7 @@ class Result:
 
     def colours(self) -> npt.NDArray[np.uint8]:
         """[height, width, 3]: labels in the colours of the label maps that the program writes."""
-        return _palette()[self.labels % 256]
+        return _palette(self.names)[self.labels % 256]
 
     def _repr_png_(self) -> bytes:
         """What notebooks show."""
@@ -84,7 +86,7 @@ class Result:
             return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
         header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-        return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"PLTE", _palette().tobytes())
+        return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"PLTE", _palette(self.names).tobytes())
                 + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
@@ -96,11 +98,11 @@ def _run_lengths(mask: npt.NDArray[np.bool_]) -> list[int]:
     return [0, *lengths] if flat[0] else lengths
 
 
-def _palette() -> npt.NDArray[np.uint8]:
-    """The palette of PASCAL VOC: bits of the number, dealt out to red, green and blue from the top."""
-    number = np.arange(256)
-    out = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            out[:, channel] |= (((number >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+def _palette(names: list[str]) -> npt.NDArray[np.uint8]:
+    """The program's palette: black for the background alone, grey for pixels of no class."""
+    out = np.frombuffer(COLOURS, np.uint8).reshape(256, 3).copy()
+    if names[0] == "background":
+        out = np.concatenate([np.zeros((1, 3), np.uint8), out[:-1]])
+    if names[-1] == "unknown" and len(names) <= 256:
+        out[len(names) - 1] = 128
     return out

@@ -181,16 +181,17 @@ package final class EvaluateJob {
 
   /// The page of what `run` gave: the worst photos are segmented once more for their pictures.
   package func page(_ text: EvaluationText) throws -> String {
-    var page = EvaluationPage(text: text)
+    var page = EvaluationPage(text, job.colours)
     let display = job.listener.progressDisplay()
     let wanted = Dictionary(uniqueKeysWithValues: summary.worst.enumerated().map { ($1.name, $0) })
     let items = (0..<set.count).map { set[$0] }.filter { wanted[$0.name] != nil }
       .sorted { wanted[$0.name]! < wanted[$1.name]! }
     for (position, item) in items.enumerated() {
       var picture: WorstPhoto?
-      try segment(item, previewSide: WorstPhoto.side) { [summary] preview, photo in
+      try segment(item, previewSide: WorstPhoto.side) { [summary, job] preview, photo in
         picture = WorstPhoto(
-          result: summary.worst[wanted[item.name]!], photoWidth: photo.width, photoHeight: photo.height)
+          result: summary.worst[wanted[item.name]!], job.colours, photoWidth: photo.width,
+          photoHeight: photo.height)
         try picture?.take(preview)
       } row: {
         picture?.take($0, $1, $2)

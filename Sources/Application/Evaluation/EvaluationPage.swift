@@ -9,11 +9,10 @@ import System
 struct WorstPhoto {
   /// Long side of the pictures, pixels.
   static let side = 256
-  /// What is ignored is drawn white.
-  private static let palette = Palette(
-    bytes: Array(Palette.standard.bytes.prefix(255 * 3)) + [255, 255, 255])
 
   let result: PhotoResult
+  /// Of labels; what is ignored, 255, is white.
+  let palette: Palette
   private let photoWidth: Int
   private let photoHeight: Int
   private var photo: [UInt8] = []
@@ -22,8 +21,9 @@ struct WorstPhoto {
   private var predicted: [UInt8] = []
   private var truth: [UInt8] = []
 
-  init(result: PhotoResult, photoWidth: Int, photoHeight: Int) {
+  init(result: PhotoResult, _ colours: LabelColours, photoWidth: Int, photoHeight: Int) {
     self.result = result
+    palette = Palette(bytes: colours.palette.bytes.dropLast(3) + [255, 255, 255])
     self.photoWidth = photoWidth
     self.photoHeight = photoHeight
   }
@@ -47,22 +47,33 @@ struct WorstPhoto {
     }
   }
 
+  private static let ignored: UInt8 = 255
+
   private static func colour(_ label: UInt16) -> UInt8 {
-    label == LabelRule.ignored ? 255 : UInt8(truncatingIfNeeded: label % 255)
+    label == LabelRule.ignored ? ignored : UInt8(truncatingIfNeeded: label % 255)
   }
 
-  static func colour(_ label: Int) -> String {
-    let colour = palette[label % 255]
-    return "rgb(\(colour.red),\(colour.green),\(colour.blue))"
-  }
+  /// Of the error map: right, wrong, ignored. White leaves the photo as it is, where pictures are multiplied.
+  private static let errorPalette = Palette(bytes: [255, 255, 255, 255, 40, 40, 150, 150, 255])
 
-  /// Photo, truth, prediction as PNGs.
+  /// Photo, truth, prediction and error map as PNGs.
   func pictures() throws(RasterError) -> [[UInt8]] {
-    let layout = PNGLayout.indexed(Self.palette)
+    let layout = PNGLayout.indexed(palette)
+    let errors = zip(truth, predicted).map { wanted, found -> UInt8 in
+      wanted == Self.ignored ? 2 : wanted == found ? 0 : 1
+    }
     return [
       photo, try layout.bytes(of: truth, width: width, height: height),
       try layout.bytes(of: predicted, width: width, height: height),
+      try PNGLayout.indexed(Self.errorPalette).bytes(of: errors, width: width, height: height),
     ]
+  }
+
+  /// Of the labelled pixels of the small picture, those that are wrong; of 1.
+  var errorShare: Double {
+    let labelled = truth.count(where: { $0 != Self.ignored })
+    let wrong = zip(truth, predicted).count(where: { $0 != Self.ignored && $0 != $1 })
+    return labelled == 0 ? 0 : Double(wrong) / Double(labelled)
   }
 }
 
@@ -71,22 +82,31 @@ struct EvaluationPage {
   let text: EvaluationText
   private var photos = ""
 
-  init(text: EvaluationText) { self.text = text }
+  private let colours: LabelColours
+
+  init(_ text: EvaluationText, _ colours: LabelColours) { (self.text, self.colours) = (text, colours) }
+
+  private func colour(_ label: Int) -> String {
+    let colour = colours[label % 255]
+    return "rgb(\(colour.red),\(colour.green),\(colour.blue))"
+  }
 
   /// Adds a photo below those added before.
   mutating func add(_ worst: WorstPhoto) throws(RasterError) {
     let sources = try worst.pictures().map { "data:image/png;base64," + base64($0) }
-    let size = "style=\"width:\(worst.width)px;height:\(worst.height)px\""
-    let figures = ["photo", "truth", "prediction"].enumerated().map { index, name in
+    let size = "style=\"width:\(worst.width)px;aspect-ratio:\(worst.width)/\(worst.height)\""
+    let figures = ["photo", "truth", "prediction", "errors"].enumerated().map { index, name in
       let words = escaped("\(name) of \(worst.result.name)")
       let role = index == 0 ? " role=img aria-label=\"\(words)\"" : ""
-      let labels = index == 0 ? "" : "<img alt=\"\(words)\" src=\"\(sources[index])\">"
+      let kind = index == 3 ? " class=errors" : ""
+      let labels = index == 0 ? "" : "<img\(kind) alt=\"\(words)\" src=\"\(sources[index])\">"
+      let more = index == 3 ? ": \(EvaluationText.percent(worst.errorShare)) %" : ""
       return
-        "<figure><div \(size)\(role)>\(labels)</div><figcaption>\(name)</figcaption></figure>"
+        "<figure><div \(size)\(role)>\(labels)</div><figcaption>\(name)\(more)</figcaption></figure>"
     }
     let rows = worst.result.areas.sorted { $0.truth > $1.truth }.map { area in
       let iou = EvaluationText.percent(Double(area.intersection) / Double(area.union))
-      let colour = "<i style=\"background:\(WorstPhoto.colour(area.label))\"></i>"
+      let colour = "<i style=\"background:\(colour(area.label))\"></i>"
       return "<span>\(colour)\(escaped(text.names[area.label])) \(iou)</span>"
     }
     photos += """
@@ -110,9 +130,9 @@ struct EvaluationPage {
     return """
       <h2>Most confused</h2>
       <p>Of \(findings.photoCount) photos of this run.</p>
-      <table><tr><th>truth<th>taken for<th>pixels<th>% of the class
+      <div class=wide><table><tr><th>truth<th>taken for<th>pixels<th>% of the class
       \(rows.joined(separator: "\n"))
-      </table>
+      </table></div>
       \(matrix)
       """
   }
@@ -150,7 +170,7 @@ struct EvaluationPage {
     let classes = text.names.indices.sorted { (areas.iou($0) ?? 2, $0) < (areas.iou($1) ?? 2, $1) }.map {
       index in
       let cells = [areas.iou(index), areas.accuracy(index)].map { "<td>\(EvaluationText.percent($0))" }
-      return "<tr><td><i style=\"background:\(WorstPhoto.colour(index))\"></i>\(escaped(text.names[index]))"
+      return "<tr><td><i style=\"background:\(colour(index))\"></i>\(escaped(text.names[index]))"
         + "\(cells.joined())<td>\(areas.truth[index])<td>\(areas.predicted[index])"
     }
     let settings = text.header.options.map { "<tr><td>\(escaped($0.name))<td>\(escaped($0.value))" }
@@ -159,15 +179,19 @@ struct EvaluationPage {
     }
     return """
       <!doctype html><meta charset=utf-8><title>trident evaluate: \(escaped(text.header.set))</title>
-      <meta name=viewport content="width=device-width">
+      <meta name=viewport content="width=device-width,initial-scale=1">
       <style>
-      body{font:15px/1.4 sans-serif;max-width:60em;margin:1em auto;padding:0 1em}
+      body{font:15px/1.4 sans-serif;max-width:68em;margin:1em auto;padding:0 1em;overflow-wrap:anywhere}
       table{border-collapse:collapse}td,th{padding:0 1em 0 0;text-align:right}\
       td:first-child,th:first-child{text-align:left}div.wide{overflow-x:auto}
       table.pairs td{min-width:2.5em;font-size:12px;padding:0 .3em}
       i{display:inline-block;width:.8em;height:.8em;margin-right:.3em;border:1px solid #888}
-      .row{display:flex;flex-wrap:wrap}figure{margin:0 .5em 0 0}figure div{background:var(--photo)}
-      img{opacity:.65;image-rendering:pixelated}span{white-space:nowrap;margin-right:.6em}
+      .row{display:flex;flex-wrap:wrap}figure{margin:0 .5em .5em 0;max-width:100%}
+      figure div{background:var(--photo) 0 0/100% 100%;max-width:100%}
+      img{display:block;width:100%;height:100%;opacity:.65;image-rendering:pixelated}
+      img.errors{opacity:1;mix-blend-mode:multiply}
+      span{display:inline-block;margin-right:.6em}
+      @media(max-width:40em){body{padding:0 .5em}td,th{padding:0 .5em 0 0}}
       </style>
       <h1>\(escaped(text.means))</h1>
       <p>\(escaped(text.photos)) of \(escaped(text.header.set)), \
@@ -175,10 +199,11 @@ struct EvaluationPage {
       model \(escaped(String(text.header.model.prefix(12)))).</p>
       \(remarks.joined())
       <h2>Worst photos first</h2>
+      <p>Errors are red, ignored pixels blue; percent of the labelled pixels.</p>
       \(photos)<h2>Worst classes first</h2>
-      <table><tr><th>class<th>IoU<th>Acc<th>true pixels<th>predicted pixels
+      <div class=wide><table><tr><th>class<th>IoU<th>Acc<th>true pixels<th>predicted pixels
       \(classes.joined(separator: "\n"))
-      </table>
+      </table></div>
       \(confusions)<h2>Options</h2>
       <table>\(settings.joined(separator: "\n"))</table>
 

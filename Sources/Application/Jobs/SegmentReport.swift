@@ -24,7 +24,7 @@ package struct SegmentReport {
 
   private func members(of label: Int) -> [(String, JSON)] {
     let list = job.words.classes
-    let colour = Palette.standard[label % 256]
+    let colour = job.colours[label]
     let count = label < run.refinement.pixels.count ? run.refinement.pixels[label] : 0
     let phrases = label < list.count ? list.phrases(ofClass: label) : []
     return [
@@ -61,7 +61,10 @@ package struct SegmentReport {
 
   /// What a label map was made of: the first members of its legend.
   private static func origin(of job: PhotoJob, photo: String) -> [(String, JSON)] {
-    [("settings", .string(job.settings)), ("photo_sha256", .string(contentDigest(photo)))]
+    [
+      ("settings", .string(job.settings)), ("photo_sha256", .string(contentDigest(photo))),
+      ("palette", .string(job.style.paletteName)),
+    ]
   }
 
   /// How the legend of a map begins that this job makes of such a photo.

@@ -30,7 +30,8 @@ final class LabelMapSink: ResultSink {
     let isSmall = photo.titles.count <= 256
     bytes = [UInt8](repeating: 0, count: isSmall ? width : 0)
     writer = try PNGWriter(
-      path: path, isSmall ? .indexed(.standard) : .grey16, width: width, height: photo.height)
+      path: path, isSmall ? .indexed(photo.colours.palette) : .grey16, width: width, height: photo.height,
+      isSigned: isSmall && !photo.colours.isVOC)
   }
 
   func row(_ y: Int, _ labels: UnsafePointer<UInt16>) throws {

@@ -152,6 +152,7 @@ package struct OutputPaths: Sendable {
     }
     for target in targets where target.format.ending == ".png" {
       for path in photos.map({ path(target, $0) }) {
+        if target.format.name == ResultFormat.overlay.name && OverlaySink.isJPEG(path) { continue }
         if let ending = PhotoFile.endings.first(where: { $0 != ".png" && path.lowercased().hasSuffix($0) }) {
           throw SegmentationError(.usage("'\(path)' would be a PNG; name it so, not \(ending)"))
         }

@@ -6,56 +6,161 @@ import System
 extension ResultFormat {
   package static let overlay = ResultFormat(
     "overlay", ".png",
-    help: "The photo with labels tinted over it (.png, at most \(OverlaySink.sideLimit) pixels long).",
+    help: "The photo with labels tinted over it, their outlines and a legend (.png or .jpg).",
     sinks: { [OverlaySink($0)] })
 }
 
-/// A small RGB picture; borders of classes are drawn, class 0 keeps the photo's colours where it is the
-/// background.
+/// A picture in colour: each class tints its pixels and has an outline in its full colour; the background and
+/// pixels of no class keep the photo's colours.
+///
+/// A tint is half the class's colour, made as light as the photo is there, so that the photo's shading shows
+/// and nothing gets darker; what is nearly white gets a little darker, or it could show no colour. Outlines
+/// lie on both sides of a border. They are painted into rows that have passed already, which a picture in
+/// `PictureRoom` allows, and so is the legend, which is known last.
+///
+/// - Memory: 10 bytes a column, and a writer at the end. The picture itself is in no private memory.
 final class OverlaySink: ResultSink {
-  /// Of the longer side, pixels.
-  static let sideLimit = 1024
-  let needs = SinkNeeds(previewSide: OverlaySink.sideLimit)
+  /// Of the photo's size, or what `PictureStyle` says.
+  let needs = SinkNeeds(previewSide: .max)
+  /// Above this a tint may be darker than the photo.
+  private static let lightest = 208
   private let path: String
   private var photo: PhotoFacts?
-  private var writer: PNGWriter?
-  private var preview: Preview?
-  private var line: [UInt8] = []
+  private var file: AtomicFile?
+  private var picture: Preview?
+  /// Of outlines, pixels.
+  private var line = 1
   private var next = 0
+  /// Of each column: its label in the row above, and the row where that began.
+  private var above: [UInt16] = []
+  private var began: [Int32] = []
+  /// Labels of a row of the picture.
+  private var row: [UInt16] = []
+  /// Pixels of each label.
+  private var counts: [Int] = []
 
   init(_ path: String) { self.path = path }
 
   func begin(_ photo: PhotoFacts) throws {
     self.photo = photo
-    let size = PhotoGeometry.shrunk(photo.height, photo.width, longSide: Self.sideLimit)
-    writer = try PNGWriter(path: path, .rgb, width: size.width, height: size.height, isSigned: true)
-    line = [UInt8](repeating: 0, count: size.width * 3)
+    counts = [Int](repeating: 0, count: photo.titles.count)
+    file = try AtomicFile(path: path)
   }
 
-  func preview(_ preview: Preview) { self.preview = preview }
+  func preview(_ preview: Preview) {
+    picture = preview
+    line = max(1, (max(preview.width, preview.height) + 320) / 640)
+    above = [UInt16](repeating: 0, count: preview.width)
+    began = [Int32](repeating: 0, count: preview.width)
+    row = above
+  }
 
-  /// Writes every row of the small picture that samples this row of the photo.
+  /// Colours every row of the picture that samples this row of the photo.
   func row(_ y: Int, _ labels: UnsafePointer<UInt16>) throws {
-    guard let photo, let preview, let writer else { preconditionFailure("rows come after the small copy") }
-    while next < preview.height, (2 * next + 1) * photo.height / (2 * preview.height) == y {
-      let source = preview.pixels + next * preview.width * 3
-      var last = -1
-      for x in 0..<preview.width {
-        let label = Int(labels[(2 * x + 1) * photo.width / (2 * preview.width)])
-        let colour = Palette.standard[label % 256]
-        let isEdge = last >= 0 && last != label
-        last = label
-        let tint =
-          isEdge ? 0 : photo.classes.background && label == 0 || label == photo.classes.count ? 256 : 128
-        for (channel, value) in [colour.red, colour.green, colour.blue].enumerated() {
-          line[3 * x + channel] = UInt8(
-            (Int(source[3 * x + channel]) * tint + Int(value) * (256 - tint)) / 256)
-        }
+    guard let photo, let picture else { preconditionFailure("rows come after the copy of the photo") }
+    while next < picture.height, (2 * next + 1) * photo.height / (2 * picture.height) == y {
+      if picture.width == photo.width {
+        for x in 0..<picture.width { row[x] = labels[x] }
+      } else {
+        for x in 0..<picture.width { row[x] = labels[(2 * x + 1) * photo.width / (2 * picture.width)] }
       }
-      try writer.writeRow(line)
+      colour(next, picture, photo)
+      picture.room.passRow()
       next += 1
     }
   }
 
-  func finish(_ report: SegmentReport) throws -> [AtomicFile] { [try writer?.end()].compactMap { $0 } }
+  /// Whether pixels of a label keep the photo's colours.
+  private func isPlain(_ label: Int, _ photo: PhotoFacts) -> Bool {
+    photo.classes.background && label == 0 || label == photo.classes.count
+  }
+
+  private func colour(_ y: Int, _ picture: Preview, _ photo: PhotoFacts) {
+    let width = picture.width
+    let pixels = picture.room.pixels + 3 * y * width
+    var start = 0
+    while start < width {
+      let label = row[start]
+      var end = start + 1
+      while end < width && row[end] == label { end += 1 }
+      counts[Int(label)] += end - start
+      let isPlain = isPlain(Int(label), photo)
+      let colour = photo.colours[Int(label)]
+      for x in start..<end {
+        if y == 0 || above[x] != label {
+          if y > 0 { underline(x, y, picture, photo) }
+          (above[x], began[x]) = (label, Int32(y))
+        }
+        if isPlain { continue }
+        let isOutline =
+          start > 0 && x < start + line || end < width && x >= end - line
+          || began[x] > 0 && y - Int(began[x]) < line
+        if isOutline { Self.put(colour, pixels + 3 * x) } else { Self.tint(colour, pixels + 3 * x) }
+      }
+      start = end
+    }
+  }
+
+  /// The outline above a border that was met at a pixel.
+  private func underline(_ x: Int, _ y: Int, _ picture: Preview, _ photo: PhotoFacts) {
+    let label = Int(above[x])
+    if isPlain(label, photo) { return }
+    for row in max(Int(began[x]), y - line)..<y {
+      Self.put(photo.colours[label], picture.room.pixels + 3 * (row * picture.width + x))
+    }
+  }
+
+  private static func put(_ colour: Colour, _ pixel: UnsafeMutablePointer<UInt8>) {
+    (pixel[0], pixel[1], pixel[2]) = (colour.red, colour.green, colour.blue)
+  }
+
+  /// Half photo, half colour, then lightened with white up to the photo's lightness.
+  private static func tint(_ colour: Colour, _ pixel: UnsafeMutablePointer<UInt8>) {
+    let luma = Colour(red: pixel[0], green: pixel[1], blue: pixel[2]).luma
+    var mixed = Colour(
+      red: UInt8((Int(pixel[0]) + Int(colour.red)) / 2),
+      green: UInt8((Int(pixel[1]) + Int(colour.green)) / 2),
+      blue: UInt8((Int(pixel[2]) + Int(colour.blue)) / 2))
+    let (wanted, own) = (min(luma, lightest), mixed.luma)
+    if own < wanted {
+      func lightened(_ value: UInt8) -> UInt8 {
+        // Rounded up, so that the whole is no darker than the photo.
+        UInt8(Int(value) + ((255 - Int(value)) * (wanted - own) + 254 - own) / (255 - own))
+      }
+      mixed = Colour(red: lightened(mixed.red), green: lightened(mixed.green), blue: lightened(mixed.blue))
+    }
+    put(mixed, pixel)
+  }
+
+  func finish(_ report: SegmentReport) throws -> [AtomicFile] {
+    guard let photo, let picture, let file else { return [] }
+    let present = counts.indices.filter { counts[$0] > 0 }.sorted { (counts[$1], $0) < (counts[$0], $1) }
+    let total = Double(picture.width * picture.height)
+    let entries = present.map { label in
+      OverlayLegend.Entry(
+        label: label, title: photo.titles[label], share: Double(counts[label]) / total,
+        colour: isPlain(label, photo) ? nil : photo.colours[label])
+    }
+    let legend = OverlayLegend(entries, photo.style.legend, width: picture.width, height: picture.height)
+    let size = (width: picture.width + legend.columnWidth, height: picture.height)
+    let writer: any PictureWriter =
+      Self.isJPEG(path)
+      ? try JPEGWriter(file, width: size.width, height: size.height)
+      : try PNGWriter(file, .rgb, width: size.width, height: size.height, isSigned: true)
+    var line = [UInt8](repeating: 255, count: 3 * size.width)
+    for y in 0..<size.height {
+      let source = picture.pixels + 3 * y * picture.width
+      for index in 0..<3 * picture.width { line[index] = source[index] }
+      for index in 3 * picture.width..<line.count { line[index] = 255 }
+      legend.draw(y, &line)
+      try writer.writeRow(line)
+      picture.room.passRow()
+    }
+    return [try writer.end()]
+  }
+
+  /// Whether an overlay of that name is a JPEG; else it is a PNG.
+  static func isJPEG(_ path: String) -> Bool {
+    [".jpg", ".jpeg"].contains { path.lowercased().hasSuffix($0) }
+  }
 }

@@ -13,11 +13,13 @@ package struct PhotoFacts: Sendable {
   package let classes: ClassList
   /// What results call each label; one more than classes where pixels may be of no class.
   package let titles: [String]
+  package let colours: LabelColours
+  package let style: PictureStyle
 }
 
 /// What sinks want of a run besides rows of labels. What none wants is not computed.
 package struct SinkNeeds: Equatable, Sendable {
-  /// Long side of a small copy of the photo, pixels.
+  /// Long side of a copy of the photo, pixels; the photo's own where that is smaller.
   package var previewSide: Int?
   /// Class scores on the grid.
   package var scores = false
@@ -42,6 +44,12 @@ package struct SinkNeeds: Equatable, Sendable {
       taps = taps || needs.taps
     }
   }
+
+  /// Of several sinks that look as `style` says.
+  init(_ sinks: [any ResultSink], _ style: PictureStyle) {
+    self.init(sinks)
+    if let side = style.overlaySide, let wanted = previewSide { previewSide = min(side, wanted) }
+  }
 }
 
 /// Takes the results of one photo in one format.
@@ -62,7 +70,7 @@ package protocol ResultSink: AnyObject {
   func scores(classes: Int, rows: Int, columns: Int) throws
   /// Scores of a class in a row of the grid, class by class and row by row. Shapes: [columns].
   func scores(_ row: UnsafeBufferPointer<Float>) throws
-  /// The small copy of the photo, before the first row of labels; valid until the run ends.
+  /// The copy of the photo, before the first row of labels; this sink may write into it.
   func preview(_ preview: Preview) throws
   /// How sure the scores are of the pixels whose labels come next; 255 is certain. Shapes: [width].
   func confidence(_ y: Int, _ confidence: UnsafePointer<UInt8>) throws

@@ -134,3 +134,21 @@ int cr_png_writer_finish(cr_png_writer *writer, cr_failure *failure);
 
 // Frees everything; NULL is fine. Does not close the descriptor.
 void cr_png_writer_close(cr_png_writer *writer);
+
+// ---- JPEG out ---------------------------------------------------------------------------------------------
+
+typedef struct cr_jpeg_writer cr_jpeg_writer;
+
+// Writes the headers of a baseline JPEG in full colour resolution to `fd`, which stays the caller's. Units:
+// `quality` 1...100. Memory: about 64 KiB and 16 rows. Errors: returns NULL and fills `failure`.
+cr_jpeg_writer *cr_jpeg_writer_open(int fd, uint32_t width, uint32_t height, int quality,
+                                    cr_failure *failure);
+
+// Writes one row. Shapes: `row` [width * 3], RGB. Errors: returns a code.
+int cr_jpeg_writer_row(cr_jpeg_writer *writer, const uint8_t *row, cr_failure *failure);
+
+// Writes the end of the file. Errors: returns a code.
+int cr_jpeg_writer_finish(cr_jpeg_writer *writer, cr_failure *failure);
+
+// Frees everything; NULL is fine. Does not close the descriptor.
+void cr_jpeg_writer_close(cr_jpeg_writer *writer);

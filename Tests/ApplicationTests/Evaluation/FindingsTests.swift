@@ -102,6 +102,7 @@ import Testing
     let page = try job.page(text)
     #expect(page.contains("<h2>Most confused</h2>") && page.contains("<h2>Confusion matrix</h2>"))
     #expect(page.contains("alt=\"truth of farm\"") && page.contains("<td>window<td>336"))
+    #expect(page.contains("alt=\"errors of farm\"") && page.contains("width=device-width,initial-scale=1"))
     #expect(EvaluationFindings(classCount: 257).count(truth: 0, predicted: 0) == nil)
   }
 }
