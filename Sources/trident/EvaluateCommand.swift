@@ -14,6 +14,7 @@ struct EvaluateCommand: ParsableCommand {
         trident evaluate -m b16.gguf --preset voc21 --root VOCdevkit/VOC2012 \\
           --results voc21.txt --report voc21.html
         trident evaluate --merge part1.txt part2.txt --results voc21.txt
+        trident evaluate --compare before.txt after.txt
 
       Label maps are PNGs of class numbers (grey or indexed, 8 or 16 bits); 255 is \
       ignored. --root is the folder that mmsegmentation prepares: VOC2012 (voc21, voc20), \
@@ -31,7 +32,9 @@ struct EvaluateCommand: ParsableCommand {
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
 
   func run() throws {
-    if resultFlags.merge.isEmpty {
+    if !resultFlags.compare.isEmpty {
+      try compare()
+    } else if resultFlags.merge.isEmpty {
       try evaluate()
     } else if resultFlags.report != nil {
       throw SegmentationError(
@@ -41,6 +44,18 @@ struct EvaluateCommand: ParsableCommand {
     } else {
       show(try EvaluateJob.merge(resultFlags.merge, results: resultFlags.results))
     }
+  }
+
+  private func compare() throws {
+    guard resultFlags.compare.count == 2 else {
+      throw SegmentationError(
+        .usage("--compare takes two results files, as --results makes them: --compare before.txt after.txt"))
+    }
+    guard resultFlags.merge.isEmpty, resultFlags.results == nil, resultFlags.report == nil else {
+      throw SegmentationError(.usage("--compare only reads; leave out --merge, --results and --report"))
+    }
+    let comparison = try ResultsComparison(resultFlags.compare[0], resultFlags.compare[1])
+    print(resultFlags.json ? comparison.json.text() : comparison.table)
   }
 
   private func evaluate() throws {
@@ -102,6 +117,11 @@ struct ResultFlags: ParsableArguments {
     parsing: .upToNextOption, help: "Results files of the parts of one run, to be counted together.",
     completion: .file())
   var merge: [String] = []
+  @Option(
+    parsing: .upToNextOption,
+    help: "Two results files of the same photos: differences by class, and what of them is chance.",
+    completion: .file())
+  var compare: [String] = []
   @Option(
     help: "A page (.html) with all classes and the photos that went worst; these are segmented once more.",
     completion: .file())

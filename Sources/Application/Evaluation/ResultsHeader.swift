@@ -40,6 +40,8 @@ package struct ResultsHeader: Equatable, Sendable {
 
   package var model: String { value("model") }
   package var set: String { value("set") }
+  /// How numbers in label maps are read.
+  var labelRule: String { value("labels") }
   package var options: [(name: String, value: String)] {
     lines.filter { $0.key == "option" }.map { line in
       let parts = line.value.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)

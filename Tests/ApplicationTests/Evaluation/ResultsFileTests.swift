@@ -152,3 +152,76 @@ import Testing
     #expect(summary.worst[0].name == "photo 0")
   }
 }
+
+/// Two results files against each other.
+@Suite struct ResultsComparisonTests {
+  private let classes = ["sky", "grass; lawn", "cow"]
+
+  private func file(
+    _ folder: Folder, _ name: String, _ lines: [String], options: [(String, String)] = [("beta", "1.2")],
+    set: String = "folder", classes: [String]? = nil
+  ) throws -> String {
+    let header = try ResultsHeader(
+      model: "abc", options: options, set: set, labels: "plain", photoCount: 9, photoDigest: "x",
+      background: false, classes: classes ?? self.classes)
+    return try folder.write(name, header.text + lines.map { $0 + "\n" }.joined())
+  }
+
+  private func comparison(_ first: String, _ second: String) throws -> ResultsComparison {
+    try ResultsComparison(first, second)
+  }
+
+  /// 40 photos of which the second run gets each a little better in one class.
+  @Test func sameFilesAndBetterOnes() throws {
+    let folder = Folder()
+    let before = (0..<40).map { "p\($0)\t10\t0:\(50 + $0)/100/100 1:70/100/100" }
+    let after = (0..<40).map { "p\($0)\t10\t0:\(55 + $0)/100/100 1:70/100/100" }
+    let a = try file(folder, "a.txt", before)
+    let b = try file(folder, "b.txt", after + ["more\t1\t0:1/1/1"], options: [("beta", "1")])
+    let same = try comparison(a, a)
+    #expect(same.meanIoU.interval == 0...0 && !same.meanIoU.isClear && same.meanIoU.secondIsBetter == 0.5)
+    #expect(same.table.contains("do not tell A and B apart") && same.differences.isEmpty)
+    let found = try comparison(a, b)
+    #expect(found.photoCount == 40 && found.leftOut == (0, 1))
+    let intersection = (0..<40).reduce(0) { $0 + 50 + $1 }
+    #expect(found.classes[0].first == Double(intersection) / Double(8000 - intersection))
+    #expect(found.classes[0].isClear && found.classes[0].interval!.lowerBound > 0)
+    #expect(found.classes[1].interval == 0...0 && found.classes[2].first == nil)
+    #expect(found.meanIoU.isClear && found.meanIoU.secondIsBetter == 1)
+    // The same files give the same numbers; the other way round the signs change.
+    #expect(try comparison(a, b).meanIoU == found.meanIoU)
+    let back = try comparison(b, a)
+    #expect(back.meanIoU.interval!.lowerBound == -found.meanIoU.interval!.upperBound)
+    #expect(
+      found.table.contains("beta: A 1.2, B 1\n") && found.table.contains("40 photos in both, 1 only in B"))
+    #expect(found.json.text(indent: -1).hasPrefix(#"{"photos":40,"only_in_a":0,"only_in_b":1,"draws":2000,"#))
+  }
+
+  /// A difference that one photo makes is no clear one: the interval is as wide as photos differ.
+  @Test func onePhotoProvesNothing() throws {
+    let folder = Folder()
+    let before = (0..<20).map { "p\($0)\t10\t0:50/100/100" }
+    var after = before
+    after[3] = "p3\t10\t0:100/100/100"
+    let found = try comparison(file(folder, "a.txt", before), file(folder, "b.txt", after))
+    #expect(found.meanIoU.difference! > 0 && !found.meanIoU.isClear)
+    #expect(found.meanIoU.interval!.lowerBound == 0 && found.meanIoU.secondIsBetter < 1)
+  }
+
+  @Test func refusals() throws {
+    let folder = Folder()
+    let a = try file(folder, "a.txt", ["p\t1\t0:1/2/2"])
+    for (name, lines, set, classes, message) in [
+      ("b.txt", ["p\t1\t0:1/2/3"], "folder", nil, "'p' has other true labels"),
+      ("c.txt", ["q\t1\t0:1/2/2"], "folder", nil, "has no photo in common"),
+      ("d.txt", ["p\t1\t0:1/2/2"], "voc21", nil, "has other photos (set voc21, not folder)"),
+      ("e.txt", ["p\t1\t0:1/2/2"], "folder", ["sky"], "has other classes"),
+      ("f.txt", ["p\t1\t0:1/2/2", "p\t1\t0:1/2/2"], "folder", nil, "holds 'p' twice"),
+    ] as [(String, [String], String, [String]?, String)] {
+      let other = try file(folder, name, lines, set: set, classes: classes)
+      let error = thrownError(SegmentationError.self) { try comparison(a, other) }
+      #expect(error?.description.contains(message) == true, "\(name)")
+    }
+    #expect(throws: SegmentationError.self) { try comparison(a, folder.write("g.txt", "x")) }
+  }
+}
