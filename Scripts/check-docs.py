@@ -40,10 +40,10 @@ def described(folder):
         run = subprocess.run([f"{folder}/{program}", "--experimental-dump-help"], check=True,
                              capture_output=True)
         command = json.loads(run.stdout)["command"]
-        found[program] = {"": flags(command) | {"--help", "-h", "--version", "--generate-completion-script",
-                                                "--experimental-dump-help"}}
+        found[program] = {"": flags(command) | {"--help", "--help-all", "-h", "--version",
+                                                "--generate-completion-script", "--experimental-dump-help"}}
         for inner in command.get("subcommands", []):
-            found[program][inner["commandName"]] = flags(inner) | {"--help", "-h"}
+            found[program][inner["commandName"]] = flags(inner) | {"--help", "--help-all", "-h"}
     return found
 
 

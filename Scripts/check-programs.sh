@@ -515,6 +515,11 @@ check_names() {
   said "the flag that was meant" "^trident: error: .*--overlay"
   expect 2 "a command misspelt" "$bin/trident" segmet "$photo"
   said "the commands there are" "^trident: error: .*segment"
+  expect 0 "help of daily options" "$bin/trident" segment --help
+  said "and where the others are" "--help-all"
+  check "the papers' are not there" sh -c '! grep -q -- --beta "$1"' sh "$work/log"
+  expect 0 "help of all options" "$bin/trident" segment --help-all
+  said "the papers' are there" "--beta"
   expect 2 "a colour of no class" segment $words --color "nobody=#112233" --output "$out/f.png" "$photo"
   said "which classes there are" "there is no class 'nobody'; there are: "
   expect 2 "a palette that is none" segment $words --palette "$0" --output "$out/f.png" "$photo"

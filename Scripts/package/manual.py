@@ -112,7 +112,9 @@ def options(arguments):
 def page(command, parent=None):
     spoken = f"{parent} {command['commandName']}" if parent else command["commandName"]
     name = spoken.replace(" ", "-")
-    arguments = [a for a in command.get("arguments", []) if a["shouldDisplay"]]
+    # What --help leaves to --help-all is shown here; what has no help is for nobody.
+    arguments = [a for a in command.get("arguments", []) if (a["shouldDisplay"] or a.get("abstract"))
+                 and "help-hidden" not in [name["name"] for name in a.get("names", [])]]
     children = [c for c in command.get("subcommands", []) if c["shouldDisplay"]
                 and c["commandName"] != "help"]
     lines = [

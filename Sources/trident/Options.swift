@@ -225,8 +225,11 @@ extension ArgumentHelp {
   /// The help of an option's flag.
   static func row(_ key: String) -> ArgumentHelp {
     guard let row = OptionTable[key] else { preconditionFailure("no option '\(key)'") }
-    return ArgumentHelp(stringLiteral: row.help)
+    return ArgumentHelp(row.help, visibility: daily.contains(key) ? .default : .hidden)
   }
+
+  /// Options that `--help` shows; `--help-all` shows the papers' as well.
+  private static let daily: Set = ["method", "refine", "absent"]
 }
 
 extension PhotoJob {

@@ -26,13 +26,15 @@ struct SegmentCommand: ParsableCommand {
       Many processes share a list of photos, each with a --shard of it, and leave parts:
         trident segment -m demo.gguf --classes words.txt --list photos.txt \\
           --shard 1/64 --parts parts/
+
+      --help-all shows every option: those of the papers, and of many processes.
       """)
 
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
   @OptionGroup(title: "Classes") var classFlags: ClassFlags
   @OptionGroup(title: "Output") var outputFlags: OutputFlags
   @OptionGroup(title: "Pictures") var pictureFlags: PictureFlags
-  @OptionGroup(title: "Many processes") var fleetFlags: FleetFlags
+  @OptionGroup(title: "Many processes", visibility: .hidden) var fleetFlags: FleetFlags
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
 
   @Argument(help: "Photos (JPEG, PNG, PPM) or folders of them.", completion: .file()) var photos: [String] =

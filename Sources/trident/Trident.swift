@@ -25,6 +25,8 @@ struct Trident: ParsableCommand {
       Exit codes: 0 done, 2 usage, 3 photo, 4 model or checkpoint, 5 memory budget, \
       6 output. To a scheduler 2, 4 and 5 are final, 3 is to be recorded, 6 to be tried \
       again (docs/scale.md).
+
+      A command's --help shows what is used daily, --help-all every option.
       """,
     version: "trident \(Segmentation.Trident.version)",
     subcommands: [
@@ -45,7 +47,8 @@ struct Trident: ParsableCommand {
       let asked = Set(programArguments)
       let wantsPaths =
         asked.contains("--version") && asked.isSubset(of: ["--version", "-v", "--verbose"]) && asked.count > 1
-      var command = try parseAsRoot(wantsPaths ? ["version"] : programArguments)
+      let arguments = programArguments.map { $0 == "--help-all" ? "--help-hidden" : $0 }
+      var command = try parseAsRoot(wantsPaths ? ["version"] : arguments)
       try command.run()
       // A closed pipe or a full disk behind standard output shows when the last of it is written.
       try finishPrinting()

@@ -56,14 +56,15 @@ import trident
   }
 
   @Test func everyRowHasAFlagAndEveryFlagARow() throws {
-    let help = MethodFlags.helpMessage(columns: 1000)
+    let help = MethodFlags.helpMessage(includeHidden: true, columns: 1000)
     let inHelp = Set(
       help.split(separator: "\n").compactMap { line in line.split(separator: " ").first { $0.hasPrefix("--") }
       }
       .map(String.init))
     let ofTable = Set(OptionTable.rows.compactMap(\.flag))
     // Groups of options, and a name for a value.
-    #expect(inHelp.subtracting(["--preset", "--profile", "--no-refine", "--help"]) == ofTable)
+    #expect(
+      inHelp.subtracting(["--preset", "--profile", "--no-refine", "--help", "--help-hidden"]) == ofTable)
     for row in OptionTable.rows {
       guard let flag = row.flag else { continue }
       let text = try #require(Self.others[row.key])
