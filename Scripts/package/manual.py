@@ -17,6 +17,12 @@ Largest private memory, where \\fB\\-\\-memory\\-limit\\fR is not given.
 .B TRIDENT_MODEL
 The model file, where \\fB\\-\\-model\\fR is not given.
 .TP
+.B TRIDENT_MIRROR
+Where \\fBtrident pull\\fR finds published files, where \\fB\\-\\-from\\fR is not given.
+.TP
+.B XDG_DATA_HOME
+Where \\fBtrident pull\\fR keeps models (\\fI~/.local/share\\fR).
+.TP
 .B TRIDENT_CPU
 The kernel path to use; \\fBtrident version\\fR lists them.
 .TP

@@ -2,16 +2,18 @@
 import Segmentation
 import System
 
-/// The model that was named, or that of TRIDENT_MODEL.
+/// The model that was named, or that of TRIDENT_MODEL, or the usual one of `trident pull`. A name that is no
+/// file's may be that of a model that was pulled.
 ///
 /// - Errors: `.usage` where no model is named, with where to get one.
 package func modelPath(_ named: String?) throws(SegmentationError) -> String {
-  if let path = named ?? environment("TRIDENT_MODEL"), !path.isEmpty { return path }
+  if let path = named ?? environment("TRIDENT_MODEL"), !path.isEmpty { return ModelFolder.resolved(path) }
+  if named == nil, let path = ModelFolder()?.usual { return path }
   throw SegmentationError(
     .usage(
-      "no model: give --model FILE or set TRIDENT_MODEL. For a first try on drawings take "
-        + "models/demo/demo.gguf (in packages /usr/share/trident/demo.gguf); for photos make one of "
-        + "published checkpoints with trident-quantize (models/README.md)"))
+      "no model: 'trident pull trident-b16' fetches one for photos, from then on the usual one; or give "
+        + "--model FILE, or set TRIDENT_MODEL. For a first try on drawings take models/demo/demo.gguf (in "
+        + "packages /usr/share/trident/demo.gguf)"))
 }
 
 extension RuntimeOptions {

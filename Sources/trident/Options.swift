@@ -28,7 +28,8 @@ extension ByteCount: ExpressibleByArgument {
 /// Where the model is and how to run it.
 struct RuntimeFlags: ParsableArguments {
   @Option(
-    name: .shortAndLong, help: "Model file made by trident-quantize (also TRIDENT_MODEL).",
+    name: .shortAndLong,
+    help: "Model file, or the name of a pulled one (also TRIDENT_MODEL; else the usual pulled one).",
     completion: .file())
   var model: String?
   @Option(help: "Worker threads (default: the cores this process may use).") var threads: Int?

@@ -22,6 +22,8 @@ extension ResultFormat {
 final class OverlaySink: ResultSink {
   /// Of the photo's size, or what `PictureStyle` says.
   let needs = SinkNeeds(previewSide: .max)
+  /// A photo hardly gets smaller with more, and 12 megapixels take seconds.
+  private static let compression = 3
   /// Above this a tint may be darker than the photo.
   private static let lightest = 208
   private let path: String
@@ -146,7 +148,8 @@ final class OverlaySink: ResultSink {
     let writer: any PictureWriter =
       Self.isJPEG(path)
       ? try JPEGWriter(file, width: size.width, height: size.height)
-      : try PNGWriter(file, .rgb, width: size.width, height: size.height, isSigned: true)
+      : try PNGWriter(
+        file, .rgb, width: size.width, height: size.height, compression: Self.compression, isSigned: true)
     var line = [UInt8](repeating: 255, count: 3 * size.width)
     for y in 0..<size.height {
       let source = picture.pixels + 3 * y * picture.width
