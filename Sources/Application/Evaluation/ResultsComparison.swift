@@ -7,7 +7,8 @@ import System
 /// Both runs saw the same photos, so a hard photo is hard for both. The paired bootstrap draws as many photos
 /// as there are, with replacement, and takes areas of both runs from the same draw; the middle 95 % of the
 /// differences of 2,000 draws is the interval. Draws come from a fixed seed: the same files give the same
-/// numbers. An interval that holds 0 means that these photos do not tell the runs apart.
+/// numbers. An interval that holds 0 means that these photos do not tell the runs apart. A class that fewer
+/// than ten photos hold gets none: draws of so few say little.
 ///
 /// - Memory: 12 bytes for every class of every photo and run, and 8 bytes a class and draw.
 /// - Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993: percentile intervals. mIoU is
@@ -18,7 +19,8 @@ package struct ResultsComparison {
     /// Of the first and the second run, of 1; nil where the class occurs nowhere.
     package let first: Double?
     package let second: Double?
-    /// Middle 95 % of the differences, second less first; nil where fewer than half of the draws have both.
+    /// Middle 95 % of the differences, second less first; nil where fewer than half of the draws have both,
+    /// or too few photos the class.
     package let interval: ClosedRange<Double>?
     /// Share of the draws in which the second is better.
     package let secondIsBetter: Double
@@ -32,6 +34,8 @@ package struct ResultsComparison {
   }
 
   package static let drawCount = 2000
+  /// Photos that an interval needs.
+  package static let fewest = 10
 
   package let names: [String]
   package let photoCount: Int
@@ -67,9 +71,11 @@ package struct ResultsComparison {
       pairs.append((a, b))
     }
     let draws = Bootstrap(pairs, classCount: names.count)
-    meanIoU = draws.pair(\.meanIoU, draws.means)
-    pixelAccuracy = draws.pair(\.pixelAccuracy, draws.accuracies)
-    classes = names.indices.map { label in draws.pair({ $0.iou(label) }, draws.classes[label]) }
+    meanIoU = draws.pair(\.meanIoU, draws.means, photos: pairs.count)
+    pixelAccuracy = draws.pair(\.pixelAccuracy, draws.accuracies, photos: pairs.count)
+    classes = names.indices.map { label in
+      draws.pair({ $0.iou(label) }, draws.classes[label], photos: draws.photoCounts[label])
+    }
   }
 
   private static func read(_ path: String) throws(SegmentationError) -> (
@@ -131,10 +137,16 @@ private struct Bootstrap {
   private(set) var means: [Double] = []
   private(set) var accuracies: [Double] = []
   private(set) var classes: [[Double]]
+  /// Photos of each class.
+  private(set) var photoCounts: [Int]
 
   init(_ pairs: [(first: [ClassArea], second: [ClassArea])], classCount: Int) {
     let empty = LabelAreas(classCount: classCount)
     classes = Array(repeating: [], count: classCount)
+    photoCounts = Array(repeating: 0, count: classCount)
+    for pair in pairs {
+      for label in Set((pair.first + pair.second).map(\.label)) { photoCounts[label] += 1 }
+    }
     whole = pairs.reduce(into: (empty, empty)) { sums, pair in
       sums.0.add(pair.first)
       sums.1.add(pair.second)
@@ -165,10 +177,12 @@ private struct Bootstrap {
     return Int(z.multipliedFullWidth(by: UInt64(limit)).high)
   }
 
-  func pair(_ number: (LabelAreas) -> Double?, _ differences: [Double]) -> ResultsComparison.Pair {
+  func pair(
+    _ number: (LabelAreas) -> Double?, _ differences: [Double], photos: Int
+  ) -> ResultsComparison.Pair {
     let sorted = differences.sorted()
     var interval: ClosedRange<Double>?
-    if sorted.count * 2 >= ResultsComparison.drawCount {
+    if photos >= ResultsComparison.fewest, sorted.count * 2 >= ResultsComparison.drawCount {
       interval = sorted[sorted.count / 40]...sorted[sorted.count - 1 - sorted.count / 40]
     }
     // A draw without a difference is half a draw for each.
@@ -213,7 +227,9 @@ extension ResultsComparison {
       end
         + "; B has the higher mIoU in \(fixed(meanIoU.secondIsBetter * 100, 1)) % of \(Self.drawCount) draws "
         + "of photos" + (meanIoU.isClear ? "" : ": these photos do not tell A and B apart"))
-    lines.append("* the interval (paired bootstrap over photos) does not hold 0")
+    lines.append(
+      "* the interval (paired bootstrap over photos) does not hold 0; there is none for what fewer than "
+        + "\(Self.fewest) photos hold")
     return lines.joined(separator: "\n")
   }
 

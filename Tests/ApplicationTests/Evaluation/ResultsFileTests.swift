@@ -208,6 +208,16 @@ import Testing
     #expect(found.meanIoU.interval!.lowerBound == 0 && found.meanIoU.secondIsBetter < 1)
   }
 
+  /// Nine photos of a class are too few for an interval, however sure they seem.
+  @Test func fewPhotosGetNoInterval() throws {
+    let folder = Folder()
+    let before = (0..<12).map { "p\($0)\t10\t0:50/100/100" + ($0 < 9 ? " 1:50/100/100" : "") }
+    let after = (0..<12).map { "p\($0)\t10\t0:60/100/100" + ($0 < 9 ? " 1:60/100/100" : "") }
+    let found = try comparison(file(folder, "a.txt", before), file(folder, "b.txt", after))
+    #expect(found.classes[0].isClear && found.meanIoU.isClear)
+    #expect(found.classes[1].interval == nil && !found.classes[1].isClear)
+  }
+
   @Test func refusals() throws {
     let folder = Folder()
     let a = try file(folder, "a.txt", ["p\t1\t0:1/2/2"])
