@@ -30,6 +30,7 @@ test: setup
 	$(SWIFT) test -c release --scratch-path $(BUILD) $(ONE_BUILD)
 	python3 Scripts/check-warnings.py $(BIN)
 	sh Scripts/check-programs.sh $(BIN)
+	sh Scripts/check-recipes.sh $(BIN)
 	sh Scripts/check-pull.sh $(BIN)
 	sh Scripts/check-formats.sh $(BIN) $(BUILD)/formats-venv
 	sh Scripts/check-libraries.sh $(BIN) $(BUILD)/python-venv
