@@ -526,7 +526,7 @@ check_names() {
   check "nothing was written" absent "$out/f.png"
   expect 0 "an overlay as JPEG, in VOC's colours" segment $words --palette voc --overlay "$out/f.JPG" --overlay-size 64 \
     --legend none --quiet "$photo"
-  check "it is one" sh -c 'head -c 40 "$1" | grep -q "Software: trident"' sh "$out/f.JPG"
+  check "it is one" sh -c 'head -c 64 "$1" | grep -q "Software: trident"' sh "$out/f.JPG"
 }
 
 # Short and failing reads, a full card, a model that shrinks in use, no home for the cache.

@@ -22,6 +22,8 @@ extension ResultFormat {
 final class OverlaySink: ResultSink {
   /// Of the photo's size, or what `PictureStyle` says.
   let needs = SinkNeeds(previewSide: .max)
+  /// Of pictures that are not written here.
+  private static let otherEndings = [".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".ppm"]
   /// A photo hardly gets smaller with more, and 12 megapixels take seconds.
   private static let compression = 3
   /// Above this a tint may be darker than the photo.
@@ -44,6 +46,11 @@ final class OverlaySink: ResultSink {
   init(_ path: String) { self.path = path }
 
   func begin(_ photo: PhotoFacts) throws {
+    let name = path.lowercased()
+    if let ending = Self.otherEndings.first(where: { name.hasSuffix($0) }) {
+      throw SegmentationError(
+        .usage("'\(path)' would be a PNG; name it .png, or .jpg for a JPEG, not \(ending)"))
+    }
     self.photo = photo
     counts = [Int](repeating: 0, count: photo.titles.count)
     file = try AtomicFile(path: path)
