@@ -15,7 +15,8 @@ struct WatchCommand: ParsableCommand {
     commandName: "watch", abstract: "Segments photos as they arrive, and says what appears and goes.",
     discussion: """
       SOURCE is a folder (files count once they are written to their end, or moved in), '-' \
-      for a stream of JPEGs on standard input, or a pipe or file of such a stream:
+      for a stream of JPEGs on standard input, a camera such as /dev/video0 that gives \
+      JPEGs, or a pipe or file of them:
         trident watch -m demo.gguf --class cat --class grass --every 10s /srv/camera
         rpicam-vid -t 0 -n --codec mjpeg --framerate 2 -o - | \\
           trident watch -m demo.gguf --classes words.txt -
@@ -30,7 +31,8 @@ struct WatchCommand: ParsableCommand {
   @OptionGroup(title: "MQTT") var brokerFlags: BrokerFlags
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
 
-  @Argument(help: "A folder, '-' for standard input, or a pipe or file of JPEGs.", completion: .file())
+  @Argument(
+    help: "A folder, '-' for standard input, a camera, or a pipe or file of JPEGs.", completion: .file())
   var source: String
 
   func run() throws {
@@ -44,6 +46,9 @@ struct WatchCommand: ParsableCommand {
     var request = try watchFlags.request()
     request.inputs = try classFlags.inputs(runtimeFlags)
     let job = try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: watchFlags.quiet)
+    let source = try WatchSource(
+      source, includesExisting: watchFlags.existing, keepsAll: watchFlags.all,
+      cameraSize: watchFlags.cameraSize.pixels)
     var receivers: [any WatchReceiver] = [WatchPrinter(onlyChanges: watchFlags.changes)]
     let quiet = watchFlags.quiet
     let told = try brokerFlags.start(job) {
@@ -52,12 +57,8 @@ struct WatchCommand: ParsableCommand {
     if let told { receivers.append(told.publisher) }
     // Whatever ends the watch, the broker hears of it.
     defer { told?.broker.finish() }
+    let watch = try WatchJob(job, source.arrivals, folder: source.folder, request, receivers: receivers)
     Signals.endGently()
-    let source = try WatchSource(
-      source, includesExisting: watchFlags.existing, keepsAll: watchFlags.all)
-    let watch = try WatchJob(
-      job, source.arrivals, folder: source.folder, request,
-      receivers: receivers)
     try watch.run(isEnding: { Signals.isEnding }, endingDescriptor: Signals.endingDescriptor)
     if !quiet { standardError("trident: \(watch.counts.text)\n") }
     told?.broker.finish()
@@ -72,6 +73,8 @@ struct WatchFlags: ParsableArguments {
   @Option(help: "End after so many photos.") var count: Int?
   @Flag(help: "Also what the folder holds at the start, by time of change.") var existing = false
   @Flag(help: "Every photo, in order; a stream waits meanwhile.") var all = false
+  @Option(help: "Size that a camera is asked for; it gives the nearest that it has.")
+  var cameraSize = PixelSize(pixels: (1280, 720))
   @Option(help: "A class is there from this share of the pixels on: 0.5% or 0.005.")
   var presentAbove = PixelShare(value: 0.005)
   @Option(help: "It is gone below this share (half of the other).") var absentBelow: PixelShare?
@@ -129,6 +132,23 @@ struct PixelShare: ExpressibleByArgument {
   }
 
   var defaultValueDescription: String { "\(value * 100)%" }
+}
+
+/// A size that people write: `1280x720`.
+struct PixelSize: ExpressibleByArgument {
+  let pixels: (width: Int, height: Int)
+
+  init(pixels: (width: Int, height: Int)) { self.pixels = pixels }
+
+  init?(argument: String) {
+    let sides = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
+    guard sides.count == 2, let width = sides[0], let height = sides[1], (1...65_535).contains(width),
+      (1...65_535).contains(height)
+    else { return nil }
+    pixels = (width, height)
+  }
+
+  var defaultValueDescription: String { "\(pixels.width)x\(pixels.height)" }
 }
 
 /// A line of JSON a frame, sent at once.

@@ -40,7 +40,6 @@ package final class WatchJob {
   private let source: any ArrivalSource
   private let request: Request
   private let receivers: [any WatchReceiver]
-  private let sinks: [any ResultSink]
   private let surety: SuretySink?
   private var tracker: PresenceTracker
   package private(set) var counts = WatchCounts()
@@ -56,7 +55,6 @@ package final class WatchJob {
     (self.job, self.source, self.request, self.receivers) = (job, source, request, receivers)
     tracker = PresenceTracker(request.rule, classes: job.words.count)
     surety = request.wantsSurety ? SuretySink() : nil
-    sinks = request.outputs.flatMap(\.sinks)
     var files = JobFiles(reading: request.inputs)
     for path in request.outputs.flatMap({ $0.format.files($0.named) }) {
       try files.write(path, overwrites: request.overwrites)
@@ -97,8 +95,8 @@ package final class WatchJob {
   private func work(on arrival: Arrival, _ isEnding: @escaping () -> Bool) throws {
     do {
       let report = try job.run(
-        try photo(arrival), name: arrival.name, into: sinks + [surety].compactMap { $0 },
-        isCancelled: isEnding)
+        try photo(arrival), name: arrival.name,
+        into: request.outputs.flatMap(\.sinks) + [surety].compactMap { $0 }, isCancelled: isEnding)
       counts.take(source)
       let frame = frame(arrival, report.run)
       for receiver in receivers { try receiver.take(frame) }
