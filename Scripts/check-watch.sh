@@ -124,6 +124,12 @@ code=0
 watch --class sky --class grass /dev/null >"$work/null.out" 2>"$work/null.err" || code=$?
 if [ $code != 3 ] || ! grep -q "is no camera" "$work/null.err"; then fail "a device that is no camera: exit code $code"; fi
 
+# ---- the unit of systemd
+if command -v systemd-analyze >/dev/null 2>&1; then
+  sed "s#/usr/bin/trident#$bin/trident#; /^Documentation=/d" packaging/systemd/trident-watch.service >"$work/trident-watch.service"
+  systemd-analyze verify "$work/trident-watch.service" 2>&1 | grep trident-watch >"$work/unit.err" && fail "the unit of systemd"
+fi
+
 # ---- a folder
 mkdir "$work/in"
 cp $scenes/street.jpg "$work/in/before.jpg"
