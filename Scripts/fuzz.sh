@@ -38,7 +38,7 @@ seeds() {
     zip | checkpoint) echo "$fixtures/checkpoints" ;;
     merges) echo "$fixtures/golden/toy-b" ;;
     npz) echo "$fixtures/vocabulary" ;;
-    jpeg | png) echo "$fixtures/raster/files" ;;
+    jpeg | png | frames) echo "$fixtures/raster/files" ;;
   esac
   if [ -d "Fuzz/Corpora/$1" ]; then echo "Fuzz/Corpora/$1"; fi
 }

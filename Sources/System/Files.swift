@@ -13,6 +13,12 @@ package func isFolder(_ path: String) -> Bool {
   return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }
 
+/// Whether a device that is read by characters stands at `path`: a camera, a terminal.
+package func isDevice(_ path: String) -> Bool {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFCHR
+}
+
 package func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
 /// Bytes of a regular file; nil for anything else.

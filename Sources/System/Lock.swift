@@ -19,6 +19,8 @@ package final class Lock: @unchecked Sendable {
 
   package func lock() { pthread_mutex_lock(mutex) }
   package func unlock() { pthread_mutex_unlock(mutex) }
+  /// Gives the lock back until `condition` is signalled; to be called by who holds it.
+  package func wait(_ condition: UnsafeMutablePointer<pthread_cond_t>) { pthread_cond_wait(condition, mutex) }
 
   /// Runs alone.
   package func with<Result>(_ body: () throws -> Result) rethrows -> Result {

@@ -31,6 +31,22 @@ package enum Signals {
     }
   }
 
+  /// From here on the first SIGINT, SIGTERM or SIGHUP only asks for an end, so that a job can say goodbye.
+  /// What the caller ignores stays ignored. Errors: none, best effort; the signal then ends the process at
+  /// once.
+  package static func endGently() {
+    for number in [SIGINT, SIGTERM, SIGHUP] where !isIgnored(number) { _ = cs_end_gently(number) }
+  }
+
+  /// Whether such a signal came.
+  package static var isEnding: Bool { cs_ending() != 0 }
+
+  /// Readable once such a signal came; -1 where none is waited for.
+  package static var endingDescriptor: Int32 { cs_ending_descriptor() }
+
+  /// After the goodbye: dies of the signal that came, so that whoever waits knows; returns where none came.
+  package static func dieIfAsked() { if cs_ending() != 0 { cs_die_of(cs_ending()) } }
+
   /// A mapped file that loses pages under us, because it was cut or its storage failed, ends the process with
   /// a message and exit code 4.
   package static func endOnLostPages(saying text: StaticString) {
