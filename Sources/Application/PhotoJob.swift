@@ -39,12 +39,12 @@ package final class PhotoJob {
   /// Plans and runs one photo; results go to `sinks`, whose files appear together or not at all.
   ///
   /// `name`: the photo as it was named; `measures`: the report has memory and faults; `progress`: of this
-  /// photo.
+  /// photo; `isCancelled`: asked now and then, true ends the work with `CancellationError`.
   ///
   /// - Errors: `.memory` before any work; those of the photo, of `Session.run` and of the sinks.
   package func run(
     _ photo: any PhotoPixels, name: String, measures: Bool = false, into sinks: [any ResultSink],
-    progress: ((_ stage: String, _ fraction: Double) -> Void)? = nil
+    progress: ((_ stage: String, _ fraction: Double) -> Void)? = nil, isCancelled: (() -> Bool)? = nil
   ) throws -> SegmentReport {
     // A legend names the model.
     if sinks.contains(where: { $0.vouchesForOthers }) { try session.proveIdentity() }
@@ -85,7 +85,7 @@ package final class PhotoJob {
       run.previewSide = needs.previewSide
       run.preview = { preview in for sink in sinks { try sink.preview(preview) } }
       run.taps = needs.taps ? Taps() : nil
-      run.progress = progress
+      (run.progress, run.isCancelled) = (progress, isCancelled)
       var report = try session.run(photo, wording, options, plan: plan, measures: measures, run)
       if let failure { throw failure }
       if let remark = photo.remark { listener.warn(printable(remark, limit: 4000)) }

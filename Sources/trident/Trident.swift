@@ -32,7 +32,7 @@ struct Trident: ParsableCommand {
       PlanCommand.self,
       MeasureCommand.self,
       BenchCommand.self,
-      InspectCommand.self, VerifyCommand.self, VersionCommand.self,
+      InspectCommand.self, ServeCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
 
   /// Parses, runs, and turns errors into one line and an exit code.
