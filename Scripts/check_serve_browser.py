@@ -71,18 +71,18 @@ class Page:
         self.wait(lambda: self.text("status").startswith("Done"), "no result comes")
         self.wait(lambda: self.find("result").is_displayed(), "no result is shown")
 
-    def size(self, width, height, scheme="light"):
+    def size(self, width, height, scheme="light", mobile=False):
         self.driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile},
         )
         self.driver.execute_cdp_cmd(
             "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         )
 
-    def shoot(self, path):
-        """The whole page, as it is laid out."""
-        height = self.run("return document.documentElement.scrollHeight")
+    def shoot(self, path, limit):
+        """The page, as it is laid out, down to `limit` pixels."""
+        height = min(limit, self.run("return document.documentElement.scrollHeight"))
         width = self.run("return innerWidth")
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         found = self.driver.execute_cdp_cmd(
@@ -232,15 +232,15 @@ def pictures(page, folder):
     page.wait(lambda: "duck" in page.text("legend"), "no result for the pictures")
     page.find("opacity").send_keys(Keys.HOME, *[Keys.ARROW_RIGHT] * 55)
     for name, width, scheme in [("serve-desktop", 1100, "light"), ("serve-phone", 320, "dark")]:
-        page.size(width, 700, scheme)
+        page.size(width, 700, scheme, mobile=width < 400)
         page.run("document.activeElement.blur(); scrollTo(0, 0)")
         time.sleep(1)
         path = folder / f"{name}.png"
-        page.shoot(path)
+        page.shoot(path, 1160 if width > 400 else 3000)
         with Image.open(path) as image:
             small = image.convert("RGB").resize((image.width * 4 // 5, image.height * 4 // 5) if width > 400
                                                 else image.size)
-        small.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+        small.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def token(page, program):

@@ -70,7 +70,7 @@ static const char page[] =
     ".swatch { width: 1.2rem; height: 1.2rem; border: 1px solid var(--soft); border-radius: 0.2rem; flex: none; }\n"
     ".share { margin-left: auto; color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums; }\n"
     "#history { list-style: none; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: 0.5rem; }\n"
-    "#history button { flex-direction: column; width: 8rem; padding: 0.3rem; font-size: 0.8rem; }\n"
+    "#history button { flex-direction: column; width: 7.2rem; padding: 0.3rem; font-size: 0.8rem; }\n"
     "#history canvas { width: 100%; height: 5rem; object-fit: cover; border-radius: 0.2rem; }\n"
     "[hidden] { display: none !important; }\n"
     "@media (prefers-reduced-motion: no-preference) {\n"
