@@ -316,7 +316,7 @@ static const char page[] =
     "    const result = await read(answer, photo);\n"
     "    remember(result);\n"
     "    show(result);\n"
-    "    say(\"Done in \" + answer.seconds.toFixed(1) + \" s: \" + summary(result));\n"
+    "    say([\"Done in \" + answer.seconds.toFixed(1) + \" s: \" + summary(result), ...answer.warnings].join(\". \"));\n"
     "    $(\"result-title\").focus();\n"
     "  } catch (error) {\n"
     "    say(\"\");\n"

@@ -89,6 +89,35 @@ import Testing
     refused(400) { try MultipartReader(contentType: "multipart/form-data") }
   }
 
+  /// Whatever comes, a form is read or refused.
+  @Test func damagedFormsEndInRefusals() throws {
+    let form = Array(Self.form.utf8)
+    var numbers = SeededRandom(seed: 21)
+    for _ in 0..<2000 {
+      var bytes = form
+      for _ in 0..<Int.random(in: 1...4, using: &numbers) {
+        let place = Int.random(in: 0..<bytes.count, using: &numbers)
+        switch Int.random(in: 0..<3, using: &numbers) {
+        case 0: bytes[place] = UInt8.random(in: 0...255, using: &numbers)
+        case 1: bytes.remove(at: place)
+        default: bytes.insert(contentsOf: form.dropFirst(place).prefix(9), at: place)
+        }
+      }
+      let cut = Int.random(in: 0...bytes.count, using: &numbers)
+      do {
+        let upload = try Upload(
+          contentType: "multipart/form-data; boundary=b", fields: FormFields(), limit: 1000,
+          budget: HeldBytes(limit: 1000))
+        for piece in [Array(bytes[..<cut]), Array(bytes[cut...])] {
+          try piece.withUnsafeBytes { try upload.add($0) }
+        }
+        try upload.finish()
+      } catch is Refusal {
+        continue
+      }
+    }
+  }
+
   // MARK: uploads
 
   private func upload(
@@ -192,7 +221,7 @@ import Testing
     head.contentType = "image/png"
     head.contentLength = "10"
     change(&head)
-    do {
+    do throws(Refusal) {
       switch try site.decide(head, metrics: { "" }) {
       case .answer(let answer): return answer.status
       case .upload: return 100

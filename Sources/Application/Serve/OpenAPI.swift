@@ -5,26 +5,22 @@ import System
 /// Makes `/openapi.json` of the formats and options that are there.
 enum OpenAPI {
   static func document(_ site: ServeSite) -> JSON {
-    .object([
-      ("openapi", .string("3.1.0")),
-      (
-        "info",
-        .object([
-          ("title", .string("trident serve")), ("version", .string(Trident.version)),
-          (
-            "description",
-            .string("Tells every pixel of a photo which of your words it belongs to. docs/serve.md")
-          ), ("license", .object([("name", .string("MIT")), ("identifier", .string("MIT"))])),
-        ])
-      ),
-      ("paths", paths(site)),
-      ("components", .object([("schemas", schemas), ("securitySchemes", security)])),
+    let license = JSON.object([("name", .string("MIT")), ("identifier", .string("MIT"))])
+    let info = JSON.object([
+      ("title", .string("trident serve")), ("version", .string(Trident.version)),
+      ("description", .string("Tells every pixel of a photo which of your words it belongs to.")),
+      ("license", license),
+    ])
+    let components = JSON.object([("schemas", schemas), ("securitySchemes", security)])
+    return .object([
+      ("openapi", .string("3.1.0")), ("info", info), ("paths", paths(site)), ("components", components),
     ])
   }
 
-  private static let security = JSON.object([
-    ("token", .object([("type", .string("http")), ("scheme", .string("bearer"))]))
-  ])
+  private static var security: JSON {
+    let token = JSON.object([("type", .string("http")), ("scheme", .string("bearer"))])
+    return .object([("token", token)])
+  }
 
   private static func paths(_ site: ServeSite) -> JSON {
     let guarded = site.access.token != nil
@@ -49,7 +45,8 @@ enum OpenAPI {
   }
 
   private static func need(_ guarded: Bool) -> JSON {
-    .array(guarded ? [.object([("token", .array([]))])] : [])
+    let token = JSON.object([("token", .array([]))])
+    return .array(guarded ? [token] : [])
   }
 
   private static func segment(_ site: ServeSite, guarded: Bool) -> JSON {
@@ -64,48 +61,45 @@ enum OpenAPI {
     for type in ["image/jpeg", "image/png", "image/x-portable-pixmap", "application/octet-stream"] {
       content.append((type, photo))
     }
+    let body = JSON.object([("required", .bool(true)), ("content", .object(content))])
+    let text =
+      "The photo is the body, with fields in the query, or the part 'photo' of a form whose other parts are "
+      + "fields. A field may stand in either, once; class may be repeated."
     return .object([
-      ("summary", .string("Segments one photo")),
-      (
-        "description",
-        .string(
-          "The photo is the body, with fields in the query, or the part 'photo' of a form whose other parts "
-            + "are fields. A field may stand in either, once; class may be repeated.")
-      ),
-      ("security", need(guarded)),
-      ("parameters", .array(parameters(site))),
-      (
-        "requestBody",
-        .object([
-          ("required", .bool(true)),
-          ("content", .object(content)),
-        ])
-      ),
+      ("summary", .string("Segments one photo")), ("description", .string(text)),
+      ("security", need(guarded)), ("parameters", .array(parameters(site))), ("requestBody", body),
       ("responses", responses(list)),
     ])
   }
 
+  private struct Field {
+    let key: String
+    let text: String
+    var schema = JSON.object([("type", .string("string"))])
+  }
+
+  private static func choice(_ names: [String]) -> JSON {
+    .object([("type", .string("string")), ("enum", .array(names.map { .string($0) }))])
+  }
+
   /// Fields with what they take.
-  private static func fields(_ site: ServeSite) -> [(key: String, schema: JSON, text: String)] {
-    func text(_ more: [(String, JSON)] = []) -> JSON { .object([("type", .string("string"))] + more) }
-    let formats = JSON.array(ServedFormat.names.map { .string($0) })
+  private static func fields(_ site: ServeSite) -> [Field] {
     let help = ServedFormat.all.map { "\($0.name): \($0.help)" }.joined(separator: "; ")
-    let own: [(key: String, schema: JSON, text: String)] = [
-      (
-        "class", .object([("type", .string("array")), ("items", text())]),
-        "a class: a phrase, or synonyms separated by '; '; repeat for more"
+    let words = JSON.object([("type", .string("array")), ("items", .object([("type", .string("string"))]))])
+    var list = [
+      Field(
+        key: "class", text: "a class: a phrase, or synonyms separated by '; '; repeat for more", schema: words
       ),
-      ("classes", text(), "classes, a line each"),
-      (
-        "background", text([("enum", .array(["true", "false"].map { .string($0) }))]),
-        "class 0 is what nothing else is"
-      ),
-      ("negative", text(), "phrases, separated by '; ', whose pixels are of no class"),
-      ("format", text([("enum", formats)]), help),
-      ("include", text(), "formats, separated by commas, that format=json carries as base64"),
+      Field(key: "classes", text: "classes, a line each"),
+      Field(key: "background", text: "class 0 is what nothing else is", schema: choice(["true", "false"])),
+      Field(key: "negative", text: "phrases, separated by '; ', whose pixels are of no class"),
+      Field(key: "format", text: help, schema: choice(ServedFormat.names)),
+      Field(key: "include", text: "formats, separated by commas, that format=json carries as base64"),
     ]
-    let rows = OptionTable.rows.filter { $0.methods.contains(site.defaults.method) }
-    return own + rows.map { ($0.key, text(), "\($0.help) Takes \($0.takes).") }
+    for row in OptionTable.rows where row.methods.contains(site.defaults.method) {
+      list.append(Field(key: row.key, text: "\(row.help) Takes \(row.takes)."))
+    }
+    return list
   }
 
   private static func parameters(_ site: ServeSite) -> [JSON] {
@@ -119,9 +113,11 @@ enum OpenAPI {
 
   private static func form(_ site: ServeSite) -> JSON {
     let photo = JSON.object([("type", .string("string")), ("format", .string("binary"))])
+    var properties = [("photo", photo)]
+    for field in fields(site) { properties.append((field.key, field.schema)) }
     return .object([
       ("type", .string("object")), ("required", .array([.string("photo")])),
-      ("properties", .object([("photo", photo)] + fields(site).map { ($0.key, $0.schema) })),
+      ("properties", .object(properties)),
     ])
   }
 
@@ -155,19 +151,13 @@ enum OpenAPI {
       })
   }
 
-  private static let schemas = JSON.object([
-    (
-      "Error",
-      .object([
-        ("type", .string("object")), ("required", .array([.string("status"), .string("error")])),
-        (
-          "properties",
-          .object([
-            ("status", .object([("type", .string("integer"))])),
-            ("error", .object([("type", .string("string"))])),
-          ])
-        ),
-      ])
-    )
-  ])
+  private static var schemas: JSON {
+    let status = JSON.object([("type", .string("integer"))])
+    let text = JSON.object([("type", .string("string"))])
+    let error = JSON.object([
+      ("type", .string("object")), ("required", .array([.string("status"), .string("error")])),
+      ("properties", .object([("status", status), ("error", text)])),
+    ])
+    return .object([("Error", error)])
+  }
 }

@@ -2,6 +2,19 @@
 import Segmentation
 import System
 
+/// What a job says of one photo and its words.
+private final class Remarks: JobListener {
+  private(set) var lines: [String] = []
+
+  init(_ known: [String]) { for text in known { warn(text) } }
+
+  func warn(_ text: String) {
+    let prefix = "warning: "
+    let line = printable(text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text, limit: 1000)
+    if !lines.contains(line) { lines.append(line) }
+  }
+}
+
 /// A model and the line of photos that wait for it.
 ///
 /// - Memory: what one photo's plan says, inside the session's limit; the words of the last request; results
@@ -14,7 +27,7 @@ package final class PhotoServer {
   private let metrics: ServeMetrics
   private let shelf = ResultShelf()
   /// Those of the last request: who tries one photo after another pays for the words once.
-  private var words: (key: [String], words: Words)?
+  private var words: (key: [String], words: Words, remarks: [String])?
 
   package init(
     _ session: Session, _ limits: ServeLimits, vocabulary: String?, _ metrics: ServeMetrics,
@@ -68,7 +81,10 @@ package final class PhotoServer {
       throw Refusal(
         413, "\(photo.width) x \(photo.height) pixels, at most \(limits.pixelCount) are taken here")
     }
-    let job = PhotoJob(session, try words(of: form), form.options, listener: listener)
+    let (words, remarks) = try words(of: form)
+    // What looks wrong is told to who asked, and to nobody else.
+    let hearing = Remarks(remarks)
+    let job = PhotoJob(session, words, form.options, listener: hearing)
     let summary = form.format.name == ServedFormat.json.name ? SummarySink() : nil
     let files = summary == nil ? [form.format] : form.include
     let sinks = files.map { $0.makeSink(ResultShelf.prefix + $0.name) }
@@ -82,14 +98,13 @@ package final class PhotoServer {
       answer.headers = [("Content-Disposition", Self.disposition(base + form.format.ending))]
       return (answer, planned)
     }
-    return (try bundle(report, summary, files, base), planned)
+    return (try bundle(report.summary(summary.classes, hearing.lines), files, base), planned)
   }
 
   /// The summary with the files that were asked for.
   private func bundle(
-    _ report: SegmentReport, _ summary: SummarySink, _ files: [ServedFormat], _ base: String
+    _ json: JSON, _ files: [ServedFormat], _ base: String
   ) throws -> Answer {
-    let json = report.summary(summary.classes)
     if files.isEmpty { return Answer(json) }
     let out = try AtomicFile(inMemory: "the answer")
     // The files come last: in the place of the brace that ends the summary.
@@ -106,15 +121,18 @@ package final class PhotoServer {
     return Answer("application/json", .file(try MemoryFile(copying: out.openDescriptor)))
   }
 
-  private func words(of form: SegmentForm) throws(SegmentationError) -> Words {
+  private func words(
+    of form: SegmentForm
+  ) throws(SegmentationError) -> (words: Words, remarks: [String]) {
     let key = form.wordKey
-    if let words, words.key == key { return words.words }
+    if let words, words.key == key { return (words.words, words.remarks) }
     // The old vectors go before new ones come.
     words = nil
     Heap.trim()
     let fresh = try Words(form.source(vocabulary), session)
-    words = (key, fresh)
-    return fresh
+    let remarks = fresh.remarks
+    words = (key, fresh, remarks)
+    return (fresh, remarks)
   }
 
   /// - Source: RFC 6266; names that are no ASCII go encoded.

@@ -116,8 +116,9 @@ final class SummarySink: ResultSink {
 }
 
 extension SegmentReport {
-  /// What a server tells of a photo; `more`: of every label, beside what every report has.
-  func summary(_ more: [[(String, JSON)]]) -> JSON {
+  /// What a server tells of a photo; `more`: of every label, beside what every report has;
+  /// `warnings`: what looks wrong in the words.
+  func summary(_ more: [[(String, JSON)]], _ warnings: [String]) -> JSON {
     guard case .array(let reported)? = json.member("classes") else { return .null }
     let classes = zip(reported, more).map { one, other -> JSON in
       guard case .object(let members) = one else { return one }
@@ -127,6 +128,7 @@ extension SegmentReport {
     return .object([
       ("photo", .string(photo)), ("width", .int(run.width)), ("height", .int(run.height)),
       ("classes", .array(classes)), ("background", .bool(job.words.classes.background)),
+      ("warnings", .array(warnings.map { .string($0) })),
       ("seconds", .number((run.seconds * 1000).rounded() / 1000)), ("version", .string(Trident.version)),
       ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
     ])
