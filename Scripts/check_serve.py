@@ -200,6 +200,7 @@ def refusals(server):
         (400, "POST", "/v1/segment?class=%zz", b"x", {"Content_Type": "image/png"}),
         (400, "POST", "/v1/segment", PHOTO.read_bytes(), {"Content_Type": "image/jpeg"}),
         (400, "POST", "/v1/segment?" + ok, b"no picture", {"Content_Type": "image/png"}),
+        (400, "POST", "/v1/segment?" + ok, b"BM" + bytes(60), {"Content_Type": "image/bmp"}),
         (400, "POST", "/v1/segment?" + ok, PHOTO.read_bytes()[:5000], {"Content_Type": "image/jpeg"}),
         (400, "POST", "/v1/segment?" + ok, b"", {"Content_Type": "image/jpeg"}),
         (400, "POST", "/v1/segment?" + ok + "&beta=much", PHOTO.read_bytes(), {"Content_Type": "image/jpeg"}),
@@ -350,6 +351,17 @@ def tokens(program):
             )
             check(server.ask("GET", "/healthz")[0] == 200, "healthz needs a token")
             check(server.ask("GET", "/metrics")[0] == 401, "metrics need no token")
+        words = str(pathlib.Path(folder, "words.tvoc"))
+        subprocess.run(
+            [program, "text", "--model", MODEL, "--class", "horse", "--class", "sky", "--output", words],
+            check=True,
+            capture_output=True,
+        )
+        with Server(program, "--vocabulary", words) as server:
+            check(json.loads(server.ask("GET", "/v1/model")[2])["vocabulary"] == ["horse", "sky"], "no words")
+            status, _, body = server.segment("format=json" + FAST)
+            check(status == 200 and len(json.loads(body)["classes"]) == 2, f"a vocabulary: {status}")
+            check(server.segment("class=dog")[0] == 400, "a vocabulary takes other words")
 
 
 def load(server, seconds):

@@ -25,8 +25,7 @@ package struct Refusal: Error, Equatable, Sendable {
     case let refusal as Refusal:
       self = refusal
     case let error as SegmentationError:
-      let text = error.description
-      let clean = text.hasPrefix(path) ? name + text.dropFirst(path.count) : text
+      let clean = Self.replacing(path, with: name, in: error.description)
       let status =
         switch error.exitCode {
         case 2, 3: 400
@@ -37,6 +36,23 @@ package struct Refusal: Error, Equatable, Sendable {
     default:
       self.init(500, "the photo could not be done")
     }
+  }
+
+  /// Byte by byte: the library's own would load one for regular expressions.
+  private static func replacing(_ path: String, with name: String, in text: String) -> String {
+    let (bytes, pattern) = (Array(text.utf8), Array(path.utf8))
+    var found: [UInt8] = []
+    var index = 0
+    while index < bytes.count {
+      if bytes[index...].starts(with: pattern) {
+        found += Array(name.utf8)
+        index += pattern.count
+      } else {
+        found.append(bytes[index])
+        index += 1
+      }
+    }
+    return String(decoding: found, as: UTF8.self)
   }
 
   /// The body of the answer.

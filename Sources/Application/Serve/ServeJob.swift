@@ -102,6 +102,10 @@ package final class ServeJob: @unchecked Sendable {
   private static func check(
     _ session: Session, _ options: SegmentOptions, _ vocabulary: String?
   ) throws -> [String]? {
+    guard vocabulary != nil || session.hasText else {
+      throw SegmentationError(
+        .usage("the model has no text network; --vocabulary FILE (of 'trident text') brings its words"))
+    }
     var source = ClassSource()
     source.vocabulary = vocabulary
     let words = try Words(planning: source, session)
