@@ -239,6 +239,9 @@ def refusals(server):
         check("/proc/" not in problem["error"], f"a path of the server is told: {problem['error']}")
     status, _, text = server.ask("POST", "/v1/segment?" + ok, iter([b"x"]), Content_Type="image/png")
     check(status == 411, f"a body of unknown length: {status}")
+    long = "a" * 40000
+    check(server.ask("GET", "/v1/model?x=" + long)[0] == 414, "an address without end is read")
+    check(server.ask("GET", "/v1/model", X_Long=long)[0] == 431, "a head without end is read")
     check(server.segment(ok)[0] == 200, "the server does not go on after refusals")
     print(f"serve: {len(cases) + 1} refusals, each with its status and its reason")
 
