@@ -431,6 +431,12 @@ def described(program, command, examples):
     print(f"serve: schemathesis, {line.strip()}")
 
 
+def quietly(server, ask):
+    """A photo whose answer does not matter."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        server.segment(ask)
+
+
 def ends(program):
     for number in [signal.SIGINT, signal.SIGTERM]:
         with Server(program) as server:
@@ -445,6 +451,17 @@ def ends(program):
         thread.join()
         check(code == 0 and took < 8, f"while at work: code {code} after {took:.1f} s")
         check(found in ([503], [200]), f"who waits when it ends is told {found}")
+    with Server(program) as server:
+        # All these words take longer to encode than anybody waits.
+        words = query(*[f"thing {number}" for number in range(250)])
+        thread = threading.Thread(target=quietly, args=(server, words))
+        thread.start()
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        code, took = server.stop()
+        thread.join()
+        check(code in (0, 130) and took < 3, f"the second Ctrl-C: code {code} after {took:.1f} s")
     with Server(program) as server:
         run = subprocess.run(
             [program, "serve", "--model", MODEL, "--port", str(server.port)], capture_output=True, text=True

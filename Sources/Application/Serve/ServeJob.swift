@@ -45,6 +45,9 @@ package final class ServeJob: @unchecked Sendable {
   private let metrics = ServeMetrics()
   private let server: WebServer
   private let options: SegmentOptions
+  private let lock = Lock()
+  /// Everything is done; under the lock.
+  private var isOver = false
 
   /// Checks everything that can be checked before a socket is there.
   ///
@@ -134,6 +137,7 @@ package final class ServeJob: @unchecked Sendable {
     PhotoServer(session, settings.limits, vocabulary: settings.vocabulary, metrics, listener: listener)
       .run(queue)
     server.stop(within: 5)
+    lock.with { isOver = true }
     pthread_join(watcher, nil)
   }
 
@@ -151,6 +155,11 @@ package final class ServeJob: @unchecked Sendable {
         let job = Unmanaged<ServeJob>.fromOpaque(argument!).takeRetainedValue()
         while cserve_wait_for_signal(1000) == 0 { job.server.watch() }
         job.server.beginStopping()
+        // What cannot be interrupted, such as the encoding of words, ends with the next one.
+        while !job.lock.with({ job.isOver }) {
+          let number = cserve_wait_for_signal(100)
+          if number != 0 { _exit(128 + number) }
+        }
         return nil
       }, start)
     guard code == 0 else {
