@@ -19,6 +19,7 @@ let package = Package(
     .systemLibrary(name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CKernels"),
+    .target(name: "CServe", exclude: ["page.html"]),
     .target(name: "CSystem"),
     .target(name: "System", dependencies: ["CSystem"]),
     .target(name: "CRaster", dependencies: ["CPNG", "CJPEG", "CSystem", "CZlib"]),
@@ -29,11 +30,13 @@ let package = Package(
     .target(
       name: "Segmentation", dependencies: ["Compute", "Container", "Raster", "System"], path: "Sources",
       exclude: [
-        "Application", "CJPEG", "CKernels", "CLibrary", "CPNG", "CRaster", "CSystem", "CTrident", "CZlib",
-        "Compute", "Container", "Raster", "System", "trident",
+        "Application", "CJPEG", "CKernels", "CLibrary", "CPNG", "CRaster", "CServe", "CSystem", "CTrident",
+        "CZlib", "Compute", "Container", "Raster", "System", "trident",
       ],
       sources: ["Networks", "Segmentation", "Methods"]),
-    .target(name: "Application", dependencies: ["Compute", "Container", "Raster", "Segmentation", "System"]),
+    .target(
+      name: "Application",
+      dependencies: ["CServe", "Compute", "Container", "Raster", "Segmentation", "System"]),
     .target(name: "CTrident"),
     .target(
       name: "CLibrary", dependencies: ["CTrident", "Segmentation", "System"],

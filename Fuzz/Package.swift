@@ -20,8 +20,8 @@ let package = Package(
     .target(
       name: "Segmentation", dependencies: ["Compute", "Container", "Raster", "System"], path: "Sources",
       exclude: [
-        "CJPEG", "CKernels", "CPNG", "CRaster", "CSystem", "CZlib", "Compute", "Container", "Evaluation",
-        "Raster", "System",
+        "CJPEG", "CKernels", "CPNG", "CRaster", "CServe", "CSystem", "CZlib", "Compute", "Container",
+        "Evaluation", "Raster", "System",
         "trident",
       ],
       sources: ["Networks", "Segmentation", "Methods"]),

@@ -82,7 +82,7 @@ Maintainer: $maintainer
 Installed-Size: $(find "$root$tree/usr" -printf '%y %s\n' | awk '{ size += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print size }')
 Depends: ${depends#shlibs:Depends=}
 Recommends: libcurl4t64 | libcurl4
-Suggests: libopenblas0-pthread | libopenblas0
+Suggests: libopenblas0-pthread | libopenblas0, libmicrohttpd12t64 | libmicrohttpd12, libmosquitto1
 Static-Built-Using: swiftlang (= $(inside dpkg-query -W -f '${source:Version}' swiftlang))
 Section: graphics
 Priority: optional

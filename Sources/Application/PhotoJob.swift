@@ -56,7 +56,7 @@ package final class PhotoJob {
   /// Plans and runs one photo; results go to `sinks`, whose files appear together or not at all.
   ///
   /// `name`: the photo as it was named; `measures`: the report has memory and faults; `progress`: of this
-  /// photo; `isCancelled`: asked now and then, true ends the run.
+  /// photo; `isCancelled`: asked now and then, true ends the work with `CancellationError`.
   ///
   /// - Errors: `.memory` before any work; those of the photo, of `Session.run` and of the sinks;
   ///   `CancellationError`.
@@ -104,8 +104,7 @@ package final class PhotoJob {
       run.previewSide = needs.previewSide
       run.preview = { preview in for sink in sinks { try sink.preview(preview) } }
       run.taps = needs.taps ? Taps() : nil
-      run.progress = progress
-      run.isCancelled = isCancelled
+      (run.progress, run.isCancelled) = (progress, isCancelled)
       var report = try session.run(photo, wording, options, plan: plan, measures: measures, run)
       if let failure { throw failure }
       if let remark = photo.remark { listener.warn(printable(remark, limit: 4000)) }

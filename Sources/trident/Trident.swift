@@ -33,7 +33,7 @@ struct Trident: ParsableCommand {
       SegmentCommand.self, MergeCommand.self, EvaluateCommand.self, TextCommand.self, MatchCommand.self,
       PlanCommand.self,
       MeasureCommand.self,
-      BenchCommand.self, PullCommand.self, WatchCommand.self,
+      BenchCommand.self, PullCommand.self, WatchCommand.self, ServeCommand.self,
       InspectCommand.self, VerifyCommand.self, VersionCommand.self,
     ])
 

@@ -1,0 +1,108 @@
+// What a request asks for, checked before it waits for its turn.
+import Segmentation
+import System
+
+/// Words, formats and options of one photo.
+///
+/// - Errors: 400 that names the field and what it takes, 413 for more words than the server takes.
+package struct SegmentForm: Sendable {
+  /// A class each; empty where the server's own vocabulary is asked for.
+  package private(set) var classes: [String] = []
+  package private(set) var negatives: [String] = []
+  /// Class 0 is what nothing else is.
+  package private(set) var background = false
+  package private(set) var format = ServedFormat.json
+  /// Files that the summary carries.
+  package private(set) var include: [ServedFormat] = []
+  package private(set) var options: SegmentOptions
+
+  /// Keys that are no options of a run.
+  static let keys = ["class", "classes", "background", "negative", "format", "include"]
+
+  /// `hasVocabulary`: the server has words of its own, and takes no others.
+  package init(
+    _ fields: FormFields, _ defaults: SegmentOptions, _ limits: ServeLimits, hasVocabulary: Bool = false
+  ) throws(Refusal) {
+    options = defaults
+    var seen: Set<String> = []
+    for field in fields.list {
+      let key = field.key == "class" ? "class" : String(field.key.map { $0 == "-" ? "_" : $0 })
+      guard key == "class" || seen.insert(key).inserted else {
+        throw Refusal(400, "'\(printable(key, limit: 60))' is given twice")
+      }
+      try take(key, field.value)
+    }
+    if format.name != ServedFormat.json.name && !include.isEmpty {
+      throw Refusal(400, "include adds files to format=json; leave it out with format=\(format.name)")
+    }
+    try checkWords(limits, hasVocabulary)
+  }
+
+  private mutating func take(_ key: String, _ value: String) throws(Refusal) {
+    switch key {
+    case "class": classes.append(value)
+    case "classes": classes += value.split(whereSeparator: \.isNewline).map(String.init)
+    case "background": background = try Self.flag(key, value)
+    case "negative": negatives = value.split(separator: ";").map(String.init)
+    case "format": format = try ServedFormat.named(value, for: key)
+    case "include":
+      for name in value.split(separator: ",") where name != ServedFormat.json.name {
+        let format = try ServedFormat.named(String(name), for: key)
+        if !include.contains(where: { $0.name == format.name }) { include.append(format) }
+      }
+    default:
+      do throws(SegmentationError) { try options.set(key, value) } catch {
+        throw Refusal(400, printable(error.description, limit: 2000))
+      }
+    }
+  }
+
+  private static func flag(_ key: String, _ value: String) throws(Refusal) -> Bool {
+    switch value {
+    case "true", "1", "on": return true
+    case "false", "0", "": return false
+    default: throw Refusal(400, "\(key) is '\(printable(value, limit: 60))', neither true nor false")
+    }
+  }
+
+  private func checkWords(_ limits: ServeLimits, _ hasVocabulary: Bool) throws(Refusal) {
+    if hasVocabulary {
+      if classes.isEmpty && negatives.isEmpty && !background { return }
+      throw Refusal(400, "this server has a vocabulary of its own; leave out class, negative and background")
+    }
+    if classes.isEmpty {
+      throw Refusal(400, "no classes: give class (once for each) or classes (a line each)")
+    }
+    if classes.count > limits.phraseCount {
+      throw Refusal(413, "\(classes.count) classes, at most \(limits.phraseCount) are taken here")
+    }
+    do throws(SegmentationError) {
+      let list = try NamedPhrases(
+        try ClassList(arguments: classes, background: false), negatives: negatives)
+      if list.all.count <= limits.phraseCount { return }
+      throw SegmentationError(.limit(what: "phrases", value: list.all.count, limit: limits.phraseCount))
+    } catch {
+      if case .limit(_, let value, let limit) = error.reason {
+        throw Refusal(
+          413, "\(value) phrases (classes, synonyms, negative ones), at most \(limit) are taken here")
+      }
+      throw Refusal(400, printable(error.description, limit: 2000))
+    }
+  }
+
+  /// Words and precision as one value: equal ones have equal vectors.
+  var wordKey: [String] {
+    [options.precision.rawValue, background ? "background" : ""] + classes + ["", ""]
+      + (negatives.isEmpty ? options.absent.phrases : negatives)
+  }
+
+  /// Where the words come from, for a job.
+  func source(_ vocabulary: String?) -> ClassSource {
+    var source = ClassSource()
+    (source.phrases, source.background, source.vocabulary) = (classes, background, vocabulary)
+    source.negatives = negatives.isEmpty && vocabulary == nil ? options.absent.phrases : negatives
+    // Words of strangers are not kept on disk.
+    source.usesCache = false
+    return source
+  }
+}
