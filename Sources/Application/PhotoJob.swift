@@ -58,7 +58,8 @@ package final class PhotoJob {
     let megahertz = cpuMegahertz()
     return try namingOutput {
       let facts = PhotoFacts(
-        name: name, width: photo.width, height: photo.height, classes: words.classes, titles: titles)
+        name: name, width: photo.width, height: photo.height, classes: words.classes, titles: titles,
+        place: photo.place)
       for sink in sinks { try sink.begin(facts) }
       var failure: (any Error)?
       func handing(_ body: (any ResultSink) throws -> Void) -> Bool {
