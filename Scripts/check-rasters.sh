@@ -1,5 +1,5 @@
 #!/bin/sh
-# WebP and TIFF as Pillow reads them, label TIFFs as GDAL and rasterio read them. Python
+# WebP and TIFF as Pillow reads them, label TIFFs as GDAL and rasterio read them, tiles over a long raster. Python
 # packages go to a folder of their own.
 # Usage: check-rasters.sh FOLDER_OF_PROGRAMS [FOLDER_FOR_PYTHON_PACKAGES]
 set -eu
@@ -67,4 +67,4 @@ if "$bin/trident" version -v | grep -q 'libwebp .*missing\|libtiff .*missing'; t
   exit 0
 fi
 "$venv/bin/python" Scripts/check_rasters.py "$bin/trident" "$work"
-echo "checked: headers, missing libraries, Pillow, GDAL and rasterio${left_out:+; left out${left_out}}"
+echo "checked: headers, missing libraries, Pillow, GDAL and rasterio, tiles${left_out:+; left out${left_out}}"

@@ -6,8 +6,11 @@ Usage: check_rasters.py TRIDENT FOLDER
 
 import ctypes
 import json
+import shutil
 import subprocess
 import sys
+import time
+import warnings
 import zlib
 from pathlib import Path
 
@@ -27,9 +30,11 @@ BEYOND_PILLOW = {"rgb-big-endian-big.tif"}
 
 def main(trident, work):
     Image.MAX_IMAGE_PIXELS = None
+    warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
     read_as_pillow(trident, work)
     place_and_names(trident, work)
     wide_map(trident, work)
+    tiles(trident, work)
 
 
 def run(trident, *arguments):
@@ -93,17 +98,21 @@ def gdal():
     """The GDAL that rasterio brings."""
     libraries = Path(rasterio.__file__).parent.parent / "rasterio.libs"
     library = ctypes.CDLL(str(next(libraries.glob("libgdal*"))))
-    for name in ["GDALOpen", "GDALGetRasterBand", "GDALGetRasterCategoryNames", "GDALGetRasterColorTable"]:
-        getattr(library, name).restype = ctypes.c_void_p
+    for name in ["Open", "GetRasterBand", "GetRasterCategoryNames", "GetRasterColorTable", "GetMetadata"]:
+        getattr(library, "GDAL" + name).restype = ctypes.c_void_p
     library.GDALGetRasterCategoryNames.restype = ctypes.POINTER(ctypes.c_char_p)
     library.GDALAllRegister()
     return library
 
 
 def band_of(library, path):
-    dataset = library.GDALOpen(str(path).encode(), 0)
+    dataset = ctypes.c_void_p(library.GDALOpen(str(path).encode(), 0))
     assert dataset, path
-    return ctypes.c_void_p(library.GDALGetRasterBand(ctypes.c_void_p(dataset), 1))
+    band = ctypes.c_void_p(library.GDALGetRasterBand(dataset, 1))
+    # As gdalinfo does: the driver for TIFF opens the side file then, and not before.
+    library.GDALGetMetadata(dataset, None)
+    library.GDALGetMetadata(band, None)
+    return band
 
 
 def categories(library, path):
@@ -163,6 +172,9 @@ def place_and_names(trident, work):
         found = categories(library, work / name)
         assert found[: len(names)] == names and len(found) == 4, f"{name}: {found}"
         assert library.GDALGetRasterColorTable(band_of(library, work / name)), name
+        if shutil.which("gdalinfo"):
+            said = run("gdalinfo", work / name).stdout
+            assert all(f"      {i}: {n}\n" in said for i, n in enumerate(names)), said
     print(f"a label TIFF lies where its photo does; GDAL names {', '.join(names)}")
 
 
@@ -190,6 +202,39 @@ def wide_map(trident, work):
         assert made.dtypes == ("uint16",) and made.crs is None
         assert (made.read(1) == numpy.asarray(Image.open(work / "many.png"))).all()
     print("300 classes: 16-bit maps with names")
+
+
+def tiles(trident, work):
+    """A long raster in tiles: memory as planned, the same for any number of threads."""
+    scene = Image.open(ROOT / "models/demo/scenes/images/street.jpg").convert("RGB").resize((400, 320))
+    pixels = numpy.tile(numpy.asarray(scene), (1, 50, 1))
+    geotiff(work / "long.tif", pixels, tiled=True, blockxsize=256, blockysize=256, compress="lzw")
+    command = [*DEMO, *WORDS, *COARSE, "--tile", "1024", "--overlap", "128", "--quiet"]
+    peaks = []
+    for threads in ["1", "2"]:
+        out = work / f"long-{threads}.tif"
+        process = subprocess.Popen(
+            [
+                trident,
+                "segment",
+                *map(str, [*command, "--threads", threads, "--output", out, work / "long.tif"]),
+            ]
+        )
+        peak = 0
+        while process.poll() is None:
+            try:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+            except OSError:
+                break
+            peak = max([peak] + [int(x.split()[1]) for x in status.splitlines() if x.startswith("RssAnon")])
+            time.sleep(0.01)
+        assert process.wait() == 0
+        peaks.append(peak / 1024)
+    assert (work / "long-1.tif").read_bytes() == (work / "long-2.tif").read_bytes(), "threads change labels"
+    assert max(peaks) < 64, f"{peaks} MiB private"
+    with rasterio.open(work / "long-1.tif") as made, rasterio.open(work / "long.tif") as photo:
+        assert made.shape == photo.shape and made.transform == photo.transform
+    print(f"{pixels.shape[1]} x {pixels.shape[0]} in tiles of 1024: {max(peaks):.0f} MiB private at most")
 
 
 if __name__ == "__main__":
