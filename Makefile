@@ -36,6 +36,7 @@ test: setup
 	sh Scripts/check-libraries.sh $(BIN) $(BUILD)/python-venv
 	sh Scripts/check-watch.sh $(BIN)
 	sh Scripts/check-serve.sh $(BIN) $(BUILD)/serve-venv
+	sh Scripts/check-rasters.sh $(BIN) $(BUILD)/rasters-venv
 
 # Layout, limits, links and commands in documents, warnings of the compiler; what is missing of the tools is installed.
 # `make format` rewrites.

@@ -39,6 +39,7 @@ seeds() {
     merges) echo "$fixtures/golden/toy-b" ;;
     npz) echo "$fixtures/vocabulary" ;;
     jpeg | png | frames) echo "$fixtures/raster/files" ;;
+    tiff | webp) echo "$fixtures/raster/rasters" ;;
   esac
   if [ -d "Fuzz/Corpora/$1" ]; then echo "Fuzz/Corpora/$1"; fi
 }

@@ -10,6 +10,14 @@ func fuzzPNG(_ bytes: UnsafeBufferPointer<UInt8>) {
   fuzz([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A], bytes)
 }
 
+/// Also the tags that place it on earth.
+func fuzzTIFF(_ bytes: UnsafeBufferPointer<UInt8>) {
+  fuzz([], bytes)
+  withFile(Array(bytes)) { _ = GeoTags(path: $0) }
+}
+
+func fuzzWebP(_ bytes: UnsafeBufferPointer<UInt8>) { fuzz(Array("RIFF".utf8), bytes) }
+
 func fuzzPPM(_ bytes: UnsafeBufferPointer<UInt8>) { fuzz([0x50], bytes) }
 
 /// The input with the format's first bytes in place.

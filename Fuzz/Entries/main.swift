@@ -9,7 +9,8 @@ import CFuzzer
 /// is fine; a trap, a sanitizer report, too much memory or too much time is a finding.
 let targets: [(name: String, body: (UnsafeBufferPointer<UInt8>) -> Void)] = [
   ("pickle", fuzzPickle), ("zip", fuzzZip), ("checkpoint", fuzzCheckpoint), ("script", fuzzScript),
-  ("gguf", fuzzGGUF), ("jpeg", fuzzJPEG), ("png", fuzzPNG), ("quantize", fuzzQuantize),
+  ("gguf", fuzzGGUF), ("jpeg", fuzzJPEG), ("png", fuzzPNG), ("tiff", fuzzTIFF),
+  ("webp", fuzzWebP), ("quantize", fuzzQuantize),
   ("segment", fuzzSegment), ("merges", fuzzMerges), ("classes", fuzzClasses), ("vocabulary", fuzzVocabulary),
   ("npz", fuzzArchive), ("ppm", fuzzPPM), ("pieces", fuzzPieces), ("words", fuzzWords),
   ("tokens", fuzzTokens), ("tower", fuzzTower), ("shards", fuzzShards), ("tar", fuzzTar),

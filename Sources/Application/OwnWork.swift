@@ -22,6 +22,10 @@ enum OwnWork {
     }
     if isText(start) || NPYHeader.isSigned(start) || start.starts(with: VocabularyFile.magic) { return true }
     if start.starts(with: [0xFF, 0xD8]) { return contains(start, "Software: trident") }
+    // Behind a header of 8 or 16 bytes.
+    if start.starts(with: [0x49, 0x49]), contains(Array(start.prefix(48)), LabelTIFFWriter.signature) {
+      return true
+    }
     if start.starts(with: [0x89, 0x50, 0x4E, 0x47]) { return isPicture(start) || hasLegend(path) }
     guard start.starts(with: [0x50, 0x4B, 3, 4]) else { return false }
     let end = (try? file.bytes(at: max(0, size - 1024), upTo: 1024)) ?? []
@@ -52,6 +56,8 @@ enum OwnWork {
     if "trident-evaluation 1\n".utf8.starts(with: start) || PartHead.beginning.utf8.starts(with: start) {
       return true
     }
+    // GDAL may have added statistics, and keeps what is there.
+    if start.starts(with: GDALSink.beginning.utf8) && contains(start, GDALSink.mark) { return true }
     return start.first == 0x7B && contains(Array(start.prefix(100)), "\"description\": \"trident ")
   }
 

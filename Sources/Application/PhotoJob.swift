@@ -77,7 +77,7 @@ package final class PhotoJob {
     return try namingOutput {
       let facts = PhotoFacts(
         name: name, width: photo.width, height: photo.height, classes: words.classes, titles: titles,
-        colours: colours, style: style)
+        colours: colours, style: style, place: photo.place)
       for sink in sinks { try sink.begin(facts) }
       var failure: (any Error)?
       func handing(_ body: (any ResultSink) throws -> Void) -> Bool {

@@ -142,11 +142,12 @@ package struct LeftOut: Equatable, Sendable {
   /// called as photos are.
   fileprivate static func reason(_ path: String) -> (group: String, advice: String?)? {
     let lower = path.lowercased()
-    let isCalledSo = PhotoFile.endings.contains { lower.hasSuffix($0) }
+    // WebP and TIFF are judged by what is in them alone: their libraries may be missing.
+    let isCalledSo = PhotoFile.plainEndings.contains { lower.hasSuffix($0) }
     do throws(RasterError) {
       let kind = try FileKind(path: path)
-      if (fileSize(path) ?? 0) > 0, lower.hasSuffix(".png") || kind.group == "other file", OwnWork.isOwn(path)
-      {
+      let mayBeOwn = lower.hasSuffix(".png") || kind == .photo(.tiff) || kind.group == "other file"
+      if (fileSize(path) ?? 0) > 0, mayBeOwn, OwnWork.isOwn(path) {
         return (ownResult, nil)
       }
       if case .photo = kind { return nil }

@@ -69,11 +69,12 @@ extension SegmentationMethod {
 package func makeMethod(_ model: Model, _ options: SegmentOptions) throws(SegmentationError)
   -> any SegmentationMethod
 {
+  if options.tile > 0 { return try TiledMethod(model, options) }
   switch options.method {
-  case .trident: try TridentMethod(model, options)
-  case .radseg: try RADSegMethod(model, options)
-  case .scCLIP: try SCCLIPMethod(model, options)
-  case .pnpOVSS: try PnPOVSSMethod(model, options)
+  case .trident: return try TridentMethod(model, options)
+  case .radseg: return try RADSegMethod(model, options)
+  case .scCLIP: return try SCCLIPMethod(model, options)
+  case .pnpOVSS: return try PnPOVSSMethod(model, options)
   }
 }
 

@@ -75,6 +75,14 @@ package final class StageLog {
     return result
   }
 
+  /// Notes the stages from `first` on again, so that they have been there so many `times`: for plans of equal
+  /// work.
+  package func repeatStages(from first: Int, times: Int) {
+    let once = Array(entries[first...])
+    entries.reserveCapacity(first + once.count * times)
+    for _ in 1..<max(times, 1) { entries += once }
+  }
+
   /// Notes how far the current stage is, and takes a reading.
   package func step(_ fraction: Double) {
     if arena.isCounting { return }

@@ -1,9 +1,9 @@
-// Finds what a JPEG or PNG file says about its orientation, by hopping over its parts.
+// Finds what a JPEG, PNG or WebP file says about its orientation, by hopping over its parts.
 
 import CRaster
 import System
 
-/// Reads the orientation of a JPEG or PNG file, as Pillow's `exif_transpose` does.
+/// Reads the orientation of a JPEG, PNG or WebP file, as Pillow's `exif_transpose` does.
 ///
 /// Exif may lie in several APP1 segments, behind XMP, in a PNG's `eXIf` chunk with or without the prefix that
 /// JPEG asks for, or as text of hexadecimal digits (`Raw profile type exif`, or `APP1`), packed or not. The
@@ -22,11 +22,23 @@ struct ExifScanner {
   private static let exifPrefix = Array("Exif\0\0".utf8)
   private static let xmpPrefix = Array("http://ns.adobe.com/xap/1.0/\0".utf8)
 
-  /// The orientation of a JPEG or PNG file; any other is upright.
+  /// The orientation of a JPEG, PNG or WebP file; any other is upright.
   func orientation() throws(RasterError) -> Orientation {
     let magic = try file.bytes(at: 0, upTo: 4)
     if magic.starts(with: [0xFF, 0xD8]) { return Orientation(try jpegOrientation() ?? 1) }
+    if magic == Array("RIFF".utf8) { return Orientation(try webPOrientation() ?? 1) }
     return Orientation(magic == [0x89, 0x50, 0x4E, 0x47] ? try pngOrientation() ?? 1 : 1)
+  }
+
+  /// Walks the parts of a WebP.
+  private func webPOrientation() throws(RasterError) -> Int? {
+    var (chunks, packet) = (WebPChunks(file), 0..<0)
+    while let (name, body) = try chunks.next() {
+      if name == "EXIF", let found = try tag(in: ExifBlock(file, [body])) { return found }
+      if name == "XMP " { packet = body }
+    }
+    return Self.xmpOrientation(
+      try file.bytes(at: packet.lowerBound, upTo: min(packet.count, Self.textLimit)))
   }
 
   /// Walks the segments of a JPEG up to its first scan.

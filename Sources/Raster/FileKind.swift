@@ -25,7 +25,30 @@ package enum FileKind: Equatable, Sendable {
 
   init(_ file: System.InputFile<RasterError>) throws(RasterError) {
     let kind = FileKind(start: try file.bytes(at: 0, upTo: Self.startByteCount))
-    if kind == .photo(.jpeg), let foreign = try Self.foreignJPEG(file) { self = foreign } else { self = kind }
+    switch kind {
+    case .photo(.jpeg): self = try Self.foreignJPEG(file) ?? kind
+    // Without their libraries these are pictures like any other that is not read.
+    case .photo(.webP): self = Self.isThere(WebPLibrary.shared) ? kind : Self.webP
+    case .photo(.tiff): self = Self.isThere(TIFFLibrary.shared) ? kind : Self.tiff
+    default: self = kind
+    }
+  }
+
+  private static func isThere<Library>(_ library: Result<Library, SystemError>) -> Bool {
+    if case .success = library { return true }
+    return false
+  }
+
+  private static let webP = FileKind.foreign(name: "a WebP picture", command: "dwebp %i -o %o.png")
+  private static let tiff = FileKind.foreign(name: "a TIFF picture", command: magick)
+
+  /// The library that reads a picture of this name, if one does.
+  static func library(for name: String) -> OptionalLibrary? {
+    switch name {
+    case "a WebP picture": OptionalLibrary.webP
+    case "a TIFF picture": OptionalLibrary.tiff
+    default: nil
+    }
   }
 
   /// Judges by the first bytes alone.
@@ -139,12 +162,16 @@ package enum FileKind: Equatable, Sendable {
     let tags = (0..<max(0, min(count, 40))).map { number(directory + 2 + 12 * $0, 2) }
     // DNGVersion; or Make and SubIFDs.
     if tags.contains(0xC612) || (tags.contains(0x010F) && tags.contains(0x014A)) { return raw }
-    return .foreign(name: "a TIFF picture", command: magick)
+    return .photo(.tiff)
   }
 
   private static func riff(_ start: [UInt8]) -> FileKind? {
     switch String(decoding: start.dropFirst(8).prefix(4), as: UTF8.self) {
-    case "WEBP": return .foreign(name: "a WebP picture", command: "dwebp %i -o %o.png")
+    case "WEBP":
+      if WebPChunks.isAnimated(start) {
+        return .foreign(name: "an animated WebP picture", command: "webpmux -get frame 1 %i -o %o.still.webp")
+      }
+      return WebPChunks.isStill(start) ? .photo(.webP) : webP
     case "AVI ": return .other("a film")
     case "WAVE": return .other("a sound")
     default: return nil

@@ -28,10 +28,10 @@ package struct PhotoCeilings: Equatable, Sendable {
 /// - Memory: `workingByteCount`, plus `wholeImageByteCount` where `needsWholeImage`.
 /// - Errors: a file that is cut short or damaged is refused, never painted grey; see `RasterError.Reason`. A
 ///   JPEG that lacks its end marker alone is read; `lacksEnd` says so.
-/// - Source: agrees with OpenCV `imread` (same libjpeg and libpng).
+/// - Source: agrees with OpenCV `imread` (same libjpeg and libpng); WebP and TIFF agree with Pillow.
 package final class PhotoDecoder {
   /// What the first bytes of the file say it is.
-  package enum Format: String, Equatable, Sendable { case jpeg, png, portableMap }
+  package enum Format: String, Equatable, Sendable { case jpeg, png, portableMap, webP, tiff }
 
   /// The longest side that is accepted, in pixels.
   package static let sideLimit = 100_000
@@ -53,7 +53,7 @@ package final class PhotoDecoder {
   package let storedHeight: Int
   /// Which way up the photo is meant to be seen; upright where the file does not say or says nonsense.
   package let orientation: Orientation
-  /// Whether decoding holds the whole picture: progressive or multi-scan JPEG, interlaced PNG.
+  /// Whether decoding holds the whole picture: progressive or multi-scan JPEG, interlaced PNG, WebP.
   package let needsWholeImage: Bool
   /// Bytes for the whole picture where it is needed, else 0.
   package let wholeImageByteCount: Int
@@ -73,6 +73,8 @@ package final class PhotoDecoder {
     case jpeg(OpaquePointer)
     case png(OpaquePointer)
     case portableMap(PortableMapReader)
+    case webP(WebPReader)
+    case tiff(OpaquePointer)
   }
 
   private let file: InputFile
@@ -104,8 +106,9 @@ package final class PhotoDecoder {
     let kind = try FileKind(file)
     if case .foreign = kind { throw RasterError(kind, path: path) }
     // First, because nobody would close the decoder if this failed.
-    orientation = isTurned ? try ExifScanner(file: file).orientation() : .upright
-    let opened = try Self.open(file, ignoringChecksums: ignoringChecksums)
+    let exif = isTurned ? try ExifScanner(file: file).orientation() : .upright
+    let opened = try Self.open(file, kind, ignoringChecksums: ignoringChecksums)
+    orientation = isTurned ? opened.orientation ?? exif : .upright
     self.path = path
     self.file = file
     backend = opened.backend
@@ -124,7 +127,8 @@ package final class PhotoDecoder {
       throw RasterError(
         .bomb(width: storedWidth, height: storedHeight, byteCount: file.byteCount), path: path)
     }
-    guard wholeImageByteCount <= ceilings.wholeImageByteCount else {
+    // Strips and tiles of a TIFF may be as large as the picture.
+    guard max(wholeImageByteCount, workingByteCount) <= ceilings.wholeImageByteCount else {
       throw RasterError(
         .aboveCeiling(what: "bytes to be held at once", limit: ceilings.wholeImageByteCount), path: path)
     }
@@ -134,7 +138,8 @@ package final class PhotoDecoder {
     switch backend {
     case .jpeg(let decoder): cr_jpeg_close(decoder)
     case .png(let decoder): cr_png_close(decoder)
-    case .portableMap: break
+    case .tiff(let decoder): cr_tiff_close(decoder)
+    case .portableMap, .webP: break
     }
   }
 
@@ -145,11 +150,41 @@ package final class PhotoDecoder {
     var height: Int
     var wholeBytes: Int
     var workingBytes: Int
+    /// Where the decoder knows it.
+    var orientation: Orientation?
   }
 
   private static func number(_ bytes: ArraySlice<UInt8>) -> Int { bytes.reduce(0) { $0 << 8 | Int($1) } }
 
-  private static func open(_ file: InputFile, ignoringChecksums: Bool) throws(RasterError) -> Opened {
+  /// WebP and TIFF, whose libraries may be missing.
+  private static func open(_ file: InputFile, _ format: Format) throws(RasterError) -> Opened? {
+    switch format {
+    case .webP:
+      let library: WebPLibrary
+      do throws(SystemError) { library = try WebPLibrary.shared.get() } catch { throw RasterError(error) }
+      let reader = try WebPReader(file: file, library)
+      return Opened(
+        backend: .webP(reader), format: .webP, width: reader.width, height: reader.height,
+        wholeBytes: reader.wholeByteCount, workingBytes: reader.workingByteCount)
+    case .tiff:
+      let library: TIFFLibrary
+      do throws(SystemError) { library = try TIFFLibrary.shared.get() } catch { throw RasterError(error) }
+      var (info, failure) = (cr_tiff_info(), cr_failure())
+      guard let decoder = library.open(file, &info, &failure) else {
+        throw RasterError(failure, path: file.path)
+      }
+      return Opened(
+        backend: .tiff(decoder), format: .tiff, width: Int(info.width), height: Int(info.height),
+        wholeBytes: 0, workingBytes: Int(info.working_bytes),
+        orientation: Orientation(Int(info.orientation)))
+    case .jpeg, .png, .portableMap: return nil
+    }
+  }
+
+  private static func open(
+    _ file: InputFile, _ kind: FileKind, ignoringChecksums: Bool
+  ) throws(RasterError) -> Opened {
+    if case .photo(let format) = kind, let opened = try open(file, format) { return opened }
     let magic = try file.bytes(at: 0, upTo: 8)
     var failure = cr_failure()
     if magic.starts(with: [0xFF, 0xD8]) {
@@ -208,6 +243,8 @@ package final class PhotoDecoder {
       let scans = ceilings.scans(pixels: storedWidth * storedHeight)
       try check(cr_jpeg_start(decoder, Int32(scans), &failure), failure, limit: scans)
     case .png(let decoder): try check(cr_png_start(decoder, &failure), failure)
+    case .tiff(let decoder): try check(cr_tiff_start(decoder, &failure), failure)
+    case .webP(let reader): try spending { () throws(RasterError) in try reader.begin() }
     case .portableMap: break
     }
     hasBegun = true
@@ -233,15 +270,19 @@ package final class PhotoDecoder {
     case .png(let decoder):
       try check(cr_png_row(decoder, row, &failure), failure)
       if isLast { try check(cr_png_finish(decoder, &failure), failure) }
-    case .portableMap(let reader):
-      do throws(RasterError) {
-        try reader.readRow(into: row)
-      } catch {
-        spent = error
-        throw error
-      }
+    case .tiff(let decoder): try check(cr_tiff_row(decoder, row, &failure), failure)
+    case .webP(let reader): reader.readRow(into: row)
+    case .portableMap(let reader): try spending { () throws(RasterError) in try reader.readRow(into: row) }
     }
     nextRow += 1
+  }
+
+  /// Does something whose error ends decoding.
+  private func spending(_ body: () throws(RasterError) -> Void) throws(RasterError) {
+    do throws(RasterError) { try body() } catch {
+      spent = error
+      throw error
+    }
   }
 
   /// The error that ended decoding, if one has.

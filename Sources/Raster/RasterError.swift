@@ -69,14 +69,17 @@ package struct RasterError: Error, Equatable, Sendable, CustomStringConvertible 
   private var explanation: String {
     switch reason {
     case .file(.empty):
-      return "is empty; name a jpeg, png or ppm photo"
+      return "is empty; name a jpeg, png, ppm, webp or tiff photo"
     case .file(let reason):
       return reason.description
     case .unknownFormat(let what):
-      return what.map { "is \($0); name a jpeg, png or ppm photo" }
-        ?? "is not a jpeg, png or ppm photo; convert it first"
+      return what.map { "is \($0); name a jpeg, png, ppm, webp or tiff photo" }
+        ?? "is not a jpeg, png, ppm, webp or tiff photo; convert it first"
     case .foreign(let name, let command):
-      return "is \(name), which is not read; convert it: \(command)"
+      let library = FileKind.library(for: name).map {
+        "; or install \($0.name), which reads it (on Debian: apt install \($0.package))"
+      }
+      return "is \(name), which is not read; convert it: \(command)" + (library ?? "")
     case .unsupported(let what):
       return "cannot be read (\(what)); convert it to an 8-bit jpeg or png"
     case .notNumbers(let what):

@@ -122,6 +122,18 @@ package struct OptionRow: Sendable {
         + "0-0: as published, 4-10 of 12 or 9-19 of 24 ({}).",
       { .word($0.description) }, read: { BlockRange($0) }
     ).of(.scCLIP)
+    var tile = number(
+      "tile", \.tile, 0...16_384, OptionValue.int,
+      "Cut rasters into tiles of this side, each segmented as a photo of its own, pixels ({}: not cut)."
+    )
+    .of(.trident, .scCLIP)
+    tile.silentAt = .int(0)
+    var overlap = number(
+      "overlap", \.overlap, 0...8192, OptionValue.int,
+      "What neighbouring tiles share at least, where their scores fade into each other, pixels ({})."
+    )
+    .of(.trident, .scCLIP)
+    overlap.silentAt = .int(128)
     return [
       method,
       number(
@@ -237,6 +249,7 @@ package struct OptionRow: Sendable {
         "presence", \.presence,
         "pnp-ovss: without --present look for classes that match the photo, or all ({})."
       ).of(.pnpOVSS),
+      tile, overlap,
       choice("precision", \.precision, "Arithmetic ({}); float32 is the reference and needs OpenBLAS."),
     ]
   }()
@@ -275,70 +288,6 @@ extension OptionRow {
     }
     if let problem = problem(options) { throw SegmentationError(.usage(problem)) }
   }
-}
-
-/// What options of a run need of each other and of the model's patches.
-private struct OptionRule: Sendable {
-  typealias Patches = [(network: String, patch: Int)]
-
-  let methods: [MethodName]
-  /// What is wrong; nil: nothing. The first network's patch is the step of windows.
-  let problem: @Sendable (SegmentOptions, Patches) -> String?
-
-  init(
-    _ methods: MethodName..., problem: @escaping @Sendable (SegmentOptions, Patches) -> String?
-  ) {
-    (self.methods, self.problem) = (methods, problem)
-  }
-
-  static let all: [OptionRule] = [
-    OptionRule(.trident, .radseg) { options, patches in
-      if patches.allSatisfy({ options.window % $0.patch == 0 }) { return nil }
-      let list = patches.map { "\($0.network) \($0.patch)" }.joined(separator: ", ")
-      return "--window \(options.window) is not a multiple of the model's patches (\(list))"
-    },
-    OptionRule(.trident, .radseg) { options, patches in
-      let (network, patch) = patches[0]
-      if options.stride % patch == 0 && options.stride <= options.window { return nil }
-      return "--stride \(options.stride) must be a multiple of \(network)'s patch \(patch) "
-        + "and at most the window \(options.window)"
-    },
-    OptionRule(.scCLIP) { options, patches in
-      let (network, patch) = patches[0]
-      if options.window >= patch { return nil }
-      return "--window \(options.window) is smaller than \(network)'s patch \(patch)"
-    },
-    OptionRule(.scCLIP) { options, _ in
-      if options.stride <= options.window { return nil }
-      return "--stride \(options.stride) must be at most the window \(options.window)"
-    },
-    OptionRule(.scCLIP) { options, _ in
-      if options.refinement != .sam { return nil }
-      return "--method sc-clip has no SAM to refine with: --refine none, pamr or crf"
-    },
-    OptionRule(.pnpOVSS) { options, _ in
-      if options.refinement != .sam { return nil }
-      return "--method pnp-ovss has no SAM to refine with: --refine none, pamr or crf"
-    },
-    OptionRule(.pnpOVSS) { options, patches in
-      let (network, patch) = patches[0]
-      if options.shortSide % patch == 0 { return nil }
-      return "--short-side \(options.shortSide) is not a multiple of \(network)'s patch \(patch)"
-    },
-    OptionRule(.pnpOVSS) { options, patches in
-      let side = options.shortSide / patches[0].patch
-      if (options.rounds - 1) * options.blankedPatches < side * side { return nil }
-      return "--rounds \(options.rounds): all \(side * side) patches are blank before the last"
-    },
-    OptionRule(.trident) { options, _ in
-      if options.refinement != .sam || !options.prompts.isEmpty { return nil }
-      return "--prompts needs point, box or mask; --refine none leaves refinement out"
-    },
-    OptionRule(.trident) { options, _ in
-      if !options.halves || options.paradigm != .window { return nil }
-      return "halves (city preset) need --paradigm splice"
-    },
-  ]
 }
 
 /// All options, in the order of help, JSON and files.

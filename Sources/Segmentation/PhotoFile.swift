@@ -1,14 +1,17 @@
 // Photos from files and from memory, as the phases want them.
 import Raster
+import System
 
 /// A photo file, decoded anew for every pass.
 ///
-/// - Memory: while a pass runs: the decoder's rows, and the whole picture for a progressive JPEG or an
-///   interlaced PNG.
+/// - Memory: while a pass runs: the decoder's rows, and the whole picture for a progressive JPEG, an
+///   interlaced PNG or a WebP.
 /// - Errors: `.photo`, naming the file.
 package final class PhotoFile: PhotoPixels {
   /// How the names of files in a folder end that count as photos.
-  package static let endings = [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm"]
+  package static let endings = plainEndings + [".webp", ".tif", ".tiff"]
+  /// Those of formats that are always read; the others need a library.
+  package static let plainEndings = [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm"]
 
   package let path: String
   package let width: Int
@@ -20,6 +23,7 @@ package final class PhotoFile: PhotoPixels {
   package var isTurned: Bool { orientation != .upright }
   private let turns: Bool
   private let orientation: Orientation
+  private let format: PhotoDecoder.Format
   private let storedWidth: Int
   private let storedHeight: Int
   private let decoderByteCount: Int
@@ -37,6 +41,7 @@ package final class PhotoFile: PhotoPixels {
       width = decoder.width
       height = decoder.height
       orientation = decoder.orientation
+      format = decoder.format
       storedWidth = decoder.storedWidth
       storedHeight = decoder.storedHeight
       wholeImageByteCount = decoder.needsWholeImage ? decoder.wholeImageByteCount : 0
@@ -63,11 +68,55 @@ package final class PhotoFile: PhotoPixels {
     }
   }
 
+  package lazy var place: GeoTags? = format == .tiff && !isTurned ? GeoTags(path: path) : nil
+
+  package var rowByteCount: Int { wholeImageByteCount + decoderByteCount + 3 * storedWidth }
+
+  package func eachRow(_ body: (_ y: Int, _ row: UnsafePointer<UInt8>) throws -> Void) throws {
+    if isTurned {
+      throw SegmentationError(
+        .photo("\(path): is stored turned, which --tile does not read; save it upright (magick -auto-orient)")
+      )
+    }
+    let rows = try RowReader(path, ceilings, width: width, height: height)
+    for y in 0..<height { try body(y, try rows.next()) }
+  }
+
   package func workingByteCount(_ copies: [CopyRequest]) -> Int {
     wholeImageByteCount + decoderByteCount
       + PhotoCopies.byteCount(
         storedWidth: storedWidth, storedHeight: storedHeight, orientation: orientation,
         stages: copies.map(\.stages))
+  }
+}
+
+/// The rows of a photo, one after another.
+///
+/// - Errors: `.photo`, naming the file.
+private final class RowReader {
+  private let decoder: PhotoDecoder
+  private let row: ScratchBytes
+
+  init(_ path: String, _ ceilings: PhotoCeilings, width: Int, height: Int) throws(SegmentationError) {
+    row = ScratchBytes(count: 3 * width)
+    do throws(RasterError) {
+      decoder = try PhotoDecoder(path: path, ceilings: ceilings)
+      guard decoder.width == width, decoder.height == height else {
+        throw RasterError(.corrupt("the file changed while it was being read"), path: path)
+      }
+      try decoder.beginDecoding(allowWholeImage: true)
+    } catch {
+      throw SegmentationError(.photo(error.description))
+    }
+  }
+
+  /// The next row, until the one after it.
+  func next() throws(SegmentationError) -> UnsafePointer<UInt8> {
+    let pixels = row.base.assumingMemoryBound(to: UInt8.self)
+    do throws(RasterError) { try decoder.readRow(into: pixels) } catch {
+      throw SegmentationError(.photo(error.description))
+    }
+    return UnsafePointer(pixels)
   }
 }
 
@@ -102,6 +151,8 @@ package final class PhotoSize: PhotoPixels {
 
   package func load(_ copies: [CopyRequest]) throws { preconditionFailure("a size has no pixels") }
 
+  package var rowByteCount: Int { 3 * width }
+
   package func workingByteCount(_ copies: [CopyRequest]) -> Int {
     3 * width
       + PhotoCopies.byteCount(
@@ -130,6 +181,10 @@ package final class PhotoInMemory: PhotoPixels {
     let copies = copies.map(\.photoCopy)
     let pass = PhotoCopies(width: width, height: height, copies)
     for row in 0..<height { pass.push(pixels + row * stride) }
+  }
+
+  package func eachRow(_ body: (_ y: Int, _ row: UnsafePointer<UInt8>) throws -> Void) throws {
+    for y in 0..<height { try body(y, pixels + y * stride) }
   }
 
   package func workingByteCount(_ copies: [CopyRequest]) -> Int {

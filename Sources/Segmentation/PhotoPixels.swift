@@ -1,5 +1,6 @@
 // What the phases ask of a photo: its size, and small copies made in one pass from the top.
 import Compute
+import Raster
 
 /// A small 8-bit copy of the photo that a phase asks for.
 package struct CopyRequest {
@@ -36,10 +37,24 @@ package protocol PhotoPixels: AnyObject {
   func workingByteCount(_ copies: [CopyRequest]) -> Int
   /// What is wrong with the photo although it could be read; known after the first `load`.
   var remark: String? { get }
+  /// Where on earth the pixels lie, where the photo says so.
+  var place: GeoTags? { get }
+  /// Hands over all rows, from the top. Shapes: `row` [width * 3], valid during the call.
+  ///
+  /// - Memory: `rowByteCount`.
+  func eachRow(_ body: (_ y: Int, _ row: UnsafePointer<UInt8>) throws -> Void) throws
+  /// Private memory that `eachRow` allocates, bytes.
+  var rowByteCount: Int { get }
 }
 
 extension PhotoPixels {
   package var remark: String? { nil }
+  package var place: GeoTags? { nil }
+  package var rowByteCount: Int { 0 }
+
+  package func eachRow(_ body: (_ y: Int, _ row: UnsafePointer<UInt8>) throws -> Void) throws {
+    preconditionFailure("a photo without rows")
+  }
 
   /// Fills copies in a stage of its own.
   func read(_ copies: [CopyRequest], _ run: RunContext) throws {

@@ -169,6 +169,10 @@ public struct SegmentOptions: Equatable, Sendable {
   public var blur: Float = 0.05
   /// PnP-OVSS: which classes go into captions, where nobody says what the photo shows.
   public var presence = PresenceChoice.match
+  /// Side of the tiles that a raster is cut into, each a photo of its own, pixels; 0: it is not cut.
+  public var tile = 0
+  /// What two neighbouring tiles share at least, pixels; their scores fade into each other there.
+  public var overlap = 128
 
   /// The published defaults of Trident.
   public init() {}

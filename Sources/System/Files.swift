@@ -166,6 +166,21 @@ package final class UnnamedFile {
 
   deinit { if descriptor >= 0 { close(descriptor) } }
 
+  /// Makes the file so long, of zeros that have their place on the disk.
+  package func reserve(_ byteCount: Int) throws(SystemError) {
+    let code = posix_fallocate(descriptor, 0, off_t(byteCount))
+    if code != 0 {
+      throw SystemError(.system(action: "reserve \(byteCount) bytes", code: code), path: folder)
+    }
+  }
+
+  package func read(_ bytes: UnsafeMutableRawPointer, count: Int, at offset: Int) throws(SystemError) {
+    let got = cs_read_at(descriptor, bytes, count, Int64(offset))
+    if got < Int64(count) {
+      throw SystemError(.system(action: "read", code: got < 0 ? Int32(-got) : EIO), path: folder)
+    }
+  }
+
   package func write(_ bytes: UnsafeRawPointer, count: Int, at offset: Int) throws(SystemError) {
     let code = cs_write_at(descriptor, bytes, count, Int64(offset))
     if code != 0 { throw SystemError(.system(action: "write", code: code), path: folder) }

@@ -38,6 +38,20 @@ package struct OptionalLibrary: Sendable {
   }
 }
 
+extension OptionalLibrary {
+  /// Every library that some job opens; `trident version -v` lists them. A new one is a line here.
+  package static let all = [openBLAS, webP, tiff]
+
+  /// `Compute` opens it itself, as it stands on kernels alone; here it is named.
+  package static let openBLAS = OptionalLibrary(
+    name: "OpenBLAS", files: ["libopenblas.so.0", "libopenblas.so"], package: "libopenblas0-pthread",
+    purpose: "--precision float32")
+  package static let webP = OptionalLibrary(
+    name: "libwebp", files: ["libwebp.so.7"], package: "libwebp7", purpose: "WebP in")
+  package static let tiff = OptionalLibrary(
+    name: "libtiff", files: ["libtiff.so.6", "libtiff.so.5"], package: "libtiff6", purpose: "TIFF in")
+}
+
 /// A library that is there.
 package struct OpenLibrary: @unchecked Sendable {
   package let library: OptionalLibrary
@@ -60,5 +74,10 @@ package struct OpenLibrary: @unchecked Sendable {
         .unsupported("\(library.name) (\(file)) has no \(name); another version of it is needed"))
     }
     return unsafeBitCast(symbol, to: type)
+  }
+
+  /// Addresses of functions by name, nil for what this version lacks.
+  package func addresses(_ names: [String]) -> [UnsafeMutableRawPointer?] {
+    names.map { dlsym(handle, $0) }
   }
 }

@@ -67,12 +67,21 @@ struct VerifyCommand: ParsableCommand {
 struct VersionCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "version", abstract: "Version, and which CPU paths are built, supported and chosen.",
-    discussion: "With --model or TRIDENT_MODEL also that file's name and id.")
+    discussion:
+      "With --model or TRIDENT_MODEL also that file's name and id; with -v the libraries of single jobs.")
 
   @Option(name: .shortAndLong, help: "Model file (also TRIDENT_MODEL).", completion: .file()) var model:
     String?
 
   @Flag(help: "One JSON object on standard output.") var json = false
+
+  @Flag(name: .shortAndLong, help: "Also which libraries of single jobs are there.") var verbose = false
+
+  /// Each library and the file it was found as, nil where it is missing.
+  private var libraries: [(library: OptionalLibrary, file: String?)] {
+    guard verbose else { return [] }
+    return OptionalLibrary.all.map { ($0, try? $0.open().file) }
+  }
 
   func run() throws {
     let chosen = try CPUPath.choose(forced: environment("TRIDENT_CPU"))
@@ -89,11 +98,19 @@ struct VersionCommand: ParsableCommand {
       if let named, let identity {
         fields += [("model", .string(named)), ("model_id", .string(identity))]
       }
+      if verbose {
+        let found = libraries.map { ($0.library.name, $0.file.map { JSON.string($0) } ?? .null) }
+        fields.append(("libraries", .object(found)))
+      }
       print(JSON.object(fields).text())
       return
     }
     print("trident \(Segmentation.Trident.version)")
     for path in paths { print("  \(padded(path.name, 14)) \(path.state)") }
+    for (library, file) in libraries {
+      let state = file ?? "missing; apt install \(library.package)"
+      print("  \(padded(library.name, 14)) \(padded(library.purpose, 20)) \(state)")
+    }
     if let named, let identity { print("  model \(printable(named, limit: 400)), id \(identity)") }
   }
 }

@@ -163,6 +163,8 @@ package struct MethodFlags: ParsableArguments {
   @Option(help: .row("map_threshold")) var mapThreshold: Float?
   @Option(help: .row("blur")) var blur: Float?
   @Option(help: .row("presence")) var presence: PresenceChoice?
+  @Option(help: .row("tile")) var tile: Int?
+  @Option(help: .row("overlap")) var overlap: Int?
   @Option(help: .row("precision")) var precision: PrecisionChoice?
 
   package init() {}
@@ -195,6 +197,8 @@ package struct MethodFlags: ParsableArguments {
     take(\.refinement, refinement)
     take(\.affinity, affinity)
     take(\.paradigm, paradigm)
+    take(\.tile, tile)
+    take(\.overlap, overlap)
     take(\.precision, precision)
     take(\.absent, absent)
     take(\.unknownThreshold, unknownThreshold)

@@ -102,6 +102,8 @@ package struct OutputFlags: ParsableArguments {
   var labelme: String?
   @Option(help: .format(.cvat), completion: .file())
   var cvat: String?
+  @Option(help: .format(.gdal), completion: .file())
+  var gdal: String?
   @Option(help: .hidden) var taps: String?
   @Flag(help: "A JSON object a photo on standard output, and of several one more at the end.")
   var json = false
@@ -118,7 +120,7 @@ package struct OutputFlags: ParsableArguments {
       (ResultFormat.labelMap, output), (.overlay, overlay), (.confidence, confidence), (.scores, scores),
       (.csv, csv), (.coco, coco),
       (.masks, masks), (.instances, instances), (.yolo, yolo), (.labelMe, labelme), (.cvat, cvat),
-      (.taps, taps),
+      (.gdal, gdal), (.taps, taps),
     ]
     return named.compactMap { format, path in path.map { OutputTarget(format, $0) } }
   }

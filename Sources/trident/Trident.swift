@@ -43,12 +43,12 @@ struct Trident: ParsableCommand {
     do {
       try checkArguments()
       try checkCommand(programArguments.first)
-      // `--version -v` is `version`: which CPU paths are built, supported, chosen.
+      // `--version -v` is `version -v`: which CPU paths are chosen, which libraries are there.
       let asked = Set(programArguments)
       let wantsPaths =
         asked.contains("--version") && asked.isSubset(of: ["--version", "-v", "--verbose"]) && asked.count > 1
       let arguments = programArguments.map { $0 == "--help-all" ? "--help-hidden" : $0 }
-      var command = try parseAsRoot(wantsPaths ? ["version"] : arguments)
+      var command = try parseAsRoot(wantsPaths ? ["version", "-v"] : arguments)
       try command.run()
       // A closed pipe or a full disk behind standard output shows when the last of it is written.
       try finishPrinting()

@@ -57,7 +57,8 @@ import Testing
     let run = try #require(report?.run)
     #expect(
       names(folder.path) == [
-        "coco.coco.json", "confidence.png", "csv.csv", "cvat.cvat.xml", "instances.instances.json",
+        "coco.coco.json", "confidence.png", "csv.csv", "cvat.cvat.xml", "gdal.png.aux.xml",
+        "instances.instances.json",
         "labelme.json", "masks",
         "output.json", "output.png", "overlay.png", "scores.npy", "taps.taps", "yolo.txt",
       ])
@@ -131,6 +132,40 @@ import Testing
       #expect(names(folder.path) == ["output.json", "output.png"])
       #expect(
         try readText(folder.path + "/output.json") == "old" && readText(folder.path + "/output.png") == "old")
+    }
+  }
+
+  /// A label map called .tif is one: the same labels, in colours that any reader knows.
+  @Test func mapsAsTIFF() throws {
+    guard (try? OptionalLibrary.tiff.open()) != nil else { return }
+    let folder = Folder()
+    let named = ["labels.tif", "labels.png"].map { OutputTarget(.labelMap, folder.path + "/" + $0) }
+    for target in named {
+      let paths = try OutputPaths(photos: [Demo.farm], others: [], targets: [target])
+      try SegmentJob(Demo.job(), paths).run { _ in }
+      // What was made may be made again.
+      _ = try OutputPaths(photos: [Demo.farm], others: [], targets: [target])
+    }
+    #expect(names(folder.path) == ["labels.json", "labels.png", "labels.tif", "labels.tif.aux.xml"])
+    let map = try NumberDecoder(path: folder.path + "/labels.png")
+    let colours = try PhotoDecoder(path: folder.path + "/labels.tif")
+    var row = [UInt16](repeating: 0, count: map.width)
+    var pixels = [UInt8](repeating: 0, count: 3 * map.width)
+    for _ in 0..<map.height {
+      try map.readRow(into: &row)
+      try colours.readRow(into: &pixels)
+      let differs = row.indices.first { x in
+        let colour = Palette.standard[Int(row[x])]
+        return pixels[3 * x] != colour.red || pixels[3 * x + 1] != colour.green
+          || pixels[3 * x + 2] != colour.blue
+      }
+      #expect(differs == nil)
+    }
+    let side = try readText(folder.path + "/labels.tif.aux.xml")
+    #expect(side.contains("<Category>") && side.hasPrefix("<PAMDataset>"))
+    try folder.write("labels.tif.aux.xml", "<PAMDataset>mine</PAMDataset>")
+    #expect(throws: SegmentationError.self) {
+      try OutputPaths(photos: [Demo.farm], others: [], targets: [named[0]])
     }
   }
 

@@ -68,7 +68,6 @@ import Testing
     add(padded("\0\0\0\u{1C}ftypmif1\0\0\0\0mif1avifmiaf"), "AVIF", "avifdec a.bin a.png")
     add(padded("\0\0\0\u{18}ftypavis\0\0\0\0avif"), "AVIF", "avifdec a.bin a.png")
     add(padded("\0\0\0\u{18}ftypcrx \0\0\0\u{1}crx "), "raw", "darktable-cli a.bin a.jpg")
-    add(tiff([0x100, 0x101]), "TIFF", "magick a.bin a.png")
     add(tiff([0x100, 0x10F, 0x14A]), "raw", "darktable-cli")
     add(tiff([0x100, 0xC612]), "raw", "darktable-cli")
     add(padded("FUJIFILMCCD-RAW 0201"), "raw", "darktable-cli")

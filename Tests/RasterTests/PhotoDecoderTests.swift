@@ -101,7 +101,7 @@ import Testing
     #expect(reason(scratch.file("bytes")) == .unknownFormat(nil))
     #expect(
       RasterError(.file(.empty), path: "a.png").description
-        == "a.png: is empty; name a jpeg, png or ppm photo")
+        == "a.png: is empty; name a jpeg, png, ppm, webp or tiff photo")
   }
 
   @Test func hugeHeadersAreRefused() throws {

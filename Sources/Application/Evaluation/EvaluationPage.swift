@@ -225,6 +225,11 @@ func escaped(_ text: String) -> String {
   }
 }
 
+/// Text of an XML file, which has no control characters.
+func xmlText(_ text: String) -> String {
+  escaped(String(String.UnicodeScalarView(text.unicodeScalars.map { $0 < " " ? " " : $0 })))
+}
+
 /// Bytes as base64 text.
 func base64(_ bytes: [UInt8]) -> String {
   let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)

@@ -47,7 +47,9 @@ package final class TarJob {
   package static func formats(_ names: String) throws(SegmentationError) -> [ResultFormat] {
     var formats: [ResultFormat] = []
     for name in names.split(separator: ",") {
-      let usual = ResultFormat.all.filter { !$0.ending.isEmpty && !["yolo", "taps"].contains($0.name) }
+      let usual = ResultFormat.all.filter {
+        !$0.ending.isEmpty && !["yolo", "gdal", "taps"].contains($0.name)
+      }
       guard let format = usual.first(where: { $0.name == name }) else {
         throw SegmentationError(
           .usage("'\(name)' is none of \(usual.map(\.name).joined(separator: ", "))"), field: "--tar-formats")

@@ -1,43 +1,107 @@
-// The label map as PNG, and which legend lies beside it.
+// The label map as PNG or TIFF, and which legend lies beside it.
 import Raster
 import Segmentation
 import System
 
 extension ResultFormat {
-  package static let labelMap = ResultFormat(
-    "output", ".png", help: "Label map (.png); for several photos a folder, as for the next two.",
-    files: { [$0] + [legendPath($0)].compactMap { $0 } },
-    sinks: { path in [LabelMapSink(path)] + [legendPath(path)].compactMap { $0.map { LegendSink($0) } } })
+  package static let labelMap: ResultFormat = {
+    var format = ResultFormat(
+      "output", ".png",
+      help:
+        "Label map (.png, or .tif with a GeoTIFF's place); for several photos a folder of PNGs, as for the "
+        + "next two.",
+      files: { files(of: $0) },
+      sinks: { path in
+        let others = files(of: path).dropFirst()
+        let legend = others.last.map { [LegendSink($0)] } ?? []
+        guard isTIFF(path) else { return [LabelMapSink(path)] + legend }
+        return [LabelTIFFSink(path), GDALSink(path + sideEnding)] + legend
+      })
+    format.otherEndings = [".tif", ".tiff"]
+    return format
+  }()
 
-  /// A map on standard output has none.
-  private static func legendPath(_ map: String) -> String? {
-    map == "-" ? nil : (map.hasSuffix(".png") ? String(map.dropLast(4)) : map) + ".json"
+  private static let sideEnding = ".aux.xml"
+
+  private static func isTIFF(_ path: String) -> Bool {
+    [".tif", ".tiff"].contains { path.lowercased().hasSuffix($0) }
+  }
+
+  /// The map, GDAL's side file for a TIFF, the legend; a map on standard output is alone.
+  private static func files(of map: String) -> [String] {
+    guard map != "-" else { return [map] }
+    let isTIFF = isTIFF(map)
+    let stem = isTIFF || map.hasSuffix(".png") ? folder(of: map) + baseName(map) : map
+    return [map] + (isTIFF ? [map + sideEnding] : []) + [stem + ".json"]
+  }
+}
+
+/// A row of labels in 8 bits, where they fit.
+private struct NarrowRow {
+  private let width: Int
+  /// Empty above 256 labels.
+  private var bytes: [UInt8]
+
+  var isWide: Bool { bytes.isEmpty }
+
+  init(_ photo: PhotoFacts) {
+    width = photo.width
+    bytes = [UInt8](repeating: 0, count: photo.titles.count <= 256 ? photo.width : 0)
+  }
+
+  mutating func narrowed(_ labels: UnsafePointer<UInt16>) -> [UInt8] {
+    for x in 0..<width { bytes[x] = UInt8(truncatingIfNeeded: labels[x]) }
+    return bytes
   }
 }
 
 /// 8-bit indexed up to 256 classes, 16-bit grey above.
 final class LabelMapSink: ResultSink {
   private let path: String
-  private var width = 0
   private var writer: PNGWriter?
-  /// A row of 8 bits a pixel; empty above 256 classes.
-  private var bytes: [UInt8] = []
+  private var narrow: NarrowRow?
 
   init(_ path: String) { self.path = path }
 
   func begin(_ photo: PhotoFacts) throws {
-    width = photo.width
-    let isSmall = photo.titles.count <= 256
-    bytes = [UInt8](repeating: 0, count: isSmall ? width : 0)
+    let narrow = NarrowRow(photo)
+    self.narrow = narrow
     writer = try PNGWriter(
-      path: path, isSmall ? .indexed(photo.colours.palette) : .grey16, width: width, height: photo.height,
-      isSigned: isSmall && !photo.colours.isVOC)
+      path: path, narrow.isWide ? .grey16 : .indexed(photo.colours.palette), width: photo.width,
+      height: photo.height, isSigned: !narrow.isWide && !photo.colours.isVOC)
   }
 
   func row(_ y: Int, _ labels: UnsafePointer<UInt16>) throws {
-    if bytes.isEmpty { return try writer?.writeRow(labels) ?? () }
-    for x in 0..<width { bytes[x] = UInt8(truncatingIfNeeded: labels[x]) }
-    try writer?.writeRow(bytes)
+    if narrow?.isWide == true { return try writer?.writeRow(labels) ?? () }
+    if let bytes = narrow?.narrowed(labels) { try writer?.writeRow(bytes) }
+  }
+
+  func finish(_ report: SegmentReport) throws -> [AtomicFile] { [try writer?.end()].compactMap { $0 } }
+}
+
+/// The same as TIFF, where the photo lies on earth.
+final class LabelTIFFSink: ResultSink {
+  private let path: String
+  private var writer: LabelTIFFWriter?
+  private var narrow: NarrowRow?
+
+  init(_ path: String) { self.path = path }
+
+  func begin(_ photo: PhotoFacts) throws {
+    let narrow = NarrowRow(photo)
+    self.narrow = narrow
+    // Pixels that may be of no class have the label behind the last one.
+    let noData = photo.titles.count > photo.classes.titles.count ? photo.titles.count - 1 : nil
+    writer = try LabelTIFFWriter(
+      path: path,
+      LabelTIFFWriter.Facts(
+        width: photo.width, height: photo.height, palette: narrow.isWide ? nil : photo.colours.palette,
+        place: photo.place, noData: noData))
+  }
+
+  func row(_ y: Int, _ labels: UnsafePointer<UInt16>) throws {
+    if narrow?.isWide == true { return try writer?.writeRow(labels) ?? () }
+    if let bytes = narrow?.narrowed(labels) { try writer?.writeRow(bytes) }
   }
 
   func finish(_ report: SegmentReport) throws -> [AtomicFile] { [try writer?.end()].compactMap { $0 } }

@@ -124,7 +124,7 @@ package struct OutputPaths: Sendable {
 
   /// - Errors: `.usage` for a folder that would be made under a name that files have.
   private func checkFolders() throws(SegmentationError) {
-    let pictures = PhotoFile.endings + [".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"]
+    let pictures = PhotoFile.endings + [".gif", ".bmp", ".heic", ".avif"]
     for target in targets where isFolderOutput(target) && !fileExists(target.named) {
       let own = target.format.isAlwaysFolder || target.format.ending.isEmpty ? [] : [target.format.ending]
       let name = fileName(of: target.named).lowercased()
@@ -153,7 +153,8 @@ package struct OutputPaths: Sendable {
     for target in targets where target.format.ending == ".png" {
       for path in photos.map({ path(target, $0) }) {
         if target.format.name == ResultFormat.overlay.name && OverlaySink.isJPEG(path) { continue }
-        if let ending = PhotoFile.endings.first(where: { $0 != ".png" && path.lowercased().hasSuffix($0) }) {
+        let others = PhotoFile.endings.filter { $0 != ".png" && !target.format.otherEndings.contains($0) }
+        if let ending = others.first(where: { path.lowercased().hasSuffix($0) }) {
           throw SegmentationError(.usage("'\(path)' would be a PNG; name it so, not \(ending)"))
         }
       }

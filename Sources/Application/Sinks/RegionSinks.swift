@@ -147,13 +147,13 @@ final class CVATSink: RegionSink {
 
   override func head(_ photo: PhotoFacts) -> String {
     let labels = photo.classes.titles.map {
-      "<label><name>\(attribute($0))</name><attributes></attributes></label>"
+      "<label><name>\(xmlText($0))</name><attributes></attributes></label>"
     }
     return Self.beginning + """
       \(Trident.version)</name><size>1</size><mode>annotation</mode><labels>
       \(labels.joined(separator: "\n"))
         </labels></task></meta>
-        <image id="0" name="\(attribute(photo.name))" width="\(photo.width)" height="\(photo.height)">
+        <image id="0" name="\(xmlText(photo.name))" width="\(photo.width)" height="\(photo.height)">
 
       """
   }
@@ -185,13 +185,8 @@ final class CVATSink: RegionSink {
       ("width", extent.columns.count), ("height", extent.rows.count),
     ]
     let box = places.map { " \($0)=\"\($1)\"" }.joined()
-    let name = attribute(photo.titles[label])
+    let name = xmlText(photo.titles[label])
     return
       "    <mask label=\"\(name)\" source=\"auto\" occluded=\"0\" rle=\"\(lengths)\"\(box) z_order=\"0\"/>\n"
-  }
-
-  /// XML has no control characters.
-  private func attribute(_ text: String) -> String {
-    escaped(String(String.UnicodeScalarView(text.unicodeScalars.map { $0 < " " ? " " : $0 })))
   }
 }

@@ -15,6 +15,8 @@ package struct PhotoFacts: Sendable {
   package let titles: [String]
   package let colours: LabelColours
   package let style: PictureStyle
+  /// Where on earth the pixels lie, where the photo says so.
+  package var place: GeoTags?
 }
 
 /// What sinks want of a run besides rows of labels. What none wants is not computed.
@@ -98,6 +100,8 @@ package struct ResultFormat: Sendable {
   package let name: String
   /// Of the name of its file, such as `.png`; empty for a folder a photo.
   package let ending: String
+  /// Other endings that a file may be named with, and is then of that format.
+  var otherEndings: [String] = []
   /// A folder is named also for one photo.
   let isAlwaysFolder: Bool
   package let help: String
@@ -116,7 +120,7 @@ package struct ResultFormat: Sendable {
 
   /// Every format. A new one is a file beside this one, a line here, and a flag in `OutputFlags`.
   package static let all = [
-    labelMap, overlay, confidence, scores, csv, coco, instances, masks, yolo, labelMe, cvat, taps,
+    labelMap, overlay, confidence, scores, csv, coco, instances, masks, yolo, labelMe, cvat, gdal, taps,
   ]
 }
 

@@ -1,4 +1,4 @@
-// The C surface of Raster: libjpeg and libpng behind calls that always return.
+// The C surface of Raster: libjpeg, libpng and libtiff behind calls that always return.
 //
 // Both libraries report errors by jumping out of the middle of a call. Every jump starts and lands inside one
 // function of this target, so no Swift frame is ever skipped, and no function here ends the process, prints,
@@ -106,6 +106,44 @@ int cr_png_finish(cr_png *png, cr_failure *failure);
 // Frees everything; NULL is fine. Does not close the descriptor.
 void cr_png_close(cr_png *png);
 
+// ---- TIFF in ----------------------------------------------------------------------------------------------
+
+typedef struct cr_tiff cr_tiff;
+
+enum {
+  CR_TIFF_NEEDED = 16,     // functions that every version of libtiff has
+  CR_TIFF_FUNCTIONS = 22,  // and those that only new ones have
+  CR_TIFF_SIDE = 100000,   // longest side that is decoded, pixels
+};
+
+// Names of libtiff's functions; those from CR_TIFF_NEEDED on may be missing, all together. NULL ends the
+// list.
+extern const char *const cr_tiff_names[CR_TIFF_FUNCTIONS + 1];
+
+typedef struct cr_tiff_info {
+  uint32_t width, height;  // as stored, pixels
+  int32_t orientation;     // as EXIF numbers it
+  uint64_t working_bytes;  // upper bound of what decoding allocates
+} cr_tiff_info;
+
+// Reads the first directory of the TIFF or BigTIFF file behind `fd`, which stays the caller's and must
+// outlive the decoder. `functions` [CR_TIFF_FUNCTIONS]: libtiff's, in the order of the names. Before libtiff
+// 4.5 its handlers of errors, which belong to the process, are switched off.
+// Memory: the directory, in pieces of at most 64 MiB. Errors: returns NULL and fills `failure`.
+cr_tiff *cr_tiff_open(int fd, int64_t file_bytes, void *const *functions, cr_tiff_info *info,
+                      cr_failure *failure);
+
+// Allocates what decoding needs. Memory: working_bytes. Errors: returns a code.
+int cr_tiff_start(cr_tiff *tiff, cr_failure *failure);
+
+// Decodes the next row. Shapes: `row` [width * 3], RGB.
+// Units: 16-bit samples lose their low byte; fewer bits are stretched to 0...255; transparency is left out,
+// and colours that were multiplied by it are divided again. Errors: returns a code.
+int cr_tiff_row(cr_tiff *tiff, uint8_t *row, cr_failure *failure);
+
+// Frees everything; NULL is fine. Does not close the descriptor.
+void cr_tiff_close(cr_tiff *tiff);
+
 // ---- PNG out ----------------------------------------------------------------------------------------------
 
 typedef struct cr_png_writer cr_png_writer;
@@ -152,3 +190,22 @@ int cr_jpeg_writer_finish(cr_jpeg_writer *writer, cr_failure *failure);
 
 // Frees everything; NULL is fine. Does not close the descriptor.
 void cr_jpeg_writer_close(cr_jpeg_writer *writer);
+
+// ---- Deflate out ------------------------------------------------------------------------------------------
+
+typedef struct cr_deflate cr_deflate;
+
+// Packs rows into strips, each a zlib stream, behind what `fd` holds; it stays the caller's.
+// Memory: 128 KiB for zlib (window 16 KiB, level-7 state) and 8 KiB of output. Errors: returns NULL and fills
+// `failure`.
+cr_deflate *cr_deflate_open(int fd, cr_failure *failure);
+
+// Packs one row; `ends_strip`: the next one begins a stream. Shapes: `row` [count] bytes. Errors: returns a
+// code.
+int cr_deflate_row(cr_deflate *deflater, const void *row, size_t count, int ends_strip, cr_failure *failure);
+
+// Bytes written so far; those of a strip, once it has ended.
+uint64_t cr_deflate_written(const cr_deflate *deflater);
+
+// Frees everything; NULL is fine. Does not close the descriptor.
+void cr_deflate_close(cr_deflate *deflater);
