@@ -11,6 +11,8 @@ package final class PhotoJob {
   package let words: Words
   package let options: SegmentOptions
   package let listener: any JobListener
+  /// The file that options come from; legends name it.
+  package var preset: PresetFile?
 
   package init(
     _ session: Session, _ words: Words, _ options: SegmentOptions,

@@ -4,7 +4,6 @@ import ArgumentParser
 import Segmentation
 import System
 
-extension SegmentOptions.Preset: ExpressibleByArgument {}
 extension SegmentOptions.Profile: ExpressibleByArgument {}
 extension AbsentRule: ExpressibleByArgument {}
 extension BlockRange: ExpressibleByArgument {
@@ -117,8 +116,7 @@ struct ClassFlags: ParsableArguments {
 /// The method's numbers: a flag a row of `OptionTable`, whose help is the row's. The method's defaults and a
 /// preset come first, then a profile, single flags after them.
 package struct MethodFlags: ParsableArguments {
-  @Option(help: "A published configuration, with its classes unless others are named.")
-  package var preset: SegmentOptions.Preset?
+  @Option(help: .preset, completion: .file(extensions: ["json"])) package var preset: String?
   @Option(
     help: "How much runs (full): tiny is --method sc-clip; fast leaves out SAM, balanced its refinement only."
   )
@@ -166,14 +164,39 @@ package struct MethodFlags: ParsableArguments {
 
   package init() {}
 
-  /// What was asked for; without --method, of the method that the model file is for.
-  func options(_ session: Session) -> SegmentOptions { options(session.method, depth: session.clipDepth) }
+  /// What `--preset` names.
+  ///
+  /// - Errors: those of `PresetChoice`.
+  func choice() throws -> PresetChoice? { try preset.map { try PresetChoice($0) } }
 
-  package func options(_ usual: MethodName, depth: Int = 12) -> SegmentOptions {
-    let method = method ?? profile?.method ?? usual
-    var options =
-      preset.map { SegmentOptions(preset: $0, method: method, depth: depth) }
-      ?? SegmentOptions(method: method)
+  /// What was asked for; without --method, of the method that the model file is for.
+  func options(_ session: Session, _ choice: PresetChoice?) throws -> SegmentOptions {
+    try options(session.method, depth: session.clipDepth, choice)
+  }
+
+  package func options(_ usual: MethodName, depth: Int = 12) throws -> SegmentOptions {
+    try options(usual, depth: depth, try choice())
+  }
+
+  /// What options start from.
+  private func start(
+    _ usual: MethodName, depth: Int, _ choice: PresetChoice?
+  ) throws(SegmentationError) -> SegmentOptions {
+    switch choice {
+    case .file(let file):
+      if let method, let own = file.method, own != method {
+        throw SegmentationError(
+          .usage("is for method \(own.rawValue); leave out --method \(method.rawValue)"), path: file.path)
+      }
+      return try file.options(method ?? profile?.method ?? usual, depth: depth)
+    case .published(let preset):
+      return SegmentOptions(preset: preset, method: method ?? profile?.method ?? usual, depth: depth)
+    case nil: return SegmentOptions(method: method ?? profile?.method ?? usual)
+    }
+  }
+
+  private func options(_ usual: MethodName, depth: Int, _ choice: PresetChoice?) throws -> SegmentOptions {
+    var options = try start(usual, depth: depth, choice)
     if let profile { options.limit(to: profile) }
     func take<Value>(_ path: WritableKeyPath<SegmentOptions, Value>, _ value: Value?) {
       if let value { options[keyPath: path] = value }
@@ -222,6 +245,12 @@ package struct MethodFlags: ParsableArguments {
 }
 
 extension ArgumentHelp {
+  /// The help of `--preset`.
+  static let preset = ArgumentHelp(
+    stringLiteral: "A published configuration ("
+      + SegmentOptions.Preset.allCases.map(\.rawValue).joined(separator: ", ")
+      + "), with its classes unless others are named; or a preset file.")
+
   /// The help of an option's flag.
   static func row(_ key: String) -> ArgumentHelp {
     guard let row = OptionTable[key] else { preconditionFailure("no option '\(key)'") }
@@ -233,10 +262,13 @@ extension PhotoJob {
   /// Opens the model and the words that flags name.
   convenience init(_ runtime: RuntimeFlags, _ classes: ClassFlags, _ method: MethodFlags, quiet: Bool) throws
   {
+    let choice = try method.choice()
     let session = try runtime.open()
     self.init(
-      session, try Words(classes.source(method.preset, absent: method.absent), session),
-      method.options(session),
+      session, try Words(classes.source(choice?.published, absent: method.absent), session),
+      try method.options(session, choice),
       listener: Console(quiet: quiet))
+    preset = choice?.file
+    if let preset { listener.note(preset.remark) }
   }
 }

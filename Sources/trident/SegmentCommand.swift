@@ -46,7 +46,7 @@ struct SegmentCommand: ParsableCommand {
       throw SegmentationError(
         .usage("nothing to write: give --output labels.png (or --overlay, --scores, --json)"))
     }
-    let paths = try outputFlags.paths(photos, runtimeFlags, classFlags)
+    let paths = try outputFlags.paths(photos, try classFlags.inputs(runtimeFlags, methodFlags), classFlags)
     let job = SegmentJob(
       try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: outputFlags.quiet), paths,
       measures: outputFlags.json, overwrites: outputFlags.overwrite)
@@ -120,20 +120,22 @@ package struct OutputFlags: ParsableArguments {
   }
 
   /// `drawing`: an SVG that is written beside the photos' outputs.
+  /// `inputs`: what a run reads beside its photos.
   func paths(
-    _ photos: [String], _ runtime: RuntimeFlags, _ classes: ClassFlags, drawing: String? = nil
+    _ photos: [String], _ inputs: [String], _ classes: ClassFlags, drawing: String? = nil
   ) throws -> OutputPaths {
     try classes.checkWords(photos)
     return try OutputPaths(
-      photos: photos, recursive: recursive, others: try classes.inputs(runtime), targets: targets,
+      photos: photos, recursive: recursive, others: inputs, targets: targets,
       printsJSON: json, drawing: drawing, overwrites: overwrite)
   }
 }
 
 extension ClassFlags {
   /// Files that a run reads beside its photos.
-  func inputs(_ runtime: RuntimeFlags) throws -> [String] {
-    [try modelPath(runtime.model), file, vocabulary, presentFile].compactMap { $0 }
+  func inputs(_ runtime: RuntimeFlags, _ method: MethodFlags) throws -> [String] {
+    let preset = method.preset.flatMap { SegmentOptions.Preset(rawValue: $0) == nil ? $0 : nil }
+    return [try modelPath(runtime.model), file, vocabulary, presentFile, preset].compactMap { $0 }
   }
 
   /// Words that were meant for --class and came to stand among the photos.
