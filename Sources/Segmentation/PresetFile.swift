@@ -1,5 +1,5 @@
-// A preset in a file: options by name over a method's own or a published configuration, and where they
-// come from. `--preset` takes such files.
+// A preset in a file: options by name over a method's own or a published configuration, and how they were
+// found. `trident tune` writes such files, people may, and `--preset` takes them.
 import System
 
 /// Options that somebody keeps in a JSON file.

@@ -46,8 +46,10 @@ struct RuntimeFlags: ParsableArguments {
   var liftCeilings = false
   @Flag(help: "Check every tensor's checksum before use.") var verifyWeights = false
 
-  func open() throws -> Session {
-    let path = try modelPath(model)
+  func open() throws -> Session { try open(try modelPath(model)) }
+
+  /// Another model file, to be run alike.
+  func open(_ path: String) throws -> Session {
     var options = try RuntimeOptions(threads: threads, memoryLimit: memoryLimit)
     (options.keepsWeights, options.verifiesWeights) = (keepWeights, verifyWeights)
     options.liftsCeilings = liftCeilings
@@ -249,7 +251,7 @@ extension ArgumentHelp {
   static let preset = ArgumentHelp(
     stringLiteral: "A published configuration ("
       + SegmentOptions.Preset.allCases.map(\.rawValue).joined(separator: ", ")
-      + "), with its classes unless others are named; or a preset file.")
+      + "), with its classes unless others are named; or a preset file, as 'trident tune' writes.")
 
   /// The help of an option's flag.
   static func row(_ key: String) -> ArgumentHelp {
