@@ -694,6 +694,48 @@ check_listing() {
   fi
 }
 
+# Presets in files, and finding one without labels.
+check_tune() {
+  out=$work/tuned
+  mkdir "$out" "$out/photos"
+  cp models/demo/scenes/images/farm.jpg models/demo/scenes/images/beach.jpg "$out/photos"
+  printf 'farm.jpg: horse, house\nbeach.jpg: crab, umbrella\n' >"$out/present.txt"
+  set -- --model models/demo/demo.gguf --classes models/demo/scenes/classes.txt
+  search="--photos $out/photos --present $out/present.txt --profile fast --background --trials 4 --seed 3"
+  expect 0 "tune" "$bin/trident" tune "$@" $search --quiet --output "$out/mine.json"
+  check "who made it" grep -q '"tool": "trident tune"' "$out/mine.json"
+  cp "$out/mine.json" "$out/first.json"
+  lines=$(wc -l <"$out/mine.json.journal")
+  head -n $((lines - 1)) "$out/mine.json.journal" >"$out/half"
+  mv "$out/half" "$out/mine.json.journal"
+  rm "$out/mine.json"
+  expect 0 "tune goes on" "$bin/trident" tune "$@" $search --threads 1 --output "$out/mine.json"
+  said "what was done before" "1 of 2 photos are done already"
+  check "the same preset after a run was ended" cmp "$out/first.json" "$out/mine.json"
+  expect 2 "another search in its place" "$bin/trident" tune "$@" $search --reward published --quiet --output "$out/mine.json"
+  expect 0 "a preset from a file" "$bin/trident" segment "$@" --background --preset "$out/mine.json" --output "$out/labels.png" \
+    models/demo/scenes/images/farm.jpg
+  said "where its numbers come from" "tool trident tune"
+  check "the legend names it" grep -q '"tool": "trident tune"' "$out/labels.json"
+  cp "$out/mine.json" "$out/labels2.json"
+  expect 2 "a legend in the place of the preset" "$bin/trident" segment "$@" --preset "$out/labels2.json" \
+    --output "$out/labels2.png" --quiet models/demo/scenes/images/farm.jpg
+  echo '{"trident_preset": 1, "options": {"betta": 1}}' >"$out/wrong.json"
+  expect 2 "a preset with an option that is none" "$bin/trident" plan "$@" --preset "$out/wrong.json"
+  said "the file and the option" "wrong.json: options.betta: there is no such option"
+  expect 2 "no such preset" "$bin/trident" plan "$@" --preset voc22
+  set -- --model "$work/blip.gguf" --class cat --class sofa --class water --short-side 96 --rounds 1
+  printf 'photo.png: cat, water\n' >"$out/cats.txt"
+  mkdir "$out/cats"
+  cp Tests/Fixtures/golden-pnp/plain/photo.png "$out/cats"
+  search="--photos $out/cats --present $out/cats.txt --attention-layer 2 --attention-head 2 --trials 6"
+  expect 2 "BLIP has no judge of its own" "$bin/trident" tune "$@" $search --output "$out/cats.json"
+  said "which flag names one" "clip MODEL names a model file"
+  expect 0 "tune PnP-OVSS" "$bin/trident" tune "$@" $search --clip models/demo/demo.gguf --quiet --output "$out/cats.json"
+  expect 0 "segment with what was found" "$bin/trident" segment "$@" --present cat,water --preset "$out/cats.json" --quiet \
+    --output "$out/labels3.png" "$out/cats/photo.png"
+}
+
 # mIoU that an evaluation printed.
 miou() { sed -n 's/.*occur: mIoU \([0-9.]*\),.*/\1/p' "$1"; }
 # between LOW HIGH FILE: an evaluation's mIoU.
@@ -905,9 +947,10 @@ check_flips
 if [ -f models/demo/demo.gguf ]; then
   check_hard_cases
   check_evaluate
+  check_tune
   check "shards, lists, archives (Scripts/check-fleet.sh)" sh Scripts/check-fleet.sh "$bin"
 else
-  skip "evaluate and hard cases (no demo model)"
+  skip "evaluate, tune and hard cases (no demo model)"
 fi
 if [ "$skipped" -gt 0 ]; then echo "$skipped skipped"; fi
 echo "$passed passed, $failed failed"

@@ -1,4 +1,4 @@
-// Class lists and vocabulary files.
+// Class lists, vocabulary files and presets.
 import Segmentation
 import System
 
@@ -10,6 +10,20 @@ func fuzzClasses(_ bytes: UnsafeBufferPointer<UInt8>) {
     // Eighty prompts each: what one phrase does to them, two do as well.
     guard !background else { continue }
     _ = PromptSource(phrases: Array(list.phrases.prefix(2)), tokenizer: tokenizer).groups(nodeLimit: 1024)
+  }
+}
+
+/// A preset: what can be read can be set, written, and reads the same again.
+func fuzzPreset(_ bytes: UnsafeBufferPointer<UInt8>) {
+  guard let preset = try? PresetFile(Array(bytes)) else { return }
+  precondition(preset.remark.utf8.count < 4096)
+  for method in MethodName.allCases {
+    guard let options = try? preset.options(method, depth: 12) else { continue }
+    let written = PresetFile(of: options, over: preset.base, depth: 12, provenance: preset.provenance)
+    guard let again = try? PresetFile(Array(written.text.utf8)),
+      let same = try? again.options(method, depth: 12)
+    else { preconditionFailure("a preset that was written cannot be read") }
+    precondition(same.named.map(\.value) == options.named.map(\.value), "a preset changes by writing")
   }
 }
 

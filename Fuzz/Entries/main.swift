@@ -14,7 +14,7 @@ let targets: [(name: String, body: (UnsafeBufferPointer<UInt8>) -> Void)] = [
   ("segment", fuzzSegment), ("merges", fuzzMerges), ("classes", fuzzClasses), ("vocabulary", fuzzVocabulary),
   ("npz", fuzzArchive), ("ppm", fuzzPPM), ("pieces", fuzzPieces), ("words", fuzzWords),
   ("tokens", fuzzTokens), ("tower", fuzzTower), ("shards", fuzzShards), ("tar", fuzzTar),
-  ("frames", fuzzFrames),
+  ("frames", fuzzFrames), ("preset", fuzzPreset),
 ]
 
 guard CommandLine.arguments.count > 1 else {

@@ -46,6 +46,7 @@ enum OwnWork {
   private static func isText(_ start: [UInt8]) -> Bool {
     let beginnings = [
       "{\n  \"settings\": \"", "photo,class,name,present,pixels,share,", "trident-evaluation 1\n",
+      TuningJournal.firstLine + "\n",
       "<!doctype html><meta charset=utf-8><title>trident evaluate", MemoryChart.beginning,
       YOLOSink.beginning, CVATSink.beginning,
       PartHead.beginning, PartStatistics.beginning, PartFiles.sumsBeginning, MergeJob.statisticsBeginning,

@@ -14,6 +14,8 @@ package final class PhotoJob {
   /// How pictures look.
   package let style: PictureStyle
   let colours: LabelColours
+  /// The file that options come from; legends name it.
+  package var preset: PresetFile?
 
   package init(
     _ session: Session, _ words: Words, _ options: SegmentOptions,

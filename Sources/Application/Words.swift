@@ -327,6 +327,11 @@ extension Session {
   /// Blocks of CLIP's photo side, which a published configuration may depend on.
   package var clipDepth: Int { model.config.clip?.vision.depth ?? 12 }
 
+  /// Layers and heads of BLIP's text tower.
+  var captionShape: (layers: Int, heads: Int)? {
+    model.config.bert.map { ($0.blocks.depth, $0.blocks.heads) }
+  }
+
   /// Whether the model file holds a text tower.
   var hasText: Bool {
     let config = model.config

@@ -15,6 +15,18 @@ package protocol SegmentationMethod {
   ///   [phrases], ascending from 0.
   /// - Memory: the result stays reserved; everything else is given back.
   func score(_ photo: any PhotoPixels, text: Rows, words: Wording, in run: RunContext) throws -> Scored
+
+  /// Scores of a photo that was scored under other options, which its networks do not tell from these.
+  ///
+  /// - Memory: the result stays reserved.
+  func scores(of scored: Scored, _ photo: any PhotoPixels, in run: RunContext) throws -> any ScoreField
+}
+
+extension SegmentationMethod {
+  /// Where labels alone look at such options.
+  package func scores(of scored: Scored, _: any PhotoPixels, in _: RunContext) throws -> any ScoreField {
+    scored.scores
+  }
 }
 
 /// What scoring leaves behind.

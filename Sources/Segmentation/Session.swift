@@ -60,7 +60,7 @@ package final class Session {
   package let model: Model
   package let runtime: RuntimeOptions
   package let path: CPUPath
-  let modelPath: String
+  package let modelPath: String
   private var engine: Engine?
   private var speeds: [(key: SpeedKey, speed: MachineSpeed)] = []
   /// Size of the arena while a run has one.
@@ -312,7 +312,7 @@ package final class Session {
 
   /// How sure the patches are of every class, and which may be labels; empty: all. A stage of its own where a
   /// rule asks.
-  private func presence(
+  func presence(
     _ scored: Scored, _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, in run: RunContext
   ) throws -> (classes: [ClassPresence], keeps: [Bool]) {
     let rules = ClassRules(

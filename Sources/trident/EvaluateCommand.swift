@@ -60,13 +60,15 @@ struct EvaluateCommand: ParsableCommand {
 
   private func evaluate() throws {
     try EvaluateJob.checkOutputs(
-      reading: classFlags.inputs(runtimeFlags), results: resultFlags.results,
+      reading: classFlags.inputs(runtimeFlags, methodFlags), results: resultFlags.results,
       report: resultFlags.report)
+    let choice = try methodFlags.choice()
     let session = try runtimeFlags.open()
+    let console = Console(quiet: resultFlags.quiet)
+    if let file = choice?.file { console.note(file.remark) }
     let job = try EvaluateJob(
-      session, classFlags.source(methodFlags.preset, absent: methodFlags.absent),
-      methodFlags.options(session), dataFlags.data(),
-      listener: Console(quiet: resultFlags.quiet))
+      session, classFlags.source(choice?.published, absent: methodFlags.absent),
+      methodFlags.options(session, choice), dataFlags.data(), listener: console)
     let text = try job.run(results: resultFlags.results)
     show(text)
     if let path = resultFlags.report { try writeText(job.page(text), to: path) }

@@ -132,7 +132,8 @@ extension SegmentCommand {
     var rules = ShardJob.Rules()
     (rules.expectsSums, rules.failsOnPhoto) = (fleetFlags.expectSums, fleetFlags.failOnPhoto)
     let outputs = try ListedOutputs(
-      outputFlags.targets, inputs: try classFlags.inputs(runtimeFlags), overwrites: outputFlags.overwrite)
+      outputFlags.targets, inputs: try classFlags.inputs(runtimeFlags, methodFlags),
+      overwrites: outputFlags.overwrite)
     let job = try ShardJob(chosen, parts: folder, rules, listener: console)
     let photos = try PhotoJob(
       runtimeFlags, classFlags, methodFlags, pictureFlags.style(), quiet: outputFlags.quiet)
@@ -169,7 +170,7 @@ extension SegmentCommand {
     var request = TarJob.Request()
     (request.input, request.output, request.overwrites) = (input, output, outputFlags.overwrite)
     request.formats = try TarJob.formats(fleetFlags.tarFormats)
-    request.inputs = try classFlags.inputs(runtimeFlags)
+    request.inputs = try classFlags.inputs(runtimeFlags, methodFlags)
     guard outputFlags.targets.isEmpty else {
       throw SegmentationError(
         .usage("--tar-formats says what goes into an archive; leave out --output and its like"))

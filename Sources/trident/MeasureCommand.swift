@@ -27,7 +27,8 @@ struct MeasureCommand: ParsableCommand {
 
   func run() throws {
     let measure = try MeasureJob(repeats: `repeat`, isCold: cold)
-    let paths = try outputFlags.paths(photos, runtimeFlags, classFlags, drawing: chart)
+    let paths = try outputFlags.paths(
+      photos, try classFlags.inputs(runtimeFlags, methodFlags), classFlags, drawing: chart)
     let job = try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: outputFlags.quiet)
     try measure.run(job, paths) { result in
       if let chart {

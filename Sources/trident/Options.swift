@@ -4,7 +4,6 @@ import ArgumentParser
 import Segmentation
 import System
 
-extension SegmentOptions.Preset: ExpressibleByArgument {}
 extension SegmentOptions.Profile: ExpressibleByArgument {}
 extension AbsentRule: ExpressibleByArgument {}
 extension BlockRange: ExpressibleByArgument {
@@ -48,8 +47,10 @@ struct RuntimeFlags: ParsableArguments {
   var liftCeilings = false
   @Flag(help: "Check every tensor's checksum before use.") var verifyWeights = false
 
-  func open() throws -> Session {
-    let path = try modelPath(model)
+  func open() throws -> Session { try open(try modelPath(model)) }
+
+  /// Another model file, to be run alike.
+  func open(_ path: String) throws -> Session {
     var options = try RuntimeOptions(threads: threads, memoryLimit: memoryLimit)
     (options.keepsWeights, options.verifiesWeights) = (keepWeights, verifyWeights)
     options.liftsCeilings = liftCeilings
@@ -118,8 +119,7 @@ struct ClassFlags: ParsableArguments {
 /// The method's numbers: a flag a row of `OptionTable`, whose help is the row's. The method's defaults and a
 /// preset come first, then a profile, single flags after them.
 package struct MethodFlags: ParsableArguments {
-  @Option(help: "A published configuration, with its classes unless others are named.")
-  package var preset: SegmentOptions.Preset?
+  @Option(help: .preset, completion: .file(extensions: ["json"])) package var preset: String?
   @Option(
     help: "How much runs (full): tiny is --method sc-clip; fast leaves out SAM, balanced its refinement only."
   )
@@ -169,14 +169,39 @@ package struct MethodFlags: ParsableArguments {
 
   package init() {}
 
-  /// What was asked for; without --method, of the method that the model file is for.
-  func options(_ session: Session) -> SegmentOptions { options(session.method, depth: session.clipDepth) }
+  /// What `--preset` names.
+  ///
+  /// - Errors: those of `PresetChoice`.
+  func choice() throws -> PresetChoice? { try preset.map { try PresetChoice($0) } }
 
-  package func options(_ usual: MethodName, depth: Int = 12) -> SegmentOptions {
-    let method = method ?? profile?.method ?? usual
-    var options =
-      preset.map { SegmentOptions(preset: $0, method: method, depth: depth) }
-      ?? SegmentOptions(method: method)
+  /// What was asked for; without --method, of the method that the model file is for.
+  func options(_ session: Session, _ choice: PresetChoice?) throws -> SegmentOptions {
+    try options(session.method, depth: session.clipDepth, choice)
+  }
+
+  package func options(_ usual: MethodName, depth: Int = 12) throws -> SegmentOptions {
+    try options(usual, depth: depth, try choice())
+  }
+
+  /// What options start from.
+  private func start(
+    _ usual: MethodName, depth: Int, _ choice: PresetChoice?
+  ) throws(SegmentationError) -> SegmentOptions {
+    switch choice {
+    case .file(let file):
+      if let method, let own = file.method, own != method {
+        throw SegmentationError(
+          .usage("is for method \(own.rawValue); leave out --method \(method.rawValue)"), path: file.path)
+      }
+      return try file.options(method ?? profile?.method ?? usual, depth: depth)
+    case .published(let preset):
+      return SegmentOptions(preset: preset, method: method ?? profile?.method ?? usual, depth: depth)
+    case nil: return SegmentOptions(method: method ?? profile?.method ?? usual)
+    }
+  }
+
+  private func options(_ usual: MethodName, depth: Int, _ choice: PresetChoice?) throws -> SegmentOptions {
+    var options = try start(usual, depth: depth, choice)
     if let profile { options.limit(to: profile) }
     func take<Value>(_ path: WritableKeyPath<SegmentOptions, Value>, _ value: Value?) {
       if let value { options[keyPath: path] = value }
@@ -227,6 +252,12 @@ package struct MethodFlags: ParsableArguments {
 }
 
 extension ArgumentHelp {
+  /// The help of `--preset`.
+  static let preset = ArgumentHelp(
+    stringLiteral: "A published configuration ("
+      + SegmentOptions.Preset.allCases.map(\.rawValue).joined(separator: ", ")
+      + "), with its classes unless others are named; or a preset file, as 'trident tune' writes.")
+
   /// The help of an option's flag.
   static func row(_ key: String) -> ArgumentHelp {
     guard let row = OptionTable[key] else { preconditionFailure("no option '\(key)'") }
@@ -243,9 +274,12 @@ extension PhotoJob {
     _ runtime: RuntimeFlags, _ classes: ClassFlags, _ method: MethodFlags,
     _ style: PictureStyle = PictureStyle(), quiet: Bool
   ) throws {
+    let choice = try method.choice()
     let session = try runtime.open()
     try self.init(
-      session, try Words(classes.source(method.preset, absent: method.absent), session),
-      method.options(session), style, listener: Console(quiet: quiet))
+      session, try Words(classes.source(choice?.published, absent: method.absent), session),
+      try method.options(session, choice), style, listener: Console(quiet: quiet))
+    preset = choice?.file
+    if let preset { listener.note(preset.remark) }
   }
 }

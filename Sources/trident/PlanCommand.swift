@@ -27,11 +27,12 @@ struct PlanCommand: ParsableCommand {
   @Flag(help: "One JSON object on standard output.") var json = false
 
   func run() throws {
+    let choice = try methodFlags.choice()
     let session = try runtimeFlags.open()
     let pixels = try PlanJob.photo(photo, size: size, ceilings: session.runtime.photoCeilings)
     let words = try Words(
-      planning: classFlags.source(methodFlags.preset, absent: methodFlags.absent), session)
-    let report = try PlanJob(session, words, methodFlags.options(session)).run(
+      planning: classFlags.source(choice?.published, absent: methodFlags.absent), session)
+    let report = try PlanJob(session, words, methodFlags.options(session, choice)).run(
       pixels, formats: overlay ? [.overlay] : [], smallest: smallest)
     print(json ? report.json.text() : smallest ? report.smallest : report.table)
   }

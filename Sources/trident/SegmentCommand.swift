@@ -50,7 +50,8 @@ struct SegmentCommand: ParsableCommand {
         .usage("nothing to write: give --output labels.png (or --overlay, --scores, --json)"))
     }
     let style = try pictureFlags.style()
-    let paths = try outputFlags.paths(photos, runtimeFlags, classFlags, reading: pictureFlags.file)
+    let inputs = try classFlags.inputs(runtimeFlags, methodFlags) + [pictureFlags.file].compactMap { $0 }
+    let paths = try outputFlags.paths(photos, inputs, classFlags)
     let job = SegmentJob(
       try PhotoJob(runtimeFlags, classFlags, methodFlags, style, quiet: outputFlags.quiet), paths,
       measures: outputFlags.json, overwrites: outputFlags.overwrite)
@@ -125,23 +126,23 @@ package struct OutputFlags: ParsableArguments {
     return named.compactMap { format, path in path.map { OutputTarget(format, $0) } }
   }
 
-  /// `reading`: one more file that is read; `drawing`: an SVG that is written beside the photos' outputs.
+  /// `drawing`: an SVG that is written beside the photos' outputs.
+  /// `inputs`: what a run reads beside its photos.
   func paths(
-    _ photos: [String], _ runtime: RuntimeFlags, _ classes: ClassFlags, reading other: String? = nil,
-    drawing: String? = nil
+    _ photos: [String], _ inputs: [String], _ classes: ClassFlags, drawing: String? = nil
   ) throws -> OutputPaths {
     try classes.checkWords(photos)
-    let others = try classes.inputs(runtime) + [other].compactMap { $0 }
     return try OutputPaths(
-      photos: photos, recursive: recursive, others: others, targets: targets, printsJSON: json,
-      drawing: drawing, overwrites: overwrite)
+      photos: photos, recursive: recursive, others: inputs, targets: targets,
+      printsJSON: json, drawing: drawing, overwrites: overwrite)
   }
 }
 
 extension ClassFlags {
   /// Files that a run reads beside its photos.
-  func inputs(_ runtime: RuntimeFlags) throws -> [String] {
-    [try modelPath(runtime.model), file, vocabulary, presentFile].compactMap { $0 }
+  func inputs(_ runtime: RuntimeFlags, _ method: MethodFlags) throws -> [String] {
+    let preset = method.preset.flatMap { SegmentOptions.Preset(rawValue: $0) == nil ? $0 : nil }
+    return [try modelPath(runtime.model), file, vocabulary, presentFile, preset].compactMap { $0 }
   }
 
   /// Words that were meant for --class and came to stand among the photos.

@@ -16,7 +16,10 @@ struct TextCommand: ParsableCommand {
 
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
   @OptionGroup(title: "Classes") var classFlags: ClassFlags
-  @Option(help: "The classes of a published configuration.") var preset: SegmentOptions.Preset?
+  @Option(
+    help: "The classes of a published configuration, or of the one that a preset file starts from.",
+    completion: .file(extensions: ["json"]))
+  var preset: String?
   @Option(name: .shortAndLong, help: "Vocabulary to write: .tvoc or .npz.", completion: .file())
   var output: String
   @Option(help: "Arithmetic (int8); float32 is the reference and needs OpenBLAS.")
@@ -26,7 +29,8 @@ struct TextCommand: ParsableCommand {
 
   func run() throws {
     let job = try TextJob(
-      classFlags.source(preset), output: output, model: modelPath(runtimeFlags.model))
+      classFlags.source(try preset.map { try PresetChoice($0) }?.published), output: output,
+      model: modelPath(runtimeFlags.model))
     let report = try job.run(runtimeFlags.open(), precision, measures: json, listener: Console(quiet: quiet))
     if json {
       print(report.json.text())

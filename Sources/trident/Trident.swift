@@ -31,7 +31,7 @@ struct Trident: ParsableCommand {
     version: "trident \(Segmentation.Trident.version)",
     subcommands: [
       SegmentCommand.self, MergeCommand.self, EvaluateCommand.self, TextCommand.self, MatchCommand.self,
-      PlanCommand.self,
+      TuneCommand.self, PlanCommand.self,
       MeasureCommand.self,
       BenchCommand.self, PullCommand.self, WatchCommand.self, ServeCommand.self,
       InspectCommand.self, VerifyCommand.self, VersionCommand.self,

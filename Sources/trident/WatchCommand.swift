@@ -44,7 +44,7 @@ struct WatchCommand: ParsableCommand {
       if let problem { throw SegmentationError(.usage("'-' is standard input, which \(problem)")) }
     }
     var request = try watchFlags.request()
-    request.inputs = try classFlags.inputs(runtimeFlags)
+    request.inputs = try classFlags.inputs(runtimeFlags, methodFlags)
     let job = try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: watchFlags.quiet)
     let source = try WatchSource(
       source, includesExisting: watchFlags.existing, keepsAll: watchFlags.all,

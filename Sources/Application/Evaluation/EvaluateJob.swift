@@ -42,7 +42,7 @@ package struct EvaluationData: Sendable {
 
 /// One evaluation on one session.
 ///
-/// - Memory: what one photo takes, the names of all photos, and 24 bytes a class: the same for the first
+/// - Memory: what one photo takes, the names of all photos, and 32 bytes a class: the same for the first
 ///   photo and the last.
 /// - Errors: the first photo or label map that cannot be used ends the run; what is done stays in the results
 ///   file.

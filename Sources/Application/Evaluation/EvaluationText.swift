@@ -28,6 +28,19 @@ package struct EvaluationText {
       + "aAcc \(Self.percent(areas.pixelAccuracy))"
   }
 
+  /// The means by PnP-OVSS's rules; nil where results of an earlier version do not tell them.
+  package var paper: PaperMeans? {
+    summary.lacksIgnored ? nil : PaperMeans(areas, background: header.background)
+  }
+
+  private var paperJSON: JSON {
+    guard let paper else { return .null }
+    return .object([
+      ("mIoU", paper.meanIoU.map { .number($0) } ?? .null), ("classes", .int(paper.classCount)),
+      ("unlabelled_share", .number(paper.unlabelledShare)),
+    ])
+  }
+
   var secondsPerPhoto: Double { summary.seconds / Double(max(1, summary.photoCount)) }
 
   /// Columns for people.
@@ -45,6 +58,11 @@ package struct EvaluationText {
     }
     let present = names.indices.filter { areas.iou($0) != nil }.count
     lines.append("\(photos), \(present) of \(names.count) classes occur: \(means)")
+    if let paper {
+      lines.append(
+        "by PnP-OVSS's label rules, which ignore no pixel: mIoU \(Self.percent(paper.meanIoU)) of "
+          + "\(paper.classCount) classes that are true somewhere")
+    }
     lines.append("\(fixed(secondsPerPhoto, 2)) s a photo")
     lines +=
       remarks.map { printable($0, limit: 4000) } + warnings.map { "warning: " + printable($0, limit: 4000) }
@@ -83,7 +101,7 @@ package struct EvaluationText {
       ("photos", .int(summary.photoCount)), ("photos_of_split", .int(header.photoCount)),
       ("set", .string(header.set)),
       ("mIoU", number(areas.meanIoU)), ("mAcc", number(areas.meanAccuracy)),
-      ("aAcc", number(areas.pixelAccuracy)),
+      ("aAcc", number(areas.pixelAccuracy)), ("pnp_ovss", paperJSON),
       (
         "classes",
         .array(

@@ -33,11 +33,13 @@ package struct ResultsHeader: Equatable, Sendable {
   /// Names for tables.
   package var classNames: [String] {
     classes.enumerated().map { index, phrases in
-      index == 0 && value("background") == "yes"
+      index == 0 && background
         ? "background" : phrases.split(separator: ";", maxSplits: 1).first.map(String.init) ?? phrases
     }
   }
 
+  /// Class 0 is what nothing else is.
+  package var background: Bool { value("background") == "yes" }
   package var model: String { value("model") }
   package var set: String { value("set") }
   /// How numbers in label maps are read.

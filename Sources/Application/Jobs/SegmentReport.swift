@@ -55,7 +55,7 @@ package struct SegmentReport {
         ("classes", classes),
         ("background", .bool(job.words.classes.background)), ("version", .string(Trident.version)),
         ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
-      ]
+      ] + preset
     ).text() + "\n"
   }
 
@@ -96,8 +96,11 @@ package struct SegmentReport {
       ),
       ("machine", machine), ("options", job.options.json),
     ]
-    return .object(members + found)
+    return .object(members + preset + found)
   }
+
+  /// The file that the options come from, with what it says of itself.
+  private var preset: [(String, JSON)] { job.preset.map { [("preset", $0.json)] } ?? [] }
 
   /// Which classes the method looked for, and what told it so.
   private var found: [(String, JSON)] {
@@ -164,13 +167,6 @@ extension SegmentOptions {
 
   /// Every option that the run depends on, by key.
   var jsonMembers: [(String, JSON)] {
-    named.map { key, value in
-      switch value {
-      case .int(let number): (key, .int(number))
-      case .number(let number): (key, .float(number))
-      case .flag(let flag): (key, .bool(flag))
-      case .word(let word): (key, .string(word))
-      }
-    }
+    named.map { ($0.key, $0.value.json) }
   }
 }

@@ -89,6 +89,14 @@ package struct RADSegMethod: SegmentationMethod {
       scores: probabilities, reported: cosines, grid: grid, embedding: embedding, geometry: geometry)
   }
 
+  /// Probabilities with this scale and gate.
+  package func scores(of scored: Scored, _ photo: any PhotoPixels, in run: RunContext) throws
+    -> any ScoreField
+  {
+    guard let cosines = scored.reported as? FeatureScores else { return scored.scores }
+    return try GridProbabilities(run, cosines, photo, scale: options.logitScale, gate: options.classGate)
+  }
+
   /// Sections 3 to 5: windows through the blocks, the last one with SCRA, features to their places.
   private func splice(
     _ image: UnsafePointer<UInt8>, _ plan: WindowPlan, into canvas: SpliceCanvas, _ run: RunContext

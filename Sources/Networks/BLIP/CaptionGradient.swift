@@ -68,7 +68,22 @@ struct CaptionGradient {
   ///
   /// - Shapes: `gradient` [tokens, imageTokens], overwritten.
   func run(_ stream: BlockStream, into gradient: Rows) throws {
-    let tokens = gradient.count
+    try descend(stream, tokens: gradient.count)
+    engine.productNT(room.head.prefix(gradient.count), tape.values, into: gradient)
+  }
+
+  /// Takes a layer (from 0), a head (from 0), its probabilities and d logit / d probabilities.
+  ///
+  /// - Shapes: both [tokens, imageTokens]; valid during the call. Heads of a layer are handed over at once,
+  ///   by several threads.
+  typealias Visit = (_ layer: Int, _ head: Int, _ probabilities: Rows, _ slopes: Rows) -> Void
+
+  /// Shows every head of every layer down to the tape's lowest, whose heads it must have kept.
+  func visit(_ stream: BlockStream, tokens: Int, _ visit: Visit) throws {
+    try withoutActuallyEscaping(visit) { try descend(stream, tokens: tokens, $0) }
+  }
+
+  private func descend(_ stream: BlockStream, tokens: Int, _ visit: Visit? = nil) throws {
     let dx = room.states.prefix(tokens)
     dx.fill(0)
     // The second row of the head: a match.
@@ -77,15 +92,13 @@ struct CaptionGradient {
     for index in (tape.lowest..<config.depth).reversed() {
       try stream.withLayer(index) {
         guard let kept = tape[index] else { return }
-        layer(tower.schema.textBlocks[index], kept, dx)
+        layer(index, kept, dx, visit)
       }
     }
-    let head = room.head.prefix(tokens)
-    engine.productNT(head, tape.values, into: gradient)
   }
 
-  private func layer(_ block: BERTBlockSchema, _ kept: LayerTape, _ dx: Rows) {
-    let (model, workers) = (run.model, room.workers)
+  private func layer(_ index: Int, _ kept: LayerTape, _ dx: Rows, _ visit: Visit?) {
+    let (model, workers, block) = (run.model, room.workers, tower.schema.textBlocks[index])
     kept.norm3.back(dx, weight: model[block.norm3].weight)
     let hidden = room.hidden.prefix(dx.count)
     engine.linearBack(model[block.mlpOut], dx, workers, into: hidden)
@@ -102,7 +115,10 @@ struct CaptionGradient {
     engine.linearBack(model[block.crossOut], dx, workers, into: context)
     whole.keysValues.load(engine, 0..<keysValues.count, into: keysValues)
     let queries = qkv.columns(0..<config.inner)
-    forEachHead { head, worker in cross(head, whole, context, worker, into: queries) }
+    forEachHead { head, worker in
+      cross(head, whole, context, worker, into: queries) { visit?(index, head, $0, $1) }
+    }
+    if index == tape.lowest { return }
     engine.linearBack(model[block.crossQ], queries, accumulate: true, workers, into: dx)
     whole.norm1.back(dx, weight: model[block.norm1].weight)
     engine.linearBack(model[block.selfOut], dx, workers, into: context)
@@ -130,7 +146,8 @@ struct CaptionGradient {
 
   /// Gradients of one head's queries, through its attention to the image.
   private func cross(
-    _ head: Int, _ whole: LayerTape.Whole, _ context: Rows, _ worker: Int, into queries: Rows
+    _ head: Int, _ whole: LayerTape.Whole, _ context: Rows, _ worker: Int, into queries: Rows,
+    show: (_ probabilities: Rows, _ slopes: Rows) -> Void
   ) {
     let columns = config.columns(ofHead: head)
     let (k, v) = config.keysValues(keysValues, head: head)
@@ -138,6 +155,7 @@ struct CaptionGradient {
     let weights = tape.crossWeights(whole, head: head, tokens: dc.count)
     let slopes = Rows(room.weights[worker], count: dc.count, width: weights.width)
     engine.productNT(dc, v, into: slopes)
+    show(weights, slopes)
     for row in 0..<dc.count {
       let mean = dot(dc.row(row), c.row(row), dc.width)
       multiply(slopes.row(row), by: weights.row(row), minus: mean, weights.width)

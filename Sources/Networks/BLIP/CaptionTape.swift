@@ -51,7 +51,7 @@ struct LayerTape {
   let norm3: KeptNorm
   /// In front of the activation. Shapes: [tokens, mlpWidth].
   let hidden: Rows
-  /// Of all layers but the lowest.
+  /// Of all layers but the lowest; of that, too, where all heads are looked at.
   let whole: Whole?
 
   struct Whole {
@@ -84,15 +84,17 @@ package struct CaptionTape {
   let probabilities: Rows
   let values: Rows
 
+  /// `keepsHeads`: every head of the lowest layer is kept as in the others, not one alone.
   package init(
-    _ run: RunContext, _ config: TransformerConfig, lowest: Int, head: Int, tokens: Int, imageTokens: Int
+    _ run: RunContext, _ config: TransformerConfig, lowest: Int, head: Int, tokens: Int, imageTokens: Int,
+    keepsHeads: Bool = false
   ) throws(ComputeError) {
     (self.lowest, self.head, capacity) = (lowest, head, tokens)
     let arena = run.arena
     var layers: [LayerTape] = []
     for layer in lowest..<config.depth {
       var whole: LayerTape.Whole?
-      if layer > lowest {
+      if layer > lowest || keepsHeads {
         whole = LayerTape.Whole(
           norm1: try KeptNorm(arena, tokens, config.width), qkv: try arena.rows(tokens, 3 * config.inner),
           weights: try arena.floats(config.heads * tokens * tokens),

@@ -71,6 +71,35 @@ import Testing
     #expect(areas.pixelAccuracy == 1)
   }
 
+  @Test func ignoredPixelsArePnPOVSSsClassZero() {
+    var areas = LabelAreas(classCount: 3)
+    let none = LabelRule.ignored
+    areas.add(
+      predicted: [0, 0, 1, 1, 2, 0], truth: [0, none, 1, none, 1, 0], count: 6)
+    #expect(areas.ignored == [1, 1, 0])
+    #expect(areas.entries.map(\.ignored) == [1, 1, 0])
+    // With a background, class 0: found 3, true 4, of them 3 in both. Class 1: found 2, true 2, one in both.
+    let with = PaperMeans(areas, background: true)
+    #expect(with.classCount == 2 && with.meanIoU == (3.0 / 4 + 1.0 / 3) / 2)
+    #expect(with.unlabelledShare == 2.0 / 6)
+    // Without: two pixels of a class of their own that is never found. Class 0: found 3, true 2, 2 in both.
+    let without = PaperMeans(areas, background: false)
+    #expect(without.classCount == 3 && without.meanIoU == (0 + 2.0 / 3 + 1.0 / 3) / 3)
+    #expect(PaperMeans(LabelAreas(classCount: 2), background: true).meanIoU == nil)
+  }
+
+  @Test func earlierLinesLackWhatIsIgnored() throws {
+    let earlier = try #require(PhotoResult(line: "a\t1\t0:1/1/1", classCount: 3))
+    let later = try #require(PhotoResult(line: "a\t1\t0:1/1/1/0 1:0/0/0/4", classCount: 3))
+    #expect(earlier.lacksIgnored && !later.lacksIgnored)
+    #expect(later.areas.last?.ignored == 4 && later.meanIoU == 1)
+    var summary = EvaluationSummary(classCount: 3)
+    summary.add(later)
+    #expect(!summary.lacksIgnored && summary.areas.meanIoU == 1)
+    summary.add(earlier)
+    #expect(summary.lacksIgnored)
+  }
+
   @Test(arguments: [
     "", "a\t1", "a\t1\t0:1/1/1 0:1/1/1", "a\t1\t9:1/1/1", "a\t1\t0:2/1/3", "a\t1\t0:0/0/0", "a\t-1\t0:1/1/1",
     "a\t1\t0:1/1",

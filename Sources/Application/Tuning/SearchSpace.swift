@@ -1,0 +1,147 @@
+// Which settings `trident tune` tries: a grid of option values a method, and some points of it by chance.
+import Segmentation
+import System
+
+/// Values of some options.
+package struct SearchSpace: Sendable {
+  package struct Axis: Sendable {
+    package let key: String
+    /// As `SegmentOptions.set` takes them.
+    package let values: [String]
+  }
+
+  package let axes: [Axis]
+
+  /// What networks look like that a method's axes depend on.
+  package struct Shape: Sendable {
+    /// Of BLIP's text tower.
+    package var layers = 12
+    package var heads = 12
+    package var hasBackground = false
+    /// The blur of PnP-OVSS's masks is looked at.
+    package var looksAtBlur = true
+
+    package init() {}
+  }
+
+  /// - Parameter keys: the options to vary; nil: all that can change something.
+  /// - Errors: `.usage` for a key that this method's search does not know.
+  package init(
+    _ options: SegmentOptions, _ shape: Shape, keys: [String]? = nil
+  ) throws(SegmentationError) {
+    let all = Self.axes(of: options, shape)
+    guard let keys else {
+      axes = all
+      return
+    }
+    let known = all.map(\.key)
+    let wanted = keys.map { String($0.map { $0 == "-" ? "_" : $0 }) }
+    if let other = wanted.first(where: { !known.contains($0) }) {
+      throw SegmentationError(
+        .usage("--vary '\(other)': with these options a search can vary \(known.joined(separator: ", "))"))
+    }
+    axes = all.filter { wanted.contains($0.key) }
+  }
+
+  /// Steps of a search, in hundredths.
+  private static func steps(_ key: String, _ from: Int, _ to: Int, by step: Int) -> Axis {
+    Axis(
+      key: key,
+      values: stride(from: from, through: to, by: step).map {
+        OptionValue.number(Float($0) / 100).text
+      })
+  }
+
+  private static func numbers(_ key: String, _ range: ClosedRange<Int>) -> Axis {
+    Axis(key: key, values: range.map { String($0) })
+  }
+
+  /// - Source: PnP-OVSS's Table 2 for its own; the others are ranges around what the papers publish.
+  private static func axes(of options: SegmentOptions, _ shape: Shape) -> [Axis] {
+    var axes: [Axis] = []
+    // Pixels less certain than this become class 0, which must then stand for nothing.
+    if shape.hasBackground, options.method == .trident || options.method == .scCLIP {
+      axes.append(steps("probability_threshold", 0, 40, by: 5))
+    }
+    switch options.method {
+    case .trident:
+      if options.refinement == .sam { axes.append(steps("coarse_threshold", 5, 30, by: 5)) }
+      axes.append(steps("logit_scale", 3000, 6000, by: 500))
+      if options.affinity != .none, options.paradigm == .splice {
+        axes.append(Axis(key: "cos_factor", values: ["0", "1.2", "2", "3"]))
+      }
+    case .scCLIP:
+      axes.append(steps("logit_scale", 3000, 6000, by: 500))
+      if shape.hasBackground {
+        axes.append(Axis(key: "area_threshold", values: ["-1", "0.05", "0.1", "0.2"]))
+      }
+    case .radseg:
+      axes.append(steps("class_gate", 0, 80, by: 10))
+      axes.append(steps("logit_scale", 6000, 14000, by: 2000))
+      if options.refinement == .sam { axes.append(steps("coarse_threshold", 5, 30, by: 5)) }
+    case .pnpOVSS:
+      axes.append(numbers("attention_layer", 1...shape.layers))
+      axes.append(numbers("attention_head", 1...shape.heads))
+      axes.append(steps("map_threshold", 5, 45, by: 10))
+      if shape.looksAtBlur { axes.append(steps("blur", 1, 9, by: 2)) }
+    }
+    return axes
+  }
+
+  /// Points of the grid.
+  package var count: Int { axes.reduce(1) { $0 * $1.values.count } }
+
+  /// The start, then other points of the grid by chance, none twice; as many as there are, at most `limit`.
+  ///
+  /// The same seed gives the same points, the first of them whatever the limit.
+  package func trials(
+    _ start: SegmentOptions, limit: Int, seed: UInt64
+  ) throws(SegmentationError) -> [SegmentOptions] {
+    var numbers = DrawnNumbers(seed: seed)
+    var trials = [start]
+    // A shuffle of all points of which only what was touched is kept.
+    var moved: [Int: Int] = [:]
+    var next = 0
+    while trials.count < limit, next < count {
+      let place = next + numbers.below(count - next)
+      let point = moved[place] ?? place
+      moved[place] = moved[next] ?? next
+      next += 1
+      let options = try self.options(start, at: point)
+      if options != start { trials.append(options) }
+    }
+    return trials
+  }
+
+  private func options(_ start: SegmentOptions, at point: Int) throws(SegmentationError) -> SegmentOptions {
+    var (options, rest) = (start, point)
+    for axis in axes {
+      try options.set(axis.key, axis.values[rest % axis.values.count])
+      rest /= axis.values.count
+    }
+    return options
+  }
+
+  /// The values of the options that vary.
+  package func values(_ options: SegmentOptions) -> [(key: String, value: OptionValue)] {
+    axes.compactMap { axis in OptionTable[axis.key].map { (axis.key, $0.value(options)) } }
+  }
+}
+
+/// Numbers by chance, the same for a seed on every machine.
+///
+/// - Source: SplitMix64 (Steele, Lea, Flood 2014).
+private struct DrawnNumbers {
+  private var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  /// A number from 0 to `limit` - 1.
+  mutating func below(_ limit: Int) -> Int {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return Int((z ^ (z >> 31)) % UInt64(limit))
+  }
+}
