@@ -81,12 +81,18 @@ extension SegmentationMethod {
 package func makeMethod(_ model: Model, _ options: SegmentOptions) throws(SegmentationError)
   -> any SegmentationMethod
 {
-  if options.tile > 0 { return try TiledMethod(model, options) }
+  options.tile > 0 ? try TiledMethod(model, options) : try makeWholeMethod(model, options)
+}
+
+/// The method for a photo that is not cut into tiles, and for each tile of one that is.
+func makeWholeMethod(_ model: Model, _ options: SegmentOptions) throws(SegmentationError)
+  -> any SegmentationMethod
+{
   switch options.method {
-  case .trident: return try TridentMethod(model, options)
-  case .radseg: return try RADSegMethod(model, options)
-  case .scCLIP: return try SCCLIPMethod(model, options)
-  case .pnpOVSS: return try PnPOVSSMethod(model, options)
+  case .trident: try TridentMethod(model, options)
+  case .radseg: try RADSegMethod(model, options)
+  case .scCLIP: try SCCLIPMethod(model, options)
+  case .pnpOVSS: try PnPOVSSMethod(model, options)
   }
 }
 

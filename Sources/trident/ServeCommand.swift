@@ -57,7 +57,7 @@ struct ServeCommand: ParsableCommand {
     settings.modelName = fileName(of: try modelPath(runtimeFlags.model))
     let session = try runtimeFlags.open()
     let job = try ServeJob(
-      session, settings, methodFlags.options(session), listener: Console(quiet: quiet))
+      session, settings, methodFlags.options(session, methodFlags.choice()), listener: Console(quiet: quiet))
     try job.run { address in
       print("http://\(address)/")
       // Whoever waits for it must not wait for more.

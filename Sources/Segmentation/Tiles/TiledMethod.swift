@@ -24,9 +24,7 @@ struct TiledMethod: SegmentationMethod {
   private let options: SegmentOptions
 
   init(_ model: Model, _ options: SegmentOptions) throws(SegmentationError) {
-    var inner = options
-    inner.tile = 0
-    method = try makeMethod(model, inner)
+    method = try makeWholeMethod(model, options)
     self.options = options
   }
 
