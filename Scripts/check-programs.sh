@@ -489,7 +489,7 @@ check_names() {
   expect 2 "two outputs of one name" segment $words --output "$out/a.png" --overlay "$out/a.png" "$photo"
   check "nothing was written" absent "$out/a.png"
   expect 2 "no model" "$bin/trident" segment $words --output "$out/a.png" "$photo"
-  said "where to get a model" "trident-quantize"
+  said "where to get a model" "trident pull"
   (export TRIDENT_MODEL="$model" && "$bin/trident" segment $sizes $words --quiet --output "$out/a.png" "$photo" >"$work/log" 2>&1)
   check "the model of TRIDENT_MODEL" cmp "$work/first.png" "$out/a.png"
   expect 0 "a preset brings its classes" segment --preset voc21 --no-cache --output "$out/voc.png" "$photo"
@@ -516,10 +516,10 @@ check_names() {
   expect 2 "a command misspelt" "$bin/trident" segmet "$photo"
   said "the commands there are" "^trident: error: .*segment"
   expect 0 "help of daily options" "$bin/trident" segment --help
-  said "and where the others are" "--help-all"
+  said "and where the others are" "[-]-help-all"
   check "the papers' are not there" sh -c '! grep -q -- --beta "$1"' sh "$work/log"
   expect 0 "help of all options" "$bin/trident" segment --help-all
-  said "the papers' are there" "--beta"
+  said "the papers' are there" "[-]-beta"
   expect 2 "a colour of no class" segment $words --color "nobody=#112233" --output "$out/f.png" "$photo"
   said "which classes there are" "there is no class 'nobody'; there are: "
   expect 2 "a palette that is none" segment $words --palette "$0" --output "$out/f.png" "$photo"
@@ -826,7 +826,7 @@ check_version() {
   check "the version of trident-quantize" cmp "$work/version" "$work/version2"
   "$bin/trident" version | head -n 1 >"$work/version2"
   check "the version in trident version" cmp "$work/version" "$work/version2"
-  "$bin/trident" version >"$work/version"
+  "$bin/trident" version -v >"$work/version"
   "$bin/trident" --version -v >"$work/version2"
   check "the same from --version -v" cmp "$work/version" "$work/version2"
   check "which says what was chosen" grep -q "chosen" "$work/version2"

@@ -3,11 +3,6 @@ import CSystem
 
 /// libcurl's easy interface, as far as downloads need it.
 package struct Curl {
-  package static let library = OptionalLibrary(
-    name: "libcurl", files: ["libcurl.so.4", "libcurl-gnutls.so.4"],
-    package: "libcurl4t64 (Debian 12: libcurl4)",
-    purpose: "trident pull")
-
   private let functions: cs_curl
 
   private let agent: String
@@ -17,7 +12,7 @@ package struct Curl {
   /// - Errors: `.unsupported` where the library is missing, with its package.
   package init(agent: String) throws(SystemError) {
     self.agent = agent
-    let library = try Self.library.open()
+    let library = try OptionalLibrary.curl.open()
     typealias Initializer = @convention(c) (Int) -> Int32
     let begin: Initializer = try library.function("curl_global_init")
     // Everything that it knows: CURL_GLOBAL_ALL.

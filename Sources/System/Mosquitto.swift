@@ -10,14 +10,11 @@ import CSystem
 
 /// The library's functions.
 package struct Mosquitto: @unchecked Sendable {
-  package static let library = OptionalLibrary(
-    name: "libmosquitto", files: ["libmosquitto.so.1"], package: "libmosquitto1", purpose: "--mqtt")
-
   let functions: cs_mosquitto
 
   /// - Errors: `.unsupported` with the package to install.
   package init() throws(SystemError) {
-    let library = try Self.library.open()
+    let library = try OptionalLibrary.mosquitto.open()
     var table = cs_mosquitto()
     table.lib_init = try library.function("mosquitto_lib_init")
     table.create = try library.function("mosquitto_new")

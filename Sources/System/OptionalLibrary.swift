@@ -40,7 +40,7 @@ package struct OptionalLibrary: Sendable {
 
 extension OptionalLibrary {
   /// Every library that some job opens; `trident version -v` lists them. A new one is a line here.
-  package static let all = [openBLAS, webP, tiff]
+  package static let all = [openBLAS, webP, tiff, curl, mosquitto, microhttpd]
 
   /// `Compute` opens it itself, as it stands on kernels alone; here it is named.
   package static let openBLAS = OptionalLibrary(
@@ -50,6 +50,15 @@ extension OptionalLibrary {
     name: "libwebp", files: ["libwebp.so.7"], package: "libwebp7", purpose: "WebP in")
   package static let tiff = OptionalLibrary(
     name: "libtiff", files: ["libtiff.so.6", "libtiff.so.5"], package: "libtiff6", purpose: "TIFF in")
+  package static let curl = OptionalLibrary(
+    name: "libcurl", files: ["libcurl.so.4", "libcurl-gnutls.so.4"],
+    package: "libcurl4t64 (Debian 12: libcurl4)", purpose: "trident pull")
+  package static let mosquitto = OptionalLibrary(
+    name: "libmosquitto", files: ["libmosquitto.so.1"], package: "libmosquitto1",
+    purpose: "trident watch --mqtt")
+  package static let microhttpd = OptionalLibrary(
+    name: "libmicrohttpd", files: ["libmicrohttpd.so.12"],
+    package: "libmicrohttpd12t64 (Debian 12: libmicrohttpd12)", purpose: "trident serve")
 }
 
 /// A library that is there.

@@ -2,13 +2,6 @@
 import CServe
 import System
 
-extension OptionalLibrary {
-  /// Reads and writes HTTP.
-  package static let microhttpd = OptionalLibrary(
-    name: "libmicrohttpd", files: ["libmicrohttpd.so.12"], package: "libmicrohttpd12",
-    purpose: "trident serve")
-}
-
 /// The functions of libmicrohttpd that a server uses.
 ///
 /// Addresses of functions that never change, for any thread.

@@ -126,15 +126,17 @@ final class OverlaySink: ResultSink {
   /// Half photo, half colour, then lightened with white up to the photo's lightness.
   private static func tint(_ colour: Colour, _ pixel: UnsafeMutablePointer<UInt8>) {
     let luma = Colour(red: pixel[0], green: pixel[1], blue: pixel[2]).luma
+    func middle(_ a: UInt8, _ b: UInt8) -> UInt8 { UInt8((Int(a) + Int(b)) / 2) }
     var mixed = Colour(
-      red: UInt8((Int(pixel[0]) + Int(colour.red)) / 2),
-      green: UInt8((Int(pixel[1]) + Int(colour.green)) / 2),
-      blue: UInt8((Int(pixel[2]) + Int(colour.blue)) / 2))
+      red: middle(pixel[0], colour.red), green: middle(pixel[1], colour.green),
+      blue: middle(pixel[2], colour.blue))
     let (wanted, own) = (min(luma, lightest), mixed.luma)
     if own < wanted {
       func lightened(_ value: UInt8) -> UInt8 {
         // Rounded up, so that the whole is no darker than the photo.
-        UInt8(Int(value) + ((255 - Int(value)) * (wanted - own) + 254 - own) / (255 - own))
+        let (room, rest) = (255 - Int(value), 255 - own)
+        let added: Int = (room * (wanted - own) + rest - 1) / rest
+        return UInt8(Int(value) + added)
       }
       mixed = Colour(red: lightened(mixed.red), green: lightened(mixed.green), blue: lightened(mixed.blue))
     }
