@@ -31,8 +31,9 @@ import Testing
     return (decoder.width, decoder.height, pixels)
   }
 
-  @Test(arguments: cases.map { $0[0] }.filter(isReadable)) func pixelsAreThoseOfPillow(_ name: String) throws
-  {
+  private static let readable = cases.map { $0[0] }.filter(isReadable)
+
+  @Test(arguments: readable) func pixelsAreThoseOfPillow(_ name: String) throws {
     let wanted = try #require(Self.cases.first { $0[0] == name })
     let found = try upright(fixture("rasters/\(name)"))
     #expect("\(found.width) \(found.height)" == "\(wanted[1]) \(wanted[2])")

@@ -40,7 +40,13 @@ import Testing
 
   /// A picture as far as markers go. `head`: segments in front; `data`: of its scan.
   private func picture(_ head: [UInt8] = [], data: [UInt8] = [1, 2, 0xFF, 0, 3]) -> [UInt8] {
-    [0xFF, 0xD8] + head + segment(0xDB, [0, 1, 2]) + segment(0xDA, [1, 1, 0]) + data + [0xFF, 0xD9]
+    var bytes: [UInt8] = [0xFF, 0xD8]
+    bytes += head
+    bytes += segment(0xDB, [0, 1, 2])
+    bytes += segment(0xDA, [1, 1, 0])
+    bytes += data
+    bytes += [0xFF, 0xD9] as [UInt8]
+    return bytes
   }
 
   @Test func findsPicturesOneBehindTheOther() {

@@ -32,7 +32,7 @@ extension ResultFormat {
     guard map != "-" else { return [map] }
     let isTIFF = isTIFF(map)
     let stem = isTIFF || map.hasSuffix(".png") ? folder(of: map) + baseName(map) : map
-    return [map] + (isTIFF ? [map + sideEnding] : []) + [stem + ".json"]
+    return isTIFF ? [map, map + sideEnding, stem + ".json"] : [map, stem + ".json"]
   }
 }
 

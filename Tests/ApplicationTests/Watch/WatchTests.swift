@@ -190,7 +190,11 @@ import Testing
     let folder = Folder()
     let photo = try FileBytes.read(Demo.farm, limit: 1 << 24)
     let path = folder.path + "/stream"
-    try FileBytes.replace(path, with: photo + photo.prefix(5000) + photo + photo)
+    var stream = photo
+    stream += photo.prefix(5000)
+    stream += photo
+    stream += photo
+    try FileBytes.replace(path, with: stream)
     let source = try StreamArrivals(path: path, keepsAll: true)
     var (count, isOver) = (0, false)
     while !isOver {
