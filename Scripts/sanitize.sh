@@ -7,7 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 swift=${SWIFT:-swift}
-export SWIFT_BACKTRACE=enable=no
+export SWIFT_BACKTRACE=enable=no TRIDENT_TESTS_SANITIZED=1
 # Leaks: Swift's runtime keeps what it allocates once.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
 

@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 
 # Whole runs of the demo model in Swift alone: minutes each under emulation. What they stand on is tested here: kernels,
 # networks, labels, files; they themselves run wherever `make test` does.
-skipped='ApplicationTests\.(JobTests|SinkTests|FindingsTests|MergeTests)|NegativeTests'
+skipped='ApplicationTests\.(JobTests|SinkTests|FindingsTests|MergeTests|TuneTests|PictureTests|WatchJobTests|ServeTests)|NegativeTests'
 
 # suite CPU PATHS [FILTER]: the test suite (as Tests/TestSupport/Effort.swift trims it), or some tests of it; its last
 # words must name the paths.

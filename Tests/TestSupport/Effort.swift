@@ -13,6 +13,9 @@ package enum Effort {
   /// Scripts/arm/test.sh says so.
   package static let isEmulated = getenv("TRIDENT_TESTS_EMULATED") != nil
 
+  /// Scripts/sanitize.sh says so: every access is checked, and whole photos take ten times as long.
+  package static let isSanitized = getenv("TRIDENT_TESTS_SANITIZED") != nil
+
   /// All of a range; where the processor is emulated every `step`-th: odd, so it meets every remainder of 2,
   /// 4, 8.
   package static func sample(_ range: Range<Int>, step: Int = 23) -> StrideTo<Int> {
