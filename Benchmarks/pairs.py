@@ -20,8 +20,7 @@ MIB = 1 << 20
 
 def once(program, flags, labels):
     command = [program, "segment", *flags, "--json", "--quiet", "--overwrite", "--output", labels]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    report = json.loads(lines.splitlines()[0])
+    report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     memory = report["memory"]
     return report["seconds"], memory["peak_anonymous_bytes"] / MIB, memory["peak_resident_bytes"] / MIB
 
