@@ -20,9 +20,8 @@ let package = Package(
     .target(
       name: "Segmentation", dependencies: ["Compute", "Container", "Raster", "System"], path: "Sources",
       exclude: [
-        "CJPEG", "CKernels", "CPNG", "CRaster", "CServe", "CSystem", "CZlib", "Compute", "Container",
-        "Evaluation", "Raster", "System",
-        "trident",
+        "Application", "CJPEG", "CKernels", "CLibrary", "CPNG", "CRaster", "CServe", "CSystem", "CTrident",
+        "CZlib", "Compute", "Container", "Raster", "System", "trident",
       ],
       sources: ["Networks", "Segmentation", "Methods"]),
     .target(
