@@ -183,7 +183,7 @@ memory() {
   wait "$watch_pid"
   watch_pid=""
   json "$work/watch.out" "e['done'] == $frames"
-  [ $((late - early)) -le 256 ] || fail "$early KiB after 200 photos, $late KiB after $late_frame"
+  [ $((late - early)) -le 768 ] || fail "$early KiB after 200 photos, $late KiB after $late_frame"
   echo "ok: private memory after 200 and $late_frame photos: $early and $late KiB${1:+, with a broker}"
 }
 
