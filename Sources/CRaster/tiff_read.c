@@ -177,8 +177,9 @@ static int check_samples(cr_tiff *t, cr_failure *failure) {
   int fits = t->bits == 8 || (t->bits == 16 && t->photometric != PALETTE) ||
              (few && needed == 1 && (t->samples == 1 || t->planar == 2));
   if (!fits) return refuse(failure, CR_UNSUPPORTED, "%u bits a sample", t->bits);
-  if (t->photometric == INKS && t->planar == 2)
-    return refuse(failure, CR_UNSUPPORTED, "%u planes of ink", t->samples);
+  if ((t->photometric == INKS || t->photometric == YCBCR) && t->planar == 2)
+    return refuse(failure, CR_UNSUPPORTED, t->photometric == INKS ? "%u planes of ink" : "%u planes of YCbCr",
+                  t->samples);
   return CR_OK;
 }
 
@@ -317,7 +318,7 @@ int cr_tiff_start(cr_tiff *t, cr_failure *failure) {
   if (t->is_raw)
     return keep_offsets(t) ? CR_OK : refuse(failure, CR_CORRUPT, "no offsets, tag %u", TAG_STRIP_OFFSETS);
   uint64_t limit = t->packed_bytes + t->tile_bytes + LIBRARY_LIMIT;
-  int handles = t->planar == 2 && t->photometric == RGB && !t->tile_height ? 3 : 1;
+  int handles = t->tile_height ? 1 : cr_tiff_plane_count(t);
   for (int i = 0; i < handles; i++) {
     if (t->handles[i].tiff) {
       if (limit == LIBRARY_LIMIT) continue;

@@ -57,7 +57,7 @@ static void colours_of(const cr_tiff *t, const uint8_t *in, uint8_t *out, size_t
 
 // One plane of pixels whose samples lie apart.
 static void plane_of(const cr_tiff *t, const uint8_t *in, uint8_t *out, size_t count, int plane) {
-  if (t->photometric == RGB || t->photometric == YCBCR) {
+  if (t->photometric == RGB) {
     for (size_t x = 0; x < count; x++) out[3 * x + (size_t)plane] = in[x];
     return;
   }
@@ -70,7 +70,7 @@ static void plane_of(const cr_tiff *t, const uint8_t *in, uint8_t *out, size_t c
 }
 
 int cr_tiff_plane_count(const cr_tiff *t) {
-  return t->planar == 2 && (t->photometric == RGB || t->photometric == YCBCR) ? 3 : 1;
+  return t->planar == 2 && t->photometric == RGB ? 3 : 1;
 }
 
 void cr_tiff_put(const cr_tiff *t, const uint8_t *packed, uint8_t *out, size_t count, int plane) {

@@ -63,6 +63,36 @@ import Testing
     }
   }
 
+  /// JPEG strips of YCbCr, a plane each: nothing reads such files, and they say that three planes lie apart.
+  @Test func planesOfYCbCrAreRefused() throws {
+    guard Self.isReadable("a.tif") else { return }
+    let scratch = Scratch()
+    let strip = readBytes(fixture("files/grey.jpg"))
+    var bytes: [UInt8] = [0x49, 0x49, 42, 0, 0, 0, 0, 0]
+    func add(_ value: Int, _ count: Int) {
+      for index in 0..<count { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * index))) }
+    }
+    let first = bytes.count
+    for _ in 0..<3 { bytes += strip }
+    let (bits, offsets, lengths) = (bytes.count, bytes.count + 6, bytes.count + 18)
+    for _ in 0..<3 { add(8, 2) }
+    for index in 0..<3 { add(first + index * strip.count, 4) }
+    for _ in 0..<3 { add(strip.count, 4) }
+    let directory = bytes.count
+    let tags: [[Int]] = [
+      [256, 4, 1, 37], [257, 4, 1, 29], [258, 3, 3, bits], [259, 3, 1, 7], [262, 3, 1, 6],
+      [273, 4, 3, offsets], [277, 3, 1, 3], [278, 4, 1, 29], [279, 4, 3, lengths], [284, 3, 1, 2],
+      [530, 3, 2, 0x1_0001],
+    ]
+    add(tags.count, 2)
+    for tag in tags { for (value, size) in zip(tag, [2, 2, 4, 4]) { add(value, size) } }
+    add(0, 4)
+    for index in 0..<4 { bytes[4 + index] = UInt8(truncatingIfNeeded: directory >> (8 * index)) }
+    writeBytes(bytes, to: scratch.file("a.tif"))
+    let error = thrownError(RasterError.self) { _ = try decode(scratch.file("a.tif")) }
+    #expect(error?.description.contains("3 planes of ycbcr") == true, "\(error?.description ?? "none")")
+  }
+
   @Test(
     arguments: ["lossy.webp", "lossless.webp", "tiles-lzw.tif", "rgb-none.tif", "planes-zlib.tif"]
       + ["tiles-jpeg.tif", "palette16-raw.tif", "rgb-big-endian-big.tif", "two-group3.tif"])
