@@ -17,12 +17,14 @@ left=
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1 && ! dpkg-query -W libcurl4-openssl-dev >/dev/null 2>&1; then
   { apt-get update -qq || true; apt-get install -y -qq --no-install-recommends libcurl4-openssl-dev; } >/dev/null 2>&1 || true
 fi
-headers="$(cc -E -x c - -o /dev/null 2>/dev/null <<'C' && echo yes
+cc=${CC:-cc}
+command -v "$cc" >/dev/null 2>&1 || cc=clang
+headers="$("$cc" -E -x c - -o /dev/null 2>/dev/null <<'C' && echo yes
 #include <curl/curl.h>
 C
 )"
 if [ "$headers" = yes ]; then
-  cc -std=c11 -fsyntax-only -Wall -Wextra -Werror -ISources/CSystem/include Tests/CLibrary/check_curl.c || exit 1
+  "$cc" -std=c11 -fsyntax-only -Wall -Wextra -Werror -ISources/CSystem/include Tests/CLibrary/check_curl.c || exit 1
 else
   left=" (left out: libcurl's headers are not installed, so our declarations were not compared)"
 fi
@@ -101,6 +103,8 @@ pull 0 "an answer that ends in the middle" dino-b16 --from "$from/cut" --sha256 
 same "$files/$dino" "$store/$dino" "an answer that ends in the middle"
 grep -q "^/cut/$dino bytes=1500000-" "$work/asked" || fail "the rest was not asked for"
 rm "$store/$dino"
+pull 6 "answers that always end early, without ranges" dino-b16 --from "$from/shorts" --sha256 "$sum"
+rm -f "$store/$dino.partial"
 pull 6 "answers that always end early" dino-b16 --from "$from/cuts" --sha256 "$sum"
 said "answers that always end early" "the same command goes on with them"
 [ -s "$store/$dino.partial" ] || fail "nothing was kept"
@@ -137,6 +141,10 @@ set -- --class cat --class water --short-side 144 --attention-layer 2 --attentio
 "$bin/trident" segment "$@" --output "$work/usual.png" >"$work/log" 2>&1 || fail "the usual model"
 "$bin/trident" segment --model pnp-blip-base "$@" --output "$work/named.png" >"$work/log" 2>&1 || fail "a model by its name"
 same "$work/usual.png" "$work/named.png" "the usual model"
+TRIDENT_MODEL=pnp-blip-base "$bin/trident" version | grep -q "model .*pnp-blip-base" || fail "a model by its name in version"
+"$bin/trident" version >"$work/log" 2>&1 || fail "version beside a usual model"
+"$bin/trident" bench --model pnp-blip-base --photo "$work/none.jpg" >"$work/log" 2>&1
+said "a model by its name in bench" "none.jpg"
 pull 0 "a model that is there" pnp-blip-base --from "$from/nowhere"
 said "a model that is there" "there already"
 mkdir "$work/alone"

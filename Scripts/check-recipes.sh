@@ -52,4 +52,4 @@ done
 for made in all.jsonl labels.png overlay.jpg horse.png found.json report.html full.txt drafts/farm.json yolo/data.yaml farm.xml farm.json figure.jpg; do
   [ -s "$made" ] || { echo "FAILED: no recipe made $made" >&2; exit 1; }
 done
-echo "recipes: $count blocks of docs/recipes.md ran, nothing left out"
+echo "recipes: $count blocks of docs/recipes.md ran, with a camera that has two photos"

@@ -1,7 +1,8 @@
 """pull_server.py FOLDER: serves files as good and bad servers do; prints its port, then what is asked of it.
 
 /good/F    with ranges            /plain/F   without ranges        /cut/F    ends in the middle, once
-/cuts/F    always ends early      /moved/F   redirects to /good/F  /wrong/F  other bytes
+/cuts/F    always ends early      /shorts/F  the same, without ranges
+/moved/F   redirects to /good/F  /wrong/F  other bytes
 /busy/F    503 twice, then good   anything else: 404"""
 import http.server
 import pathlib
@@ -33,7 +34,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked = re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
         print(self.path, self.headers.get("Range", "-"), self.headers.get("User-Agent"), flush=True)
         path = root / name
-        if kind not in ("good", "plain", "cut", "cuts", "moved", "wrong", "busy") or not path.is_file():
+        kinds = "good plain cut cuts shorts moved wrong busy".split()
+        if kind not in kinds or not path.is_file():
             return self.answer(404, b"no such file")
         if kind == "moved":
             return self.answer(302, b"elsewhere", Location=f"/good/{name}")
@@ -42,13 +44,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = path.read_bytes()
         if kind == "wrong":
             body = body[::-1]
-        first = int(asked[1]) if asked and kind != "plain" else 0
-        if first >= len(body) and asked and kind != "plain":
+        ranges = kind not in ("plain", "shorts")
+        first = int(asked[1]) if asked and ranges else 0
+        if first >= len(body) and asked and ranges:
             return self.answer(416, Content_Range=f"bytes */{len(body)}")
         rest, extra = body[first:], {}
         if first:
             extra["Content_Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
-        if kind == "cuts" or (kind == "cut" and count == 1):
+        if kind in ("cuts", "shorts") or (kind == "cut" and count == 1):
             short = rest[:0] if kind == "cuts" and count > 1 else rest[:max(1, len(rest) // 2)]
             return self.answer(206 if first else 200, short, len(rest), **extra)
         return self.answer(206 if first else 200, rest, **extra)

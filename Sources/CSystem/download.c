@@ -26,42 +26,28 @@ enum {
   OPTION_XFERINFOFUNCTION = 20219,
   OPTION_RESUME_FROM_LARGE = 30116,
   INFO_RESPONSE_CODE = 0x200002,
-  INFO_CONTENT_LENGTH_DOWNLOAD_T = 0x60000f,
 };
-
-typedef struct running {
-  const cs_curl *curl;
-  const cs_download *request;
-  void *handle;
-} running;
 
 typedef int (*setopt_function)(void *handle, int option, ...);
 typedef int (*getinfo_function)(void *handle, int info, ...);
 
 static size_t take(char *bytes, size_t size, size_t count, void *context) {
-  running *run = context;
-  long status = 0;
-  int64_t announced = -1;
-  getinfo_function getinfo = (getinfo_function)run->curl->easy_getinfo;
-  getinfo(run->handle, INFO_RESPONSE_CODE, &status);
-  getinfo(run->handle, INFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
-  const cs_download *request = run->request;
-  if (request->take(request->context, (const uint8_t *)bytes, size * count, status, announced)) return 0;
+  const cs_download *request = context;
+  if (request->take(request->context, (const uint8_t *)bytes, size * count)) return 0;
   return size * count;
 }
 
 static int tell(void *context, int64_t total, int64_t now, int64_t up_total, int64_t up_now) {
   (void)up_total;
   (void)up_now;
-  const running *run = context;
-  return run->request->progress(run->request->context, total, now);
+  const cs_download *request = context;
+  return request->progress(request->context, total, now);
 }
 
 void cs_download_run(const cs_curl *curl, const cs_download *request, cs_download_end *end) {
   memset(end, 0, sizeof *end);
-  running run = {.curl = curl, .request = request};
-  run.handle = ((void *(*)(void))curl->easy_init)();
-  if (!run.handle) {
+  void *handle = ((void *(*)(void))curl->easy_init)();
+  if (!handle) {
     end->code = -1;
     snprintf(end->message, sizeof end->message, "libcurl would not start");
     return;
@@ -69,32 +55,32 @@ void cs_download_run(const cs_curl *curl, const cs_download *request, cs_downloa
   setopt_function setopt = (setopt_function)curl->easy_setopt;
   char words[256] = "";
   int refused = 0;
-  refused |= setopt(run.handle, OPTION_URL, request->address);
-  refused |= setopt(run.handle, OPTION_PROTOCOLS_STR, request->protocols);
-  refused |= setopt(run.handle, OPTION_REDIR_PROTOCOLS_STR, request->redirected);
-  refused |= setopt(run.handle, OPTION_FOLLOWLOCATION, 1L);
-  refused |= setopt(run.handle, OPTION_MAXREDIRS, 10L);
-  refused |= setopt(run.handle, OPTION_FAILONERROR, 1L);
-  refused |= setopt(run.handle, OPTION_NOSIGNAL, 1L);
-  refused |= setopt(run.handle, OPTION_CONNECTTIMEOUT, 30L);
-  refused |= setopt(run.handle, OPTION_LOW_SPEED_LIMIT, 1L);
-  refused |= setopt(run.handle, OPTION_LOW_SPEED_TIME, request->stall_seconds);
-  refused |= setopt(run.handle, OPTION_USERAGENT, request->agent);
-  refused |= setopt(run.handle, OPTION_ERRORBUFFER, words);
-  refused |= setopt(run.handle, OPTION_WRITEFUNCTION, take);
-  refused |= setopt(run.handle, OPTION_WRITEDATA, &run);
-  refused |= setopt(run.handle, OPTION_NOPROGRESS, 0L);
-  refused |= setopt(run.handle, OPTION_XFERINFOFUNCTION, tell);
-  refused |= setopt(run.handle, OPTION_XFERINFODATA, &run);
-  if (request->first > 0) refused |= setopt(run.handle, OPTION_RESUME_FROM_LARGE, (int64_t)request->first);
+  refused |= setopt(handle, OPTION_URL, request->address);
+  refused |= setopt(handle, OPTION_PROTOCOLS_STR, request->protocols);
+  refused |= setopt(handle, OPTION_REDIR_PROTOCOLS_STR, request->redirected);
+  refused |= setopt(handle, OPTION_FOLLOWLOCATION, 1L);
+  refused |= setopt(handle, OPTION_MAXREDIRS, 10L);
+  refused |= setopt(handle, OPTION_FAILONERROR, 1L);
+  refused |= setopt(handle, OPTION_NOSIGNAL, 1L);
+  refused |= setopt(handle, OPTION_CONNECTTIMEOUT, 30L);
+  refused |= setopt(handle, OPTION_LOW_SPEED_LIMIT, 1L);
+  refused |= setopt(handle, OPTION_LOW_SPEED_TIME, request->stall_seconds);
+  refused |= setopt(handle, OPTION_USERAGENT, request->agent);
+  refused |= setopt(handle, OPTION_ERRORBUFFER, words);
+  refused |= setopt(handle, OPTION_WRITEFUNCTION, take);
+  refused |= setopt(handle, OPTION_WRITEDATA, request);
+  refused |= setopt(handle, OPTION_NOPROGRESS, 0L);
+  refused |= setopt(handle, OPTION_XFERINFOFUNCTION, tell);
+  refused |= setopt(handle, OPTION_XFERINFODATA, request);
+  if (request->first > 0) refused |= setopt(handle, OPTION_RESUME_FROM_LARGE, (int64_t)request->first);
   if (refused) {
     end->code = -1;
     snprintf(end->message, sizeof end->message, "this libcurl is too old; 7.85 or newer is needed");
   } else {
-    end->code = ((int (*)(void *))curl->easy_perform)(run.handle);
-    ((getinfo_function)curl->easy_getinfo)(run.handle, INFO_RESPONSE_CODE, &end->status);
+    end->code = ((int (*)(void *))curl->easy_perform)(handle);
+    ((getinfo_function)curl->easy_getinfo)(handle, INFO_RESPONSE_CODE, &end->status);
     const char *text = words[0] ? words : ((const char *(*)(int))curl->easy_strerror)(end->code);
     snprintf(end->message, sizeof end->message, "%s", text);
   }
-  ((void (*)(void *))curl->easy_cleanup)(run.handle);
+  ((void (*)(void *))curl->easy_cleanup)(handle);
 }

@@ -16,11 +16,7 @@ package struct ModelProofs: Sendable {
   private let folder: String?
 
   /// Uses `$XDG_CACHE_HOME/trident/models`, or `~/.cache/trident/models`.
-  package init() {
-    let base = environment("XDG_CACHE_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
-    let home = environment("HOME").flatMap { $0.hasPrefix("/") ? $0 + "/.cache" : nil }
-    self.init(base: base ?? home)
-  }
+  package init() { self.init(base: userFolder("XDG_CACHE_HOME", "/.cache")) }
 
   /// Uses `base/trident/models`; nil for `base` means there is none.
   package init(base: String?) { folder = base.map { $0 + "/trident/models" } }

@@ -47,20 +47,20 @@ package struct Curl {
   }
 
   private final class Receiver {
-    let take: (UnsafeRawBufferPointer, Int64) -> Bool
+    let take: (UnsafeRawBufferPointer) -> Bool
     let progress: (Int64, Int64) -> Void
     init(
-      take: @escaping (UnsafeRawBufferPointer, Int64) -> Bool, progress: @escaping (Int64, Int64) -> Void
+      take: @escaping (UnsafeRawBufferPointer) -> Bool, progress: @escaping (Int64, Int64) -> Void
     ) {
       (self.take, self.progress) = (take, progress)
     }
   }
 
-  /// Fetches from byte `first` on. `take`: gets the bytes and how many this answer announced, -1 for unknown;
-  /// false ends the download. `progress`: total and present bytes of this answer.
+  /// Fetches from byte `first` on. `take`: gets the bytes; false ends the download. `progress`: total and
+  /// present bytes of this answer.
   package func fetch(
     _ address: String, from first: Int,
-    take: @escaping (UnsafeRawBufferPointer, Int64) -> Bool, progress: @escaping (Int64, Int64) -> Void
+    take: @escaping (UnsafeRawBufferPointer) -> Bool, progress: @escaping (Int64, Int64) -> Void
   ) -> Ending {
     let receiver = Receiver(take: take, progress: progress)
     var (functions, request, end) = (functions, cs_download(), cs_download_end())
@@ -68,10 +68,10 @@ package struct Curl {
     request.first = Int64(first)
     request.stall_seconds = 60
     request.context = Unmanaged.passUnretained(receiver).toOpaque()
-    request.take = { context, bytes, count, _, announced in
+    request.take = { context, bytes, count in
       guard let context, let bytes else { return 1 }
       let receiver = Unmanaged<Receiver>.fromOpaque(context).takeUnretainedValue()
-      return receiver.take(UnsafeRawBufferPointer(start: bytes, count: count), announced) ? 0 : 1
+      return receiver.take(UnsafeRawBufferPointer(start: bytes, count: count)) ? 0 : 1
     }
     request.progress = { context, total, now in
       guard let context else { return 0 }

@@ -41,7 +41,8 @@ struct BenchCommand: ParsableCommand {
     }
     let peak = job.peakRate
     try job.run(
-      try shapes.map { try ProductShape.read($0) } ?? ProductShape.standard, model: model, photo: photo
+      try shapes.map { try ProductShape.read($0) } ?? ProductShape.standard,
+      model: try model.map { try modelPath($0) }, photo: photo
     ) {
       if !json { print($0.line(peak: peak)) }
     }

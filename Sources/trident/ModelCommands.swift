@@ -91,7 +91,7 @@ struct VersionCommand: ParsableCommand {
       return (name: path.name, state: state)
     }
     let named = model ?? environment("TRIDENT_MODEL").flatMap { $0.isEmpty ? nil : $0 }
-    let identity = try named.map { try ModelListing($0).identity }
+    let identity = try named.map { try ModelListing(modelPath($0)).identity }
     if json {
       var fields: [(String, JSON)] = [("version", .string(Segmentation.Trident.version))]
       fields.append(("cpu_paths", .object(paths.map { ($0.name, .string($0.state)) })))

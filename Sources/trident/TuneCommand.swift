@@ -33,16 +33,13 @@ struct TuneCommand: ParsableCommand {
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
 
   func run() throws {
-    let request = try searchFlags.request(present: classFlags.present)
+    var request = try searchFlags.request(present: classFlags.present)
     let choice = try methodFlags.choice()
-    for input in try classFlags.inputs(runtimeFlags, methodFlags) + [searchFlags.clip].compactMap({ $0 })
-    where FileIdentity(input).map({ $0 == FileIdentity(request.output) }) == true {
-      throw SegmentationError(
-        .usage("the output '\(request.output)' would replace the input '\(input)'; name another"))
-    }
+    let clip = try searchFlags.clip.map { try modelPath($0) }
+    request.inputs = try classFlags.inputs(runtimeFlags, methodFlags) + [clip].compactMap { $0 }
     let console = Console(quiet: searchFlags.quiet)
     let session = try runtimeFlags.open()
-    let judge = try searchFlags.clip.map { try runtimeFlags.open($0) }
+    let judge = try clip.map { try runtimeFlags.open($0) }
     if let file = choice?.file { console.note(file.remark) }
     var source = classFlags.source(choice?.published, absent: methodFlags.absent)
     source.present = nil

@@ -12,7 +12,7 @@ import Testing
 #endif
 
 @Suite struct CatalogueTests {
-  /// Names, addresses and sums are those of the script and of the page.
+  /// Names, names of files and sums are those of the script and of the page.
   @Test func sameAsTheScript() throws {
     let script = try readText(repository + "/Scripts/models.sh")
     let page = try readText(repository + "/models/README.md")

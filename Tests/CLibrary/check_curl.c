@@ -22,12 +22,9 @@ _Static_assert(OPTION_WRITEFUNCTION == (int)CURLOPT_WRITEFUNCTION, "option");
 _Static_assert(OPTION_XFERINFOFUNCTION == (int)CURLOPT_XFERINFOFUNCTION, "option");
 _Static_assert(OPTION_RESUME_FROM_LARGE == (int)CURLOPT_RESUME_FROM_LARGE, "option");
 _Static_assert(INFO_RESPONSE_CODE == (int)CURLINFO_RESPONSE_CODE, "information");
-_Static_assert(INFO_CONTENT_LENGTH_DOWNLOAD_T == (int)CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, "information");
-_Static_assert(CS_CURL_PARTIAL == (int)CURLE_PARTIAL_FILE, "code");
 _Static_assert(CS_CURL_HTTP == (int)CURLE_HTTP_RETURNED_ERROR, "code");
 _Static_assert(CS_CURL_WRITE == (int)CURLE_WRITE_ERROR, "code");
 _Static_assert(CS_CURL_RANGE == (int)CURLE_RANGE_ERROR, "code");
-_Static_assert(CS_CURL_ENDED == (int)CURLE_ABORTED_BY_CALLBACK, "code");
 _Static_assert(CURL_GLOBAL_ALL == 3, "flag");
 _Static_assert(CURL_ERROR_SIZE <= sizeof(((cs_download_end *)0)->message), "room for a message");
 

@@ -34,7 +34,7 @@ package struct PublishedModel: Equatable, Sendable {
 }
 
 /// Everything that `trident pull` knows. Addresses, sums and licences are those of models/README.md; a test
-/// compares them with `Scripts/models.sh`.
+/// compares names, names of files and sums with `Scripts/models.sh`.
 package enum Catalogue {
   private static let openAIBase = "https://openaipublic.azureedge.net/clip/models"
   private static let meta = "https://dl.fbaipublicfiles.com"

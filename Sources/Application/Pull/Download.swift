@@ -70,12 +70,14 @@ struct Download {
     let display = listener.progressDisplay()
     defer { display?.finish() }
     var failures = 0
+    // The most that was there: what a server without ranges gives again gets no further.
+    var most = size(descriptor)
     while true {
       let first = size(descriptor)
       if first > 0 { listener.note("\(fileName(of: target)): going on after \(mebibytes(first)) MiB") }
       var problem: Int32 = 0
       let name = fileName(of: target)
-      let end = curl.fetch(address, from: first) { bytes, _ in
+      let end = curl.fetch(address, from: first) { bytes in
         var rest = bytes
         while !rest.isEmpty {
           let count = write(descriptor, rest.baseAddress, rest.count)
@@ -92,7 +94,6 @@ struct Download {
         let detail = " \(mebibytes(done))" + (all > 0 ? " of \(mebibytes(all))" : "") + " MiB"
         display?.show(name, all > 0 ? Double(done) / Double(all) : 0, detail: detail)
       }
-      let hasAdvanced = size(descriptor) > first
       switch end.kind {
       case .done: return
       case .unwanted: throw failure("cannot be written: \(systemMessage(problem))", partial)
@@ -103,7 +104,8 @@ struct Download {
         listener.note("\(name): the server gives no part of it; once more from the start")
         failures += 1
       case .broken:
-        failures = hasAdvanced ? 1 : failures + 1
+        failures = size(descriptor) > most ? 1 : failures + 1
+        most = max(most, size(descriptor))
       }
       if failures >= Self.patience {
         throw failure(

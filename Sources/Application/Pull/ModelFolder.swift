@@ -15,10 +15,7 @@ package struct ModelFolder: Sendable {
 
   /// Nil where the environment names no folder.
   package init?() {
-    let base =
-      environment("XDG_DATA_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
-      ?? environment("HOME").flatMap { $0.hasPrefix("/") ? $0 + "/.local/share" : nil }
-    guard let base else { return nil }
+    guard let base = userFolder("XDG_DATA_HOME", "/.local/share") else { return nil }
     self.init(path: base + "/trident")
   }
 

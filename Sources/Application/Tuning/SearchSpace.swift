@@ -97,13 +97,13 @@ package struct SearchSpace: Sendable {
   package func trials(
     _ start: SegmentOptions, limit: Int, seed: UInt64
   ) throws(SegmentationError) -> [SegmentOptions] {
-    var numbers = DrawnNumbers(seed: seed)
+    var numbers = SplitMix64(seed: seed)
     var trials = [start]
     // A shuffle of all points of which only what was touched is kept.
     var moved: [Int: Int] = [:]
     var next = 0
     while trials.count < limit, next < count {
-      let place = next + numbers.below(count - next)
+      let place = next + Int(numbers.next() % UInt64(count - next))
       let point = moved[place] ?? place
       moved[place] = moved[next] ?? next
       next += 1
@@ -125,23 +125,5 @@ package struct SearchSpace: Sendable {
   /// The values of the options that vary.
   package func values(_ options: SegmentOptions) -> [(key: String, value: OptionValue)] {
     axes.compactMap { axis in OptionTable[axis.key].map { (axis.key, $0.value(options)) } }
-  }
-}
-
-/// Numbers by chance, the same for a seed on every machine.
-///
-/// - Source: SplitMix64 (Steele, Lea, Flood 2014).
-private struct DrawnNumbers {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  /// A number from 0 to `limit` - 1.
-  mutating func below(_ limit: Int) -> Int {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return Int((z ^ (z >> 31)) % UInt64(limit))
   }
 }

@@ -21,6 +21,8 @@ package struct TuneRequest: Sendable {
   /// Only the first photos, by name.
   package var limit: Int?
   package var overwrites = false
+  /// What is read beside the photos and `present`, such as the models: no output may replace it.
+  package var inputs: [String] = []
 
   package init(photos: String, present: String, output: String) {
     (self.photos, self.present, self.output) = (photos, present, output)
@@ -92,7 +94,7 @@ package final class TuneJob {
     guard isFolder(request.photos) else {
       throw SegmentationError(.photo("is no folder; --photos takes one"), path: request.photos)
     }
-    var files = JobFiles(reading: [request.present, source.file, source.vocabulary])
+    var files = JobFiles(reading: request.inputs + [request.present])
     try files.write(request.journal)
     let isPreset = PresetFile.isOne(request.output)
     try files.write(request.output, overwrites: isPreset)

@@ -18,9 +18,8 @@ typedef struct cs_download {
   const char *agent;
   long stall_seconds;  // ends where less than a byte a second came for so long
   void *context;
-  // Takes bytes; returns 0, or a number that ends the download. `status`: of the answer, 0 where there is
-  // none.
-  int (*take)(void *context, const uint8_t *bytes, size_t count, long status, int64_t announced);
+  // Takes bytes; returns 0, or a number that ends the download.
+  int (*take)(void *context, const uint8_t *bytes, size_t count);
   // Told now and then; returns 0, or 1 to end. `total`: bytes of this answer, 0 where they are not known.
   int (*progress)(void *context, int64_t total, int64_t now);
 } cs_download;
@@ -33,11 +32,9 @@ typedef struct cs_download_end {
 
 // What libcurl's codes mean that a caller tells apart. The numbers are part of its binary interface.
 enum {
-  CS_CURL_PARTIAL = 18,
   CS_CURL_HTTP = 22,
   CS_CURL_WRITE = 23,
   CS_CURL_RANGE = 33,
-  CS_CURL_ENDED = 42,
 };
 
 // Fetches one address. Memory: libcurl's, some 100 KiB. Errors: in `end`, also where libcurl would not start.
