@@ -224,5 +224,5 @@ fi
 if command -v python3 >/dev/null; then check_tables; else echo "skipped: Ray and PySpark (python3 is missing)"; fi
 if command -v python3 >/dev/null; then check_kubernetes; else echo "skipped: Kubernetes' schema (python3 is missing)"; fi
 python3 -m json.tool "$cluster/aws-batch-job.json" >/dev/null || fail "AWS Batch: no JSON"
-[ "$failed" -eq 0 ] && echo "schedulers: all as it should be"
+[ "$failed" -eq 0 ] && echo "schedulers: what ran is as it should be"
 [ "$failed" -eq 0 ]

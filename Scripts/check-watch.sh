@@ -192,7 +192,7 @@ if ! command -v mosquitto >/dev/null 2>&1 || ! command -v mosquitto_sub >/dev/nu
   root=""
   [ "$(id -u)" = 0 ] || root="sudo -n"
   if command -v apt-get >/dev/null 2>&1; then
-    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients libmosquitto1 \
+    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients libmosquitto-dev \
       >"$work/apt" 2>&1 || true
   fi
 fi
@@ -205,6 +205,8 @@ fi
 if [ -f /usr/include/mosquitto.h ]; then
   "$cc" -std=c11 -Wall -Wextra -Werror -fsyntax-only -ISources/CSystem/include Scripts/check_mosquitto.c
   echo "ok: our declarations are those of mosquitto.h"
+else
+  echo "left out: mosquitto.h is not installed, so our declarations were not compared"
 fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 # broker LINE...: starts one with this configuration

@@ -243,6 +243,10 @@ def refusals(server):
     check(server.ask("GET", "/v1/model?x=" + long)[0] == 414, "an address without end is read")
     check(server.ask("GET", "/v1/model", X_Long=long)[0] == 431, "a head without end is read")
     check(server.segment(ok)[0] == 200, "the server does not go on after refusals")
+    status, _, text = server.segment(query("dog", format="json") + FAST, PHOTO.read_bytes()[:-2])
+    said = json.loads(text).get("warnings", [])
+    check(status == 200 and "end marker" in str(said), f"nothing is said of a cut end: {said}")
+    check(not any("/proc/" in line for line in said), f"a path of the server is told: {said}")
     print(f"serve: {len(cases) + 1} refusals, each with its status and its reason")
 
 

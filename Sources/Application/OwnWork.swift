@@ -54,9 +54,8 @@ enum OwnWork {
     ]
     if beginnings.contains(where: { start.starts(with: $0.utf8) }) { return true }
     // A board that lost power may have left half a line.
-    if "trident-evaluation 1\n".utf8.starts(with: start) || PartHead.beginning.utf8.starts(with: start) {
-      return true
-    }
+    let journals = ["trident-evaluation 1\n", TuningJournal.firstLine + "\n", PartHead.beginning]
+    if journals.contains(where: { $0.utf8.starts(with: start) }) { return true }
     // GDAL may have added statistics, and keeps what is there.
     if start.starts(with: GDALSink.beginning.utf8) && contains(start, GDALSink.mark) { return true }
     return start.first == 0x7B && contains(Array(start.prefix(100)), "\"description\": \"trident ")

@@ -146,7 +146,8 @@ package struct LeftOut: Equatable, Sendable {
     let isCalledSo = PhotoFile.plainEndings.contains { lower.hasSuffix($0) }
     do throws(RasterError) {
       let kind = try FileKind(path: path)
-      let mayBeOwn = lower.hasSuffix(".png") || kind == .photo(.tiff) || kind.group == "other file"
+      let mayBeOwn =
+        lower.hasSuffix(".png") || [.photo(.tiff), .photo(.jpeg)].contains(kind) || kind.group == "other file"
       if (fileSize(path) ?? 0) > 0, mayBeOwn, OwnWork.isOwn(path) {
         return (ownResult, nil)
       }

@@ -3,16 +3,6 @@
 import CRaster
 import System
 
-/// Takes the rows of a picture in colour.
-package protocol PictureWriter: AnyObject {
-  /// Writes the next row. Shapes: [width * 3], RGB.
-  func writeRow(_ row: UnsafePointer<UInt8>) throws(RasterError)
-  /// Ends the picture; its file lacks nothing but the name.
-  func end() throws(RasterError) -> AtomicFile
-}
-
-extension PNGWriter: PictureWriter {}
-
 /// Writes a picture as baseline JPEG: an atomic file with libjpeg in front. A comment names this program.
 ///
 /// - Shapes: rows [width * 3], RGB, height times.

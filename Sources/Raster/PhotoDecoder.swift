@@ -84,24 +84,32 @@ package final class PhotoDecoder {
 
   /// Opens the photo at `path` and reads its headers; no pixel is decoded yet.
   ///
-  /// `isTurned`: the way up that the file asks for; otherwise as stored.
+  /// `isTurned`: the way up that the file asks for; otherwise as stored. `name`: what errors call the file,
+  /// where its path tells people nothing.
   ///
   /// - Memory: about 64 KiB.
   /// - Errors: no such file, not a regular file, empty, unknown format, bad header, size outside the limits,
   ///   a large picture in hardly any bytes, one above `ceilings`.
   package convenience init(
-    path: String, ceilings: PhotoCeilings = .usual, isTurned: Bool = true
+    path: String, called name: String? = nil, ceilings: PhotoCeilings = .usual, isTurned: Bool = true
   ) throws(RasterError) {
-    try self.init(path: path, ignoringChecksums: false, ceilings: ceilings, isTurned: isTurned)
+    try self.init(
+      path: path, called: name, ignoringChecksums: false, ceilings: ceilings, isTurned: isTurned)
   }
 
   /// As `init(path:)`; `ignoringChecksums` lets damaged PNG data through to the deeper code, for fuzzing
   /// only.
   package init(
-    path: String, ignoringChecksums: Bool, ceilings: PhotoCeilings = .usual, isTurned: Bool = true
+    path: String, called name: String? = nil, ignoringChecksums: Bool, ceilings: PhotoCeilings = .usual,
+    isTurned: Bool = true
   ) throws(RasterError) {
     self.ceilings = ceilings
-    let file = try InputFile.openOrStandardInput(path: path)
+    let file: InputFile
+    if let name {
+      file = try InputFile.open(path: path, called: name)
+    } else {
+      file = try InputFile.openOrStandardInput(path: path)
+    }
     let path = file.path
     let kind = try FileKind(file)
     if case .foreign = kind { throw RasterError(kind, path: path) }

@@ -21,6 +21,7 @@ package final class PhotoFile: PhotoPixels {
   package private(set) var remark: String?
   /// EXIF asks for another way up than the stored one, and gets it.
   package var isTurned: Bool { orientation != .upright }
+  private let name: String?
   private let turns: Bool
   private let orientation: Orientation
   private let format: PhotoDecoder.Format
@@ -29,15 +30,16 @@ package final class PhotoFile: PhotoPixels {
   private let decoderByteCount: Int
   private let ceilings: PhotoCeilings
 
-  /// `isTurned`: as EXIF says, not as it is stored.
+  /// `isTurned`: as EXIF says, not as it is stored. `name`: what errors and remarks call the file, where its
+  /// path tells people nothing.
   package init(
-    path: String, ceilings: PhotoCeilings = .usual, isTurned: Bool = true
+    path: String, called name: String? = nil, ceilings: PhotoCeilings = .usual, isTurned: Bool = true
   ) throws(SegmentationError) {
-    self.path = path
+    (self.path, self.name) = (path, name)
     self.ceilings = ceilings
     turns = isTurned
     do throws(RasterError) {
-      let decoder = try PhotoDecoder(path: path, ceilings: ceilings, isTurned: isTurned)
+      let decoder = try PhotoDecoder(path: path, called: name, ceilings: ceilings, isTurned: isTurned)
       width = decoder.width
       height = decoder.height
       orientation = decoder.orientation
@@ -53,19 +55,28 @@ package final class PhotoFile: PhotoPixels {
 
   package func load(_ copies: [CopyRequest]) throws {
     do throws(RasterError) {
-      let decoder = try PhotoDecoder(path: path, ceilings: ceilings, isTurned: turns)
-      guard decoder.width == width, decoder.height == height else {
-        throw RasterError(.corrupt("the file changed while it was being read"), path: path)
-      }
+      let decoder = try opened()
       try PhotoCopies(decoder, copies.map(\.photoCopy))
         .run(allowWholeImage: true)
-      if decoder.lacksEnd {
-        remark =
-          "warning: \(decoder.path) ends without a jpeg's end marker; all its rows are there, and are used"
-      }
+      noteEnd(of: decoder)
     } catch {
       throw SegmentationError(.photo(error.description))
     }
+  }
+
+  /// The photo once more, as it was when its size was told.
+  private func opened() throws(RasterError) -> PhotoDecoder {
+    let decoder = try PhotoDecoder(path: path, called: name, ceilings: ceilings, isTurned: turns)
+    guard decoder.width == width, decoder.height == height else {
+      throw RasterError(.corrupt("the file changed while it was being read"), path: decoder.path)
+    }
+    return decoder
+  }
+
+  /// Once all rows were read.
+  private func noteEnd(of decoder: PhotoDecoder) {
+    guard decoder.lacksEnd else { return }
+    remark = "warning: \(decoder.path) ends without a jpeg's end marker; all its rows are there, and are used"
   }
 
   package lazy var place: GeoTags? = format == .tiff && !isTurned ? GeoTags(path: path) : nil
@@ -75,11 +86,25 @@ package final class PhotoFile: PhotoPixels {
   package func eachRow(_ body: (_ y: Int, _ row: UnsafePointer<UInt8>) throws -> Void) throws {
     if isTurned {
       throw SegmentationError(
-        .photo("\(path): is stored turned, which --tile does not read; save it upright (magick -auto-orient)")
+        .photo(
+          "\(name ?? path): is stored turned, which --tile does not read; save it upright "
+            + "(magick -auto-orient)"
+        )
       )
     }
-    let rows = try RowReader(path, ceilings, width: width, height: height)
-    for y in 0..<height { try body(y, try rows.next()) }
+    do {
+      let decoder = try opened()
+      try decoder.beginDecoding(allowWholeImage: true)
+      let row = ScratchBytes(count: 3 * width)
+      let pixels = row.base.assumingMemoryBound(to: UInt8.self)
+      for y in 0..<height {
+        try decoder.readRow(into: pixels)
+        try body(y, UnsafePointer(pixels))
+      }
+      noteEnd(of: decoder)
+    } catch let error as RasterError {
+      throw SegmentationError(.photo(error.description))
+    }
   }
 
   package func workingByteCount(_ copies: [CopyRequest]) -> Int {
@@ -87,36 +112,6 @@ package final class PhotoFile: PhotoPixels {
       + PhotoCopies.byteCount(
         storedWidth: storedWidth, storedHeight: storedHeight, orientation: orientation,
         stages: copies.map(\.stages))
-  }
-}
-
-/// The rows of a photo, one after another.
-///
-/// - Errors: `.photo`, naming the file.
-private final class RowReader {
-  private let decoder: PhotoDecoder
-  private let row: ScratchBytes
-
-  init(_ path: String, _ ceilings: PhotoCeilings, width: Int, height: Int) throws(SegmentationError) {
-    row = ScratchBytes(count: 3 * width)
-    do throws(RasterError) {
-      decoder = try PhotoDecoder(path: path, ceilings: ceilings)
-      guard decoder.width == width, decoder.height == height else {
-        throw RasterError(.corrupt("the file changed while it was being read"), path: path)
-      }
-      try decoder.beginDecoding(allowWholeImage: true)
-    } catch {
-      throw SegmentationError(.photo(error.description))
-    }
-  }
-
-  /// The next row, until the one after it.
-  func next() throws(SegmentationError) -> UnsafePointer<UInt8> {
-    let pixels = row.base.assumingMemoryBound(to: UInt8.self)
-    do throws(RasterError) { try decoder.readRow(into: pixels) } catch {
-      throw SegmentationError(.photo(error.description))
-    }
-    return UnsafePointer(pixels)
   }
 }
 

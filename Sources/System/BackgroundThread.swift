@@ -12,7 +12,7 @@ package enum BackgroundThread {
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
   }
 
-  /// Runs `body` in a thread of its own, which nobody waits for. Signals go to other threads.
+  /// Runs `body` in a thread of its own, which nobody waits for.
   ///
   /// - Memory: what is used of a stack of 512 KiB.
   /// - Errors: `.system` where no thread can be had.

@@ -11,7 +11,7 @@ import CSystem
 /// Files that were closed after writing, or moved into a folder. Hidden ones are left alone: programs that
 /// write in several steps call them so until they are whole.
 ///
-/// - Memory: 4 KiB; with `keepsAll` the names that wait, at most 65,536.
+/// - Memory: 4 KiB, and the names that wait, at most 65,536.
 /// - Errors: a folder that cannot be opened, or goes away.
 package final class FolderArrivals: ArrivalSource {
   private static let limit = 65_536
@@ -22,12 +22,15 @@ package final class FolderArrivals: ArrivalSource {
   private var held = [0, 0]
   /// Of the file that was taken last.
   private var last: State?
-  /// Names that wait, the newest last.
-  private var waiting: [String] = []
+  /// Names that wait, the newest last, and where in that order each stands: a name that came again counts
+  /// once, at its newest place.
+  private var waiting: [(name: String, number: Int)] = []
+  private var numbers: [String: Int] = [:]
+  private var nextNumber = 0
+  /// Of `waiting`: what is in front was taken.
+  private var first = 0
   package private(set) var droppedCount = 0
   package let brokenCount = 0
-  /// The system lost track of files; how often.
-  package private(set) var lostCount = 0
 
   /// `includesExisting`: what is there already arrived first, in the order of its last change.
   package init(_ folder: String, includesExisting: Bool = false, keepsAll: Bool = false) throws(SystemError) {
@@ -43,18 +46,15 @@ package final class FolderArrivals: ArrivalSource {
 
   package func take() throws(SystemError) -> Taken {
     try readNews()
-    if !keepsAll, waiting.count > 1 {
-      droppedCount += waiting.count - 1
-      waiting.removeFirst(waiting.count - 1)
-    }
-    while !waiting.isEmpty {
-      let path = folder + waiting.removeFirst()
+    if !keepsAll { drop(to: 1) }
+    while let name = removeOldest() {
+      let path = folder + name
       // Renamed or removed meanwhile; under its new name it arrived again.
       guard let state = State(path) else { continue }
       // Some programs rename a file before they close it: that is told twice.
       if state == last { continue }
       last = state
-      return .arrival(Arrival(name: path, path: path))
+      return .arrival(Arrival(name: path, path: path, time: state.time))
     }
     return .nothing
   }
@@ -68,7 +68,6 @@ package final class FolderArrivals: ArrivalSource {
       case 0: return
       case Int32(CS_FOLDER_FILE): add(name.withUnsafeBufferPointer { String(cString: $0.baseAddress!) })
       case Int32(CS_FOLDER_LOST):
-        lostCount += 1
         try addExisting()
       case Int32(CS_FOLDER_GONE):
         throw SystemError(.malformed("the folder was moved or removed"), path: folder)
@@ -79,12 +78,39 @@ package final class FolderArrivals: ArrivalSource {
 
   private func add(_ name: String) {
     if name.hasPrefix(".") { return }
-    waiting.removeAll { $0 == name }
-    waiting.append(name)
-    if waiting.count > Self.limit {
-      waiting.removeFirst()
-      droppedCount += 1
+    waiting.append((name, nextNumber))
+    numbers[name] = nextNumber
+    nextNumber += 1
+    // Places of names that came again.
+    if waiting.count - first > 2 * numbers.count + 64 {
+      waiting = waiting[first...].filter { numbers[$0.name] == $0.number }
+      first = 0
     }
+    drop(to: Self.limit)
+  }
+
+  /// Gives up the oldest names until so many wait.
+  private func drop(to count: Int) {
+    while numbers.count > count, removeOldest() != nil { droppedCount += 1 }
+  }
+
+  private func removeOldest() -> String? {
+    while first < waiting.count {
+      let (name, number) = waiting[first]
+      first += 1
+      // Otherwise it came again, and stands further back.
+      if numbers[name] == number {
+        numbers[name] = nil
+        if 2 * first > waiting.count {
+          waiting.removeFirst(first)
+          first = 0
+        }
+        return name
+      }
+    }
+    waiting.removeAll()
+    first = 0
+    return nil
   }
 
   private func addExisting() throws(SystemError) {

@@ -118,6 +118,13 @@ package func brokenArgument() -> (number: Int, text: String)? {
 /// A variable of the environment.
 package func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
+/// The folder of a user's files that `variable` names, or `fallback` below the home folder:
+/// `userFolder("XDG_CACHE_HOME", "/.cache")`. Nil where neither is an absolute path.
+package func userFolder(_ variable: String, _ fallback: String) -> String? {
+  func absolute(_ name: String) -> String? { environment(name).flatMap { $0.hasPrefix("/") ? $0 : nil } }
+  return absolute(variable) ?? absolute("HOME").map { $0 + fallback }
+}
+
 /// The C library's heap: keeps no more than it has to.
 ///
 /// - Source: glibc `malloc_trim` and `mallopt`; other C libraries lack them and need neither.

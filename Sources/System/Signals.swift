@@ -16,18 +16,9 @@ package enum Signals {
     occupyStandardStreams()
     signal(SIGXFSZ, SIG_IGN)
     for number in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] where !isIgnored(number) {
-      signal(number) { number in
-        AtomicFile.unlinkAllTemporaries()
-        // Dies of the signal, so that a shell that waits knows. The first process of a container cannot, and
-        // just ends.
-        signal(number, SIG_DFL)
-        var held = sigset_t()
-        sigemptyset(&held)
-        sigaddset(&held, number)
-        pthread_sigmask(SIG_UNBLOCK, &held, nil)
-        raise(number)
-        _exit(128 + number)
-      }
+      // Dies of the signal, so that a shell that waits knows. The first process of a container cannot, and
+      // just ends.
+      signal(number) { cs_die_of($0) }
     }
   }
 

@@ -90,7 +90,7 @@ struct WatchFlags: ParsableArguments {
 
   func request() throws(SegmentationError) -> WatchJob.Request {
     var request = WatchJob.Request(
-      try PresenceRule(above: presentAbove.value, below: absentBelow?.value, hold: hold))
+      try PresenceBounds(above: presentAbove.value, below: absentBelow?.value, hold: hold))
     if let count, count < 1 { throw SegmentationError(.usage("--count \(count) is below 1")) }
     request.interval = every?.seconds ?? 0
     (request.count, request.wantsSurety, request.overwrites) = (count, confidence, overwrite)

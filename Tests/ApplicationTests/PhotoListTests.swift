@@ -43,6 +43,19 @@ import Testing
     #expect(PhotoList([folder.path + "/in/deep"]).leftOut.text.isEmpty)
   }
 
+  /// Overlays may be JPEGs, as photos are.
+  @Test func overlaysAreNoPhotos() throws {
+    let folder = Folder()
+    try folder.copy(Demo.farm, "in/a.jpg")
+    let file = try AtomicFile(path: folder.path + "/in/over.jpg")
+    let writer = try JPEGWriter(file, width: 8, height: 1)
+    try writer.writeRow([UInt8](repeating: 9, count: 24))
+    try writer.end().finish()
+    let list = PhotoList([folder.path + "/in"])
+    #expect(list.photos.map { fileName(of: $0) } == ["a.jpg"])
+    #expect(list.leftOut.text == "1 result of this program (over.jpg)")
+  }
+
   @Test func treesAreMirrored() throws {
     let folder = Folder()
     for name in ["a.jpg", "x/a.jpg", "x/y/a.jpg", "x/y/b.png", "out/old.jpg"] {

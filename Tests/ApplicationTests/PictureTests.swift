@@ -1,4 +1,4 @@
-// How label maps and overlays look: colours, outlines, legend, size, and memory that stays flat.
+// How label maps and overlays look: colours, outlines, legend and size.
 import Application
 import Raster
 import Segmentation

@@ -71,16 +71,5 @@ final class Folder {
   }
 }
 
-/// Names inside a folder, sorted; temporary files too.
-func names(_ path: String) -> [String] {
-  guard let entries = opendir(path) else { return [] }
-  defer { closedir(entries) }
-  var names: [String] = []
-  while let entry = readdir(entries) {
-    let name = withUnsafePointer(to: &entry.pointee.d_name) {
-      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-    }
-    if name != "." && name != ".." { names.append(name) }
-  }
-  return names.sorted()
-}
+/// Names inside a folder, sorted; temporary files too. None of a folder that is not there.
+func names(_ path: String) -> [String] { (try? System.Folder.names(in: path)) ?? [] }

@@ -2,11 +2,24 @@
 `confidence` (NaN where there are no pixels) and `error`. A photo that could not be done is one row of class
 -1 with its error, and ends nothing. No cell is empty, so that every file of a table has the same types."""
 
+import argparse
 import functools
 import json
 import math
 
 from trident_boards import Model, TridentError
+
+
+def arguments(about: str) -> argparse.ArgumentParser:
+    """What both take; the scheduler's own flags are added by the caller."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("list", help="a line a photo")
+    parser.add_argument("out", help="a folder for Parquet files")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--vocabulary", required=True, help="words, made by trident text")
+    parser.add_argument("--threads", type=int, default=1, help="of one photo")
+    parser.add_argument("--options", default="{}", help="""such as '{"refine": "none"}'""")
+    return parser
 
 
 @functools.cache

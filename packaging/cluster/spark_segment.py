@@ -7,19 +7,11 @@ Every machine needs the files under the same paths, and trident_boards. Rows: ph
 core: set spark.task.cpus to --threads for more.
 """
 
-import argparse
-
-from photo_rows import rows
+from photo_rows import arguments, rows
 from pyspark.sql import SparkSession
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("list", help="a line a photo; a path or URI that Spark reads")
-parser.add_argument("out", help="a folder for Parquet files")
-parser.add_argument("--model", required=True)
-parser.add_argument("--vocabulary", required=True, help="words, made by trident text")
+parser = arguments(__doc__)
 parser.add_argument("--tasks", type=int, default=64, help="into how many tasks the list is cut")
-parser.add_argument("--threads", type=int, default=1)
-parser.add_argument("--options", default="{}", help="""such as '{"refine": "none"}'""")
 asked = parser.parse_args()
 
 spark = SparkSession.builder.appName("trident").getOrCreate()

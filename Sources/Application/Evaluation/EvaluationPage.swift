@@ -104,7 +104,7 @@ struct EvaluationPage {
       return
         "<figure><div \(size)\(role)>\(labels)</div><figcaption>\(name)\(more)</figcaption></figure>"
     }
-    let rows = worst.result.areas.sorted { $0.truth > $1.truth }.map { area in
+    let rows = worst.result.areas.filter { $0.union > 0 }.sorted { $0.truth > $1.truth }.map { area in
       let iou = EvaluationText.percent(Double(area.intersection) / Double(area.union))
       let colour = "<i style=\"background:\(colour(area.label))\"></i>"
       return "<span>\(colour)\(escaped(text.names[area.label])) \(iou)</span>"

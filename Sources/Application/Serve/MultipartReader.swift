@@ -57,7 +57,7 @@ package struct MultipartReader {
     switch phase {
     case .preamble, .body: return try stepInside(take)
     case .delimiter:
-      while let byte = held.first, byte == 0x20 || byte == 0x09 { held.removeFirst() }
+      held.removeFirst(held.prefix { $0 == 0x20 || $0 == 0x09 }.count)
       if held.count < 2 { return false }
       let end = Array(held[..<2])
       held.removeFirst(2)

@@ -76,7 +76,8 @@ package final class PhotoServer {
   ) throws -> (answer: Answer, planned: Int) {
     if isCancelled() { throw CancellationError() }
     let (form, name) = (call.form, call.upload.name)
-    let photo = try PhotoFile(path: call.upload.path, ceilings: session.runtime.photoCeilings)
+    let photo = try PhotoFile(
+      path: call.upload.path, called: name, ceilings: session.runtime.photoCeilings)
     guard photo.width * photo.height <= limits.pixelCount else {
       throw Refusal(
         413, "\(photo.width) x \(photo.height) pixels, at most \(limits.pixelCount) are taken here")

@@ -5,7 +5,7 @@
 import Segmentation
 
 /// When a class is there.
-package struct PresenceRule: Equatable, Sendable {
+package struct PresenceBounds: Equatable, Sendable {
   /// Shares of the pixels, 0 to 1: present from this on, and absent below this.
   package let above: Double
   package let below: Double
@@ -34,10 +34,10 @@ package struct PresenceRule: Equatable, Sendable {
 ///
 /// - Memory: 16 B a class.
 package struct PresenceTracker: Sendable {
-  private let rule: PresenceRule
+  private let rule: PresenceBounds
   private var states: [(isPresent: Bool, against: Int)]
 
-  package init(_ rule: PresenceRule, classes count: Int) {
+  package init(_ rule: PresenceBounds, classes count: Int) {
     self.rule = rule
     states = Array(repeating: (false, 0), count: count)
   }

@@ -23,7 +23,7 @@ package final class WatchJob {
     package var interval = 0.0
     /// Ends after so many frames that were done; nil: never.
     package var count: Int?
-    package var rule: PresenceRule
+    package var rule: PresenceBounds
     /// Mean and best confidence of each class are wanted.
     package var wantsSurety = false
     /// Files that show the last frame.
@@ -33,7 +33,7 @@ package final class WatchJob {
     /// What else the run reads.
     package var inputs: [String] = []
 
-    package init(_ rule: PresenceRule) { self.rule = rule }
+    package init(_ rule: PresenceBounds) { self.rule = rule }
   }
 
   private let job: PhotoJob
@@ -95,7 +95,9 @@ package final class WatchJob {
   private func work(on arrival: Arrival, _ isEnding: @escaping () -> Bool) throws {
     do {
       let report = try job.run(
-        try photo(arrival), name: arrival.name,
+        PhotoFile(
+          path: arrival.path, called: arrival.name, ceilings: job.session.runtime.photoCeilings),
+        name: arrival.name,
         into: request.outputs.flatMap(\.sinks) + [surety].compactMap { $0 }, isCancelled: isEnding)
       counts.take(source)
       let frame = frame(arrival, report.run)
@@ -108,18 +110,6 @@ package final class WatchJob {
       counts.take(source)
       job.listener.fail(named)
       for receiver in receivers { try receiver.take(arrival, named) }
-    }
-  }
-
-  private func photo(_ arrival: Arrival) throws(SegmentationError) -> PhotoFile {
-    do throws(SegmentationError) {
-      return try PhotoFile(path: arrival.path, ceilings: job.session.runtime.photoCeilings)
-    } catch {
-      // Places in memory are called by what is in them.
-      let text = error.description
-      let isNamed = text.hasPrefix(arrival.path)
-      throw SegmentationError(
-        .photo(arrival.name + (isNamed ? String(text.dropFirst(arrival.path.count)) : ": " + text)))
     }
   }
 

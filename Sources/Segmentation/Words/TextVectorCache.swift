@@ -20,9 +20,7 @@ package struct TextVectorCache: Sendable {
 
   /// Uses `$XDG_CACHE_HOME/trident/text`, or `~/.cache/trident/text`; creates it if need be.
   package init(modelID: String, variant: String, width: Int) {
-    let base = environment("XDG_CACHE_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
-    let home = environment("HOME").flatMap { $0.hasPrefix("/") ? $0 + "/.cache" : nil }
-    self.init(base: base ?? home, modelID: modelID, variant: variant, width: width)
+    self.init(base: userFolder("XDG_CACHE_HOME", "/.cache"), modelID: modelID, variant: variant, width: width)
   }
 
   /// Uses `base/trident/text`; nil for `base` means there is none.

@@ -218,6 +218,15 @@ import Testing
     #expect(found.classes[1].interval == nil && !found.classes[1].isClear)
   }
 
+  /// Photos that only seem to show a class hold nothing of it.
+  @Test func whatIsOnlyPredictedMakesNoInterval() throws {
+    let folder = Folder()
+    let before = (0..<12).map { "p\($0)\t10\t0:50/100/100" + ($0 < 1 ? " 1:50/100/100" : " 1:0/5/0") }
+    let after = (0..<12).map { "p\($0)\t10\t0:60/100/100" + ($0 < 1 ? " 1:60/100/100" : " 1:0/4/0") }
+    let found = try comparison(file(folder, "a.txt", before), file(folder, "b.txt", after))
+    #expect(found.classes[0].isClear && found.classes[1].interval == nil)
+  }
+
   @Test func refusals() throws {
     let folder = Folder()
     let a = try file(folder, "a.txt", ["p\t1\t0:1/2/2"])

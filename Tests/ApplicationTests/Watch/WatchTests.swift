@@ -5,9 +5,15 @@ import System
 import TestSupport
 import Testing
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 @Suite struct PresenceTests {
   @Test func appearsAboveOneShareAndGoesBelowAnother() throws {
-    var tracker = PresenceTracker(try PresenceRule(above: 0.5, below: 0.25), classes: 1)
+    var tracker = PresenceTracker(try PresenceBounds(above: 0.5, below: 0.25), classes: 1)
     let shares = [0.4, 0.5, 0.3, 0.26, 0.24, 0.3, 0.49, 0.6]
     let changes = shares.map { tracker.take([$0]) }
     #expect(changes == [[], [0], [], [], [0], [], [], [0]])
@@ -15,7 +21,7 @@ import Testing
   }
 
   @Test func framesInARowMustAgree() throws {
-    var tracker = PresenceTracker(try PresenceRule(above: 0.1, hold: 3), classes: 2)
+    var tracker = PresenceTracker(try PresenceBounds(above: 0.1, hold: 3), classes: 2)
     let shares = [0.2, 0.2, 0, 0.2, 0.2, 0.2, 0, 0, 0.2, 0, 0, 0]
     let changed = shares.indices.filter { !tracker.take([shares[$0], 0]).isEmpty }
     #expect(changed == [5, 11])
@@ -28,7 +34,7 @@ import Testing
     ]
     for rule in bad {
       let error = thrownError(SegmentationError.self) {
-        _ = try PresenceRule(above: rule.above, below: rule.below, hold: rule.hold)
+        _ = try PresenceBounds(above: rule.above, below: rule.below, hold: rule.hold)
       }
       #expect(error?.exitCode == 2)
     }
@@ -120,7 +126,7 @@ import Testing
     let folder = Folder()
     let photos = [try folder.copy(Demo.farm, "a.jpg"), try folder.write("b.jpg", "no photo")]
     let listener = Listener()
-    var request = WatchJob.Request(try PresenceRule())
+    var request = WatchJob.Request(try PresenceBounds())
     request.wantsSurety = true
     let job = try WatchJob(
       Demo.job(Demo.source, options), List(photos + photos), request, receivers: [listener])
@@ -139,7 +145,7 @@ import Testing
   @Test func endsWhenItIsTold() throws {
     let listener = Listener()
     let job = try WatchJob(
-      Demo.job(Demo.source, options), List([Demo.farm, Demo.farm]), WatchJob.Request(try PresenceRule()),
+      Demo.job(Demo.source, options), List([Demo.farm, Demo.farm]), WatchJob.Request(try PresenceBounds()),
       receivers: [listener])
     try job.run(isEnding: { listener.frames.count == 1 })
     #expect(listener.counts?.done == 1)
@@ -148,7 +154,7 @@ import Testing
   @Test func outputsDoNotArrive() throws {
     let folder = Folder()
     try folder.copy(Demo.farm, "in/a.jpg")
-    var request = WatchJob.Request(try PresenceRule())
+    var request = WatchJob.Request(try PresenceBounds())
     request.outputs = [OutputTarget(.labelMap, folder.path + "/in/../in/last.png")]
     let error = thrownError(SegmentationError.self) {
       _ = try WatchJob(
@@ -169,8 +175,22 @@ import Testing
     try folder.write("a.jpg", "4")
     try folder.write(".hidden", "5")
     var found: [String] = []
-    while case .arrival(let arrival) = try source.take() { found.append(fileName(of: arrival.path)) }
+    // When it was whole, not when it was taken.
+    var times = [timeval(tv_sec: 1_000_000, tv_usec: 0), timeval(tv_sec: 1_000_000, tv_usec: 0)]
+    utimes(folder.path + "/b.jpg", &times)
+    while case .arrival(let arrival) = try source.take() {
+      found.append(fileName(of: arrival.path))
+      if found.count == 1 { #expect(arrival.time == 1_000_000) }
+    }
     #expect(found == ["b.jpg", "a.jpg"])
+    // Far more often than it is taken.
+    for _ in 0..<300 { try folder.write("a.jpg", "6") }
+    guard case .arrival(let arrival) = try source.take() else {
+      Issue.record("what was written again did not arrive")
+      return
+    }
+    #expect(fileName(of: arrival.path) == "a.jpg")
+    #expect(try source.take() == .nothing)
     let newest = try FolderArrivals(folder.path + "/", includesExisting: true)
     guard case .arrival = try newest.take() else {
       Issue.record("what is there did not arrive")
