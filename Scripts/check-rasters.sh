@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 left_out=
 # The libraries, and what declares them, where this may install them.
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-  if ! ls /usr/include/tiffio.h /usr/include/*/tiffio.h 2>/dev/null | grep -q . ||
+  if ! dpkg -s libtiff-dev >/dev/null 2>&1 ||
     ! "$bin/trident" version -v | grep -q 'libwebp .*\.so'; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libtiff-dev libwebp-dev \
       >/dev/null 2>&1 || true

@@ -69,9 +69,7 @@ static void plane_of(const cr_tiff *t, const uint8_t *in, uint8_t *out, size_t c
   }
 }
 
-int cr_tiff_plane_count(const cr_tiff *t) {
-  return t->planar == 2 && t->photometric == RGB ? 3 : 1;
-}
+int cr_tiff_plane_count(const cr_tiff *t) { return t->planar == 2 && t->photometric == RGB ? 3 : 1; }
 
 void cr_tiff_put(const cr_tiff *t, const uint8_t *packed, uint8_t *out, size_t count, int plane) {
   if (t->planar == 2) plane_of(t, to_bytes(t, packed, count), out, count, plane);
