@@ -110,7 +110,7 @@ struct GoldenTests {
   @Test(
     "float32, stage by stage",
     .enabled(if: hasOpenBLAS, "OpenBLAS is missing (libopenblas0-pthread); float32 is not tested"),
-    arguments: caseNames)
+    arguments: Effort.isEmulated ? ["toy-b"] : caseNames)
   func float32(_ name: String) throws {
     let golden = try GoldenCase(name)
     let run = try GoldenRun(golden, .float32)

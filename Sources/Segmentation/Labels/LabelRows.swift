@@ -265,20 +265,8 @@ package struct LabelRows {
       for lane in 0..<lanes { sum[lane] += pixel[lane] * factor }
       return
     }
-    reduceToClasses(floats(pixel), into: floats(worker.classes))
+    scores.reduceToClasses(floats(pixel), into: floats(worker.classes))
     for lane in 0..<classLanes { sum[lane] += worker.classes[lane] * factor }
-  }
-
-  /// The largest value of each class's phrases.
-  @inline(__always)
-  func reduceToClasses(_ phrases: UnsafeMutablePointer<Float>, into classes: UnsafeMutablePointer<Float>) {
-    for label in 0..<scores.classCount {
-      var value = phrases[Int(scores.firstPhrase[label])]
-      for phrase in Int(scores.firstPhrase[label]) + 1..<Int(scores.firstPhrase[label + 1]) {
-        value = max(value, phrases[phrase])
-      }
-      classes[label] = value
-    }
   }
 
   /// Class probabilities at one pixel of the photo.

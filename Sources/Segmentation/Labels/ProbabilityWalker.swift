@@ -11,13 +11,16 @@ import Compute
 struct ProbabilityWalker {
   private static let refresh = 16
 
-  private let rows: LabelRows
+  // Numbers and pointers only, no `LabelRows`: a walk that counts references as it is copied costs more than its
+  // arithmetic.
+  private let grid: ScoreGrid
+  private let horizontal: AxisSampling
+  private let runStart: UnsafeMutablePointer<Int32>
   private let line: UnsafeMutablePointer<Eight>
   private let numerators: UnsafeMutablePointer<Eight>
   private let steps: UnsafeMutablePointer<Eight>
   private let classes: UnsafeMutablePointer<Eight>
   private let stepLength: Float
-  // Copies of what `rows` knows: reaching through it for every pixel would cost more than the arithmetic.
   private let lanes: Int
   private let classLanes: Int
   private let isPlain: Bool
@@ -31,7 +34,9 @@ struct ProbabilityWalker {
 
   /// `line`: a row from `LabelRows.blend`; `slot`: which of the worker's walks this is.
   init(_ rows: LabelRows, _ worker: LabelWorker, line: UnsafeMutablePointer<Eight>, slot: Int) {
-    self.rows = rows
+    grid = rows.scores
+    horizontal = rows.horizontal
+    runStart = rows.runStart
     self.line = line
     lanes = rows.lanes
     classLanes = rows.classLanes
@@ -53,7 +58,7 @@ struct ProbabilityWalker {
     if isPlain {
       for lane in 0..<lanes { sum[lane] += numerators[lane] * factor }
     } else {
-      rows.reduceToClasses(floats(numerators), into: floats(classes))
+      grid.reduceToClasses(floats(numerators), into: floats(classes))
       for lane in 0..<classLanes { sum[lane] += classes[lane] * factor }
     }
   }
@@ -67,7 +72,7 @@ struct ProbabilityWalker {
     if isPlain {
       for lane in 0..<lanes { out[lane] = numerators[lane] * factor }
     } else {
-      rows.reduceToClasses(floats(numerators), into: floats(classes))
+      grid.reduceToClasses(floats(numerators), into: floats(classes))
       for lane in 0..<classLanes { out[lane] = classes[lane] * factor }
     }
   }
@@ -101,7 +106,8 @@ struct ProbabilityWalker {
   /// Where what is resampled are probabilities.
   private mutating func interpolate(_ next: Int) {
     x = next
-    let (left, right) = rows.cells(next, line)
+    let tap = horizontal.tap(next)
+    let (left, right) = (line + tap.lower * lanes, line + tap.upper * lanes)
     let (rest, weight) = (Eight(repeating: 1 - fraction[next]), Eight(repeating: fraction[next]))
     for lane in 0..<lanes { numerators[lane] = left[lane] * rest + right[lane] * weight }
   }
@@ -111,11 +117,11 @@ struct ProbabilityWalker {
     age = 0
     let isNew = next >= end || next < x
     if isNew {
-      column = rows.horizontal.tap(next).lower
-      end = Int(rows.runStart[column + 1])
+      column = horizontal.tap(next).lower
+      end = Int(runStart[column + 1])
     }
     let left = line + column * lanes
-    let right = line + min(column + 1, rows.scores.columns - 1) * lanes
+    let right = line + min(column + 1, grid.columns - 1) * lanes
     let weight = Eight(repeating: fraction[next])
     let rest = Eight(repeating: 1 - fraction[next])
     var best = Eight(repeating: -.infinity)

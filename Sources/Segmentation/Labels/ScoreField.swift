@@ -52,6 +52,18 @@ package struct ScoreGrid {
     firstPhrase[classCount] = Int32(phraseCount)
   }
 
+  /// The largest value of each class's phrases.
+  @inline(__always)
+  func reduceToClasses(_ phrases: UnsafeMutablePointer<Float>, into classes: UnsafeMutablePointer<Float>) {
+    for label in 0..<classCount {
+      var value = phrases[Int(firstPhrase[label])]
+      for phrase in Int(firstPhrase[label]) + 1..<Int(firstPhrase[label + 1]) {
+        value = max(value, phrases[phrase])
+      }
+      classes[label] = value
+    }
+  }
+
   /// Scores of every class in one row, the best phrase of each.
   ///
   /// - Shapes: `line`: a row of scores with `columns` of its own; `out` [classCount, columns], overwritten.
