@@ -6,8 +6,9 @@ import System
 ///
 /// ```swift
 /// let trident = try Trident(model: "demo.gguf")
-/// let result = try trident.segment(rgb: pixels, width: 640, height: 480, classes: ["dog; puppy", "grass",
-/// "sky"]) print(result.labels[0], result.pixelCounts)
+/// let words = ["dog; puppy", "grass", "sky"]
+/// let result = try trident.segment(rgb: pixels, width: 640, height: 480, classes: words)
+/// print(result.labels[0], result.pixelCounts)
 /// ```
 ///
 /// Any thread may call; calls wait for each other, and each uses all threads of `RuntimeOptions`. Words are

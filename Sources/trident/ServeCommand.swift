@@ -40,12 +40,14 @@ struct ServeCommand: ParsableCommand {
     help: "A name under which clients reach it, as a proxy in front tells it; repeat. Others are refused.")
   var host: [String] = []
   @Option(help: "Longest photo, e.g. 32M.") var maxBody = ByteCount("32M")!
-  @Option(help: "Most pixels of a photo.") var maxPixels = 128_000_000
-  @Option(help: "Most classes, synonyms and negative phrases of a request, together.") var maxClasses = 256
+  @Option(help: "Most pixels of a photo.") var maxPixels = ServeLimits().pixelCount
+  @Option(help: "Most classes, synonyms and negative phrases of a request, together.")
+  var maxClasses = ServeLimits().phraseCount
   @Option(help: "Longest time for a request to come in, e.g. 60s.") var timeout = Seconds(argument: "60s")!
   @Option(help: "Longest time for one photo's work.") var timeLimit = Seconds(argument: "10m")!
-  @Option(help: "Photos that wait while one is worked on; more are refused.") var queue = 4
-  @Option(help: "Most connections at once.") var connections = 64
+  @Option(help: "Photos that wait while one is worked on; more are refused.") var queue = ServeLimits()
+    .queueLength
+  @Option(help: "Most connections at once.") var connections = ServeLimits().connectionCount
   @Option(
     help: "Text vectors made by 'trident text': the classes of all requests.", completion: .file())
   var vocabulary: String?

@@ -1,6 +1,5 @@
 // Trident (arXiv 2411.09219), in the order of its sections: CLIP gives meaning, DINO makes it cohere within
-// windows, SAM draws the whole photo together. Section 9, refinement, is shared with other methods
-// (Refinement).
+// windows, SAM draws the whole photo together. Section 9, refinement, is shared: Segmentation/Refinement.
 import Compute
 import Raster
 
@@ -82,8 +81,7 @@ package struct TridentMethod: SegmentationMethod {
     try run.scope {
       let image = try photo.windowCopy(layout.plan, alongside: copy, run)
       let features =
-        try options.usesDINO
-        ? WindowFeatures(run, dino, dinoSchema, image: image, plan: layout.plan) : nil
+        try options.usesDINO ? WindowFeatures(run, dino, dinoSchema, image: image, plan: layout.plan) : nil
       try run.stage(.clip) {
         let windows = CLIPWindows(
           run: run, clip: clip, schema: clipSchema, plan: layout.plan, options: options)

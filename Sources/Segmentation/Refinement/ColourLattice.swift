@@ -8,7 +8,7 @@ import Compute
 /// blurred along the six directions of the lattice, and read back. Only corners next to a pixel exist.
 ///
 /// - Shapes: planes [pixels] of eight values.
-/// - Memory: 48 bytes a pixel; 144 bytes a corner, `cornerLimit` of them at most. A photo with more corners
+/// - Memory: 44 bytes a pixel; 112 bytes a corner, `cornerLimit` of them at most. A photo with more corners
 ///   (fine noise) is filtered with a `sigmaRGB` wider by 1.25, again and again until they suffice: `sigmaRGB`
 ///   says what it came to.
 /// - Errors: an arena that is too small throws.
@@ -27,10 +27,12 @@ final class ColourLattice {
   private let limit: Int
   private let hashBits: Int
   private(set) var cornerCount = 0
-  /// [pixels, 6]: corners, from 1, and their shares.
+  /// [pixels, 6]: corners, from 1.
   private let corner: UnsafeMutablePointer<Int32>
+  /// [pixels, 5]: shares of the last five; the first has the rest.
   private let share: UnsafeMutablePointer<Float>
-  /// [limit + 1]; corner 0 stands for all that do not exist.
+  /// [limit + 1]; corner 0 stands for all that do not exist. Keys and their hash table lie where `spare` is: no corner
+  /// is looked for once values are there.
   private let key: UnsafeMutablePointer<UInt64>
   /// [6, limit + 1, 2]: neighbours of each corner along each direction.
   private let neighbour: UnsafeMutablePointer<Int32>
@@ -50,15 +52,18 @@ final class ColourLattice {
     while 1 << bits < 2 * limit { bits += 1 }
     hashBits = bits
     corner = try arena.reserve(Int32.self, guide.count * Self.corners)
-    share = try arena.floats(guide.count * Self.corners)
-    key = try arena.reserve(UInt64.self, limit + 1)
+    share = try arena.floats(guide.count * (Self.corners - 1))
     neighbour = try arena.reserve(Int32.self, Self.corners * (limit + 1) * 2)
-    table = try arena.reserve(Int32.self, 1 << bits)
     values = try arena.reserve(Eight.self, limit + 1)
     spare = try arena.reserve(Eight.self, limit + 1)
+    // 8 bytes a key and less than 16 a place of the table, in 32 a corner.
+    let room = UnsafeMutableRawPointer(spare)
+    table = room.bindMemory(to: Int32.self, capacity: 1 << bits)
+    key = (room + (4 << bits)).bindMemory(to: UInt64.self, capacity: limit + 1)
     if arena.isCounting { return }
     while !place() { self.sigmaRGB *= 1.25 }
     connect()
+    spare = room.bindMemory(to: Eight.self, capacity: limit + 1)
   }
 
   // MARK: Lattice
@@ -100,7 +105,7 @@ final class ColourLattice {
         }
         guard let found = find(packed, makes: true) else { return false }
         corner[pixel * Self.corners + number] = found
-        share[pixel * Self.corners + number] = simplex.share[number]
+        if number > 0 { share[pixel * (Self.corners - 1) + number - 1] = simplex.share[number] }
       }
     }
     return true
@@ -132,9 +137,13 @@ final class ColourLattice {
     spare[0] = Eight(repeating: 0)
     for pixel in 0..<guide.count {
       let value = (plane?[pixel] ?? Eight(repeating: 1)) * (factor?[pixel] ?? 1)
-      for slot in pixel * Self.corners..<(pixel + 1) * Self.corners {
-        values[Int(corner[slot])] += value * share[slot]
+      let (places, shares) = (corner + pixel * Self.corners, share + pixel * (Self.corners - 1))
+      var rest: Float = 1
+      for number in 1..<Self.corners {
+        rest -= shares[number - 1]
+        values[Int(places[number])] += value * shares[number - 1]
       }
+      values[Int(places[0])] += value * rest
     }
     for direction in 0..<Self.corners {
       let pairs = neighbour + direction * (limit + 1) * 2
@@ -152,11 +161,14 @@ final class ColourLattice {
   @inline(__always)
   func value(_ pixel: Int) -> Eight {
     let values = self.values
+    let (places, shares) = (corner + pixel * Self.corners, share + pixel * (Self.corners - 1))
     var sum = Eight(repeating: 0)
-    for slot in pixel * Self.corners..<(pixel + 1) * Self.corners {
-      sum += values[Int(corner[slot])] * share[slot]
+    var rest: Float = 1
+    for number in 1..<Self.corners {
+      rest -= shares[number - 1]
+      sum += values[Int(places[number])] * shares[number - 1]
     }
-    return sum
+    return sum + values[Int(places[0])] * rest
   }
 }
 
@@ -172,7 +184,7 @@ private struct Simplex {
     return (24 / product).squareRoot()
   }
 
-  /// Shares of the six corners; they sum to 1.
+  /// Shares of the corners but the first, which has the rest.
   private(set) var share = SIMD8<Float>()
   private var origin = SIMD8<Int32>()
   private var rank = SIMD8<Int32>()
@@ -219,6 +231,5 @@ private struct Simplex {
     for axis in 0..<6 { sorted[Int(rank[axis])] = (raised[axis] - Float(origin[axis])) / 6 }
     share = SIMD8<Float>()
     for corner in 1..<6 { share[corner] = sorted[5 - corner] - sorted[6 - corner] }
-    share[0] = 1 - (sorted[0] - sorted[5])
   }
 }
