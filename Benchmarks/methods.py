@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Methods side by side: the same photo through several models or options of one program, turn by turn, so that all
-see the same machine.
+r"""Methods side by side: the same photo through several models or options of one program, turn by turn, so
+that all see the same machine.
 
-    methods.py TRIDENT PHOTO "trident: -m b.gguf --vocabulary w.tvoc" "sc-clip: -m b.gguf --vocabulary w.tvoc --method sc-clip" ...
+    methods.py TRIDENT PHOTO "trident: -m b.gguf --vocabulary w.tvoc" \
+        "sc-clip: -m b.gguf --vocabulary w.tvoc --method sc-clip" ...
 
-Each argument is a name and the flags of `segment`. Prints seconds of the program's own clock (from the first stage to
-the last row of labels), the median of the ratios to the first method turn by turn, and the kernel's peaks (RssAnon,
-VmHWM through `segment --json`) beside what the plan said.
+Each argument is a name and the flags of `segment`. Prints seconds of the program's own clock (from the first
+stage to the last row of labels), the median of the ratios to the first method turn by turn, and the kernel's
+peaks (RssAnon, VmHWM through `segment --json`) beside what the plan said.
 """
 
 import argparse
@@ -20,7 +21,8 @@ MIB = 1 << 20
 
 
 def once(program, photo, flags, labels):
-    command = [program, "segment", *flags, photo, "--json", "--quiet", "--overwrite", "--no-cache", "--output", labels]
+    command = [program, "segment", *flags, photo, "--json", "--quiet", "--overwrite", "--no-cache",
+               "--output", labels]
     report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     memory = report["memory"]
     return (report["seconds"], memory["peak_anonymous_bytes"] / MIB, memory["peak_resident_bytes"] / MIB,
@@ -28,7 +30,8 @@ def once(program, photo, flags, labels):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("photo")
     parser.add_argument("methods", nargs="+", metavar="NAME: FLAGS")
@@ -52,8 +55,9 @@ def main():
     for name, all_runs in runs.items():
         seconds = [run[0] for run in all_runs]
         ratio = statistics.median(run[0] / other[0] for run, other in zip(all_runs, runs[first]))
-        print(f"| {name} | {statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f}) | {ratio:.3f} "
-              f"| {max(run[3] for run in all_runs):.1f} | {max(run[1] for run in all_runs):.1f} | {max(run[2] for run in all_runs):.1f} |")
+        private, resident, planned = (max(run[place] for run in all_runs) for place in (1, 2, 3))
+        print(f"| {name} | {statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f}) "
+              f"| {ratio:.3f} | {planned:.1f} | {private:.1f} | {resident:.1f} |")
 
 
 if __name__ == "__main__":

@@ -200,8 +200,8 @@ extension Engine {
     }
   }
 
-  /// out = weights v / sums, the scratch's weights being bytes with a scale for each block. The scratch's row sums are
-  /// spent: they become their reciprocals.
+  /// out = weights v / sums, the scratch's weights being bytes with a scale for each block. The scratch's row
+  /// sums are spent: they become their reciprocals.
   private func mix(_ values: ValueMatrix, _ scratch: AttentionScratch, into out: Rows) {
     precondition(out.width == values.width && out.count <= scratch.rowCapacity, "shapes of mixed values")
     for row in 0..<out.count { scratch.rowSum[row] = 1 / scratch.rowSum[row] }

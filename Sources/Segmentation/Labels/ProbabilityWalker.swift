@@ -11,8 +11,8 @@ import Compute
 struct ProbabilityWalker {
   private static let refresh = 16
 
-  // Numbers and pointers only, no `LabelRows`: a walk that counts references as it is copied costs more than its
-  // arithmetic.
+  // Numbers and pointers only, no `LabelRows`: a walk that counts references as it is copied costs more than
+  // its arithmetic.
   private let grid: ScoreGrid
   private let horizontal: AxisSampling
   private let runStart: UnsafeMutablePointer<Int32>

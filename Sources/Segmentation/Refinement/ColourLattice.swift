@@ -31,8 +31,8 @@ final class ColourLattice {
   private let corner: UnsafeMutablePointer<Int32>
   /// [pixels, 5]: shares of the last five; the first has the rest.
   private let share: UnsafeMutablePointer<Float>
-  /// [limit + 1]; corner 0 stands for all that do not exist. Keys and their hash table lie where `spare` is: no corner
-  /// is looked for once values are there.
+  /// [limit + 1]; corner 0 stands for all that do not exist. Keys and their hash table lie where `spare` is:
+  /// no corner is looked for once values are there.
   private let key: UnsafeMutablePointer<UInt64>
   /// [6, limit + 1, 2]: neighbours of each corner along each direction.
   private let neighbour: UnsafeMutablePointer<Int32>
