@@ -131,6 +131,29 @@ check_pnp() {
   expect 2 "an archive in the place of the list" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" \
     --present "$work/present.txt" --tar "$work/pnp.tar" --tar-output "$work/present.txt" --overwrite
   said "what it would replace" "would replace the input"
+  expect 0 "classes that another model finds" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" \
+    --presence-model models/demo/demo.gguf --json --refine none --output "$work/found.png" "$pnp/plain/photo.png"
+  python3 - "$work/log" <<'END' >"$work/found.txt" || fail "--presence-model: what was found"
+import json, sys
+found = json.load(open(sys.argv[1]))["presence"]
+there = [one for one in found["classes"] if one["present"]]
+assert found["rule"] == "model" and there and len(found["classes"]) > len(there), found
+for one in found["classes"]:
+    assert (one["share"] >= 0.005) == one["present"] or len(there) == 1, found
+print(",".join(one["name"] for one in there))
+END
+  expect 0 "the same, said by the user" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" \
+    --present "$(cat "$work/found.txt")" --refine none --output "$work/said.png" "$pnp/plain/photo.png"
+  cmp -s "$work/found.png" "$work/said.png" || fail "--presence-model: other labels than with --present"
+  expect 0 "plan with another model" "$bin/trident" plan --model "$work/blip.gguf" $names --short-side 96 \
+    --attention-layer 2 --attention-head 2 --presence-model models/demo/demo.gguf
+  said "both runs are planned" "clip "
+  expect 2 "present twice" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" --present cat \
+    --presence-model models/demo/demo.gguf --output "$work/no.png" "$pnp/plain/photo.png"
+  expect 2 "another model for Trident" "$bin/trident" segment --model models/demo/demo.gguf --class cat \
+    --presence-model models/demo/demo.gguf --output "$work/no.png" "$pnp/plain/photo.png"
+  expect 2 "PnP-OVSS asked by itself" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" \
+    --presence-model "$work/blip.gguf" --output "$work/no.png" "$pnp/plain/photo.png"
   expect 2 "a name that is no class's" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" --present dog \
     --output "$work/no.png" "$pnp/plain/photo.png"
   expect 2 "--present for another method" "$bin/trident" segment --model "$toy" --class cat --class dog --present cat \

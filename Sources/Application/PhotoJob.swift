@@ -52,6 +52,7 @@ package final class PhotoJob {
       ("text_encoding", .string(words.encoding(options.precision).rawValue)),
     ]
     if let present = words.present { parts.append(("present", .string(present.digest))) }
+    if let model = words.presenceModel { parts.append(("presence_model", .string(model.identity))) }
     return SHA256Digest.hex(of: JSON.object(parts).text(indent: -1))
   }()
 

@@ -13,6 +13,8 @@ package struct ClassSource: Sendable {
   package var vocabulary: String?
   /// Which classes photos show: names, or a file that lists photos with theirs.
   package var present: String?
+  /// A model file of another method that says so.
+  package var presenceModel: String?
   /// Brings its own classes where none are named.
   package var preset: SegmentOptions.Preset?
   /// Class 0 is what nothing else is: the first class where that is called `background`, else a new one.
@@ -38,6 +40,8 @@ package final class Words {
   private let usesCache: Bool
   /// Which classes photos show, where somebody said.
   let present: PresentClasses?
+  /// Says so where nobody did.
+  let presenceModel: PresenceModel?
   /// Vectors of a vocabulary file, [phrases, embedWidth], and how they were made.
   private let stored: [Float]?
   private let storedEncoding: TextEncoding?
@@ -53,15 +57,21 @@ package final class Words {
 
   private init(
     _ named: NamedPhrases, _ session: Session, stored: [Float]? = nil, encoding: TextEncoding? = nil,
-    usesCache: Bool, present: String? = nil
+    usesCache: Bool, present: String? = nil, presenceModel: String? = nil
   ) throws(SegmentationError) {
-    if let present {
-      guard session.method == .pnpOVSS else {
-        throw SegmentationError(.usage("--present is for --method pnp-ovss and its model files"))
+    for (value, flag) in [(present, "--present"), (presenceModel, "--presence-model")] {
+      guard value == nil || session.method == .pnpOVSS else {
+        throw SegmentationError(.usage("\(flag) is for --method pnp-ovss and its model files"))
       }
-      self.present = try PresentClasses(present, named.classes)
-    } else {
-      self.present = nil
+    }
+    guard present == nil || presenceModel == nil else {
+      throw SegmentationError(.usage("give either --present or --presence-model, not both"))
+    }
+    self.present = try present.map { present throws(SegmentationError) in
+      try PresentClasses(present, named.classes)
+    }
+    self.presenceModel = try presenceModel.map { path throws(SegmentationError) in
+      try PresenceModel(path, named.classes, usesCache: usesCache, session.runtime)
     }
     (self.named, self.session, self.usesCache) = (named, session, usesCache)
     (self.stored, storedEncoding) = (stored, encoding)
@@ -81,7 +91,9 @@ package final class Words {
     guard let path = source.vocabulary else {
       let (list, isNew) = try Self.list(source)
       let named = try NamedPhrases(list, negatives: source.negatives)
-      try self.init(named, session, usesCache: source.usesCache, present: source.present)
+      try self.init(
+        named, session, usesCache: source.usesCache, present: source.present,
+        presenceModel: source.presenceModel)
       try check(source, isNew: isNew)
       return
     }
@@ -105,7 +117,8 @@ package final class Words {
     }
     try self.init(
       NamedPhrases(vocabulary.classes), session, stored: vocabulary.vectors, encoding: vocabulary.encoding,
-      usesCache: source.usesCache, present: source.present)
+      usesCache: source.usesCache, present: source.present,
+      presenceModel: source.presenceModel)
   }
 
   /// For plans: a file that is none may be a number of classes, and no source stands for 21 of them. Of such
@@ -192,12 +205,15 @@ package final class Words {
 extension Words {
   /// For plans: vectors that are there by then.
   package func planned(_ options: SegmentOptions) -> Wording {
-    named.wording(readsVectors(options) ? .vectors([]) : .unused, present: present?.most)
+    let most = present?.most ?? presenceModel.map { _ in classes.looked }
+    return named.wording(readsVectors(options) ? .vectors([]) : .unused, present: most)
   }
 
   /// Whether a run asks for text vectors.
   func readsVectors(_ options: SegmentOptions) -> Bool {
-    options.readsVectors(of: classes.count - (classes.background ? 1 : 0), isPresenceGiven: present != nil)
+    options.readsVectors(
+      of: classes.count - (classes.background ? 1 : 0),
+      isPresenceGiven: present != nil || presenceModel != nil)
   }
 
   /// What a run on `photo` reads: vectors that are made or found once for all photos, after the first photo's
@@ -208,6 +224,7 @@ extension Words {
   ) throws -> Wording {
     tell(listener)
     let labels = try present.map { present throws(SegmentationError) in try present.labels(of: name) }
+    if let presenceModel { return try wording(of: presenceModel.find(photo, named: name, listener)) }
     guard readsVectors(options) else { return named.wording(.unused, present: labels) }
     if needs.taps && stored == nil {
       return named.wording(.prompts(try source(of: named.all)), present: labels)
@@ -220,6 +237,12 @@ extension Words {
       (prepared, report) = try vectors(options.precision, measures: measures, listener)
     }
     return named.wording(.vectors(prepared ?? []), present: labels)
+  }
+
+  private func wording(of found: (present: [Int], shares: [Double])) -> Wording {
+    var wording = named.wording(.unused, present: found.present)
+    wording.shares = found.shares
+    return wording
   }
 
   /// Says what looks wrong in the list, once.

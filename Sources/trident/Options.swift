@@ -92,6 +92,12 @@ struct ClassFlags: ParsableArguments {
       'photo.jpg: name, name'. Without it the model looks for them.
       """, completion: .file())
   var present: String?
+  @Option(
+    help: """
+      pnp-ovss: a model file of another method that says it: its fast profile labels the photo first, and what \
+      has 0.5 % of the pixels is there.
+      """, completion: .file(extensions: ["gguf"]))
+  var presenceModel: String?
 
   @Option(
     help: "Phrases, separated by '; ', whose pixels are of no class: what the words must not be mistaken for."
@@ -111,7 +117,7 @@ struct ClassFlags: ParsableArguments {
     (source.phrases, source.file, source.vocabulary) = (phrases, file, vocabulary)
     (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
     (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
-    source.present = present
+    (source.present, source.presenceModel) = (present, presenceModel)
     return source
   }
 }

@@ -33,6 +33,10 @@ struct TuneCommand: ParsableCommand {
   @OptionGroup(title: "Method") var methodFlags: MethodFlags
 
   func run() throws {
+    guard classFlags.presenceModel == nil else {
+      throw SegmentationError(
+        .usage("--presence-model: tuning asks no other model; list the classes with --present"))
+    }
     var request = try searchFlags.request(present: classFlags.present)
     let choice = try methodFlags.choice()
     let clip = try searchFlags.clip.map { try modelPath($0) }

@@ -46,6 +46,7 @@ package struct PlanJob {
     let text = words.readsVectors(options) ? try words.planText(options.precision, within: limit) : nil
     let speed = try session.speed(threads: plan.threads, options.precision, seconds: 0.2)
     if let text { plan.precede(with: text) }
+    if let model = words.presenceModel { plan.precede(with: try model.plan(photo, within: limit)) }
     return PlanReport(
       plan: plan, text: text, width: photo.width, height: photo.height, classCount: words.count,
       limit: smallest ? nil : session.runtime.memoryLimit, speed: speed)

@@ -109,7 +109,8 @@ package struct SegmentReport {
       JSON.object([
         ("id", .int(match.label)), ("name", .string(titles[match.label])),
         ("cosine", match.cosine.map { .float($0) } ?? .null),
-        ("match", match.probability.map { .float($0) } ?? .null), ("present", .bool(match.isPresent)),
+        ("match", match.probability.map { .float($0) } ?? .null),
+        ("share", match.share.map { .number($0) } ?? .null), ("present", .bool(match.isPresent)),
       ])
     }
     return [("presence", .object([("rule", .string(found.rule.rawValue)), ("classes", .array(classes))]))]

@@ -12,6 +12,8 @@ import Compute
 package enum PresenceRule: String, Sendable {
   /// The user.
   case given
+  /// A model of another method: how much of the photo it gives each class.
+  case model
   /// ITM, behind ITC where there are many classes.
   case match
   /// Nothing: all take part.
@@ -25,9 +27,11 @@ package struct ClassMatch: Equatable, Sendable {
   package var cosine: Float?
   /// Probability of the match; nil where nobody asked.
   package var probability: Float?
+  /// Of the photo's pixels, by another model; nil where none was asked.
+  package var share: Double?
   package var isPresent = false
 
-  package init(label: Int) { self.label = label }
+  package init(label: Int, share: Double? = nil) { (self.label, self.share) = (label, share) }
 }
 
 /// Finds the classes of a photo.

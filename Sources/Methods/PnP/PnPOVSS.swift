@@ -37,12 +37,14 @@ package struct PnPOVSSMethod: SegmentationMethod {
       throw SegmentationError(.usage("--background leaves no class to look for; name another one"))
     }
     let candidates = words.present ?? classes
-    let rule: PresenceRule = words.present != nil ? .given : options.presence == .all ? .all : .match
+    let rule = words.presenceRule ?? (options.presence == .all ? .all : .match)
     let most = rule == .match ? min(ClassMatching.shortList, candidates.count) : candidates.count
     let tower = BLIPImageTower(run, image.config, image.schema, side: options.shortSide)
     let reader = BERTTower(run, text.config, text.schema)
     let maps = try run.arena.rows(most, tower.cells)
-    var matches = candidates.map { ClassMatch(label: $0) }
+    var matches = (words.shares == nil ? candidates : classes).map {
+      ClassMatch(label: $0, share: words.shares?[$0])
+    }
     var present = Array(candidates.prefix(most))
     try run.scope {
       // 2. The photo as a square.
@@ -58,7 +60,7 @@ package struct PnPOVSSMethod: SegmentationMethod {
         }
         if !run.isPlanning { present = matches.filter(\.isPresent).map(\.label) }
       } else {
-        for index in matches.indices { matches[index].isPresent = true }
+        for index in matches.indices { matches[index].isPresent = candidates.contains(matches[index].label) }
       }
       // 4. Attention times gradient, round after round.
       let rounds = SalienceDropOut(

@@ -24,6 +24,8 @@ package struct Wording {
   package var phrases: [String]
   /// Classes that are known to be in the photo, ascending; nil: nobody said.
   package var present: [Int]?
+  /// What another model gave every class of the photo's pixels, where it said what is present. Shapes: [classes].
+  package var shares: [Double]?
 
   package init(
     source: TextSource, phraseClass: [Int], background: Bool = false, hasNegatives: Bool = false,
@@ -35,6 +37,9 @@ package struct Wording {
     self.hasNegatives = hasNegatives
     (self.phrases, self.present) = (phrases, present)
   }
+
+  /// What said which classes are there; nil: nobody.
+  var presenceRule: PresenceRule? { present == nil ? nil : shares == nil ? .given : .model }
 
   /// Unit vectors of all phrases.
   ///
