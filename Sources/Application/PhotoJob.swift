@@ -71,7 +71,7 @@ package final class PhotoJob {
     if sinks.contains(where: { $0.vouchesForOthers }) { try session.proveIdentity() }
     let needs = SinkNeeds(sinks, style)
     let wording = try words.wording(
-      for: photo, named: name, options, needs, measures: measures, listener)
+      for: photo, named: name, options, needs, measures: measures, listener, isCancelled: isCancelled)
     let plan = try session.plan(
       photo, wording, options, previewSide: needs.previewSide, scores: needs.scores,
       confidence: needs.confidence)

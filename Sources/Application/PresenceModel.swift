@@ -1,11 +1,12 @@
-// Which classes a photo shows, told by a model of another method: it labels the photo first, in its fast profile.
+// Which classes a photo shows, told by a model of another method: it labels the photo first, in its fast
+// profile.
 import Segmentation
 import System
 
 /// What `--presence-model` names.
 ///
-/// - Memory: its text vectors stay. Its run gives its room back before the method's own begins; each has a plan
-///   of its own within the limit.
+/// - Memory: its text vectors stay. Its run gives its room back before the method's own begins; each has a
+///   plan of its own within the limit.
 final class PresenceModel {
   /// Least share of a photo's pixels of a class that is there.
   static let edge = 0.005
@@ -40,12 +41,13 @@ final class PresenceModel {
   ///
   /// - Errors: those of `PhotoJob.run`.
   func find(
-    _ photo: any PhotoPixels, named name: String, _ listener: any JobListener
+    _ photo: any PhotoPixels, named name: String, _ listener: any JobListener, _ isCancelled: (() -> Bool)?
   ) throws -> (present: [Int], shares: [Double]) {
     let classes = job.words.classes
     let display = listener.progressDisplay()
     defer { display?.finish() }
-    let report = try job.run(photo, name: name, into: []) { display?.show($0, $1, detail: "") }
+    let report = try job.run(
+      photo, name: name, into: [], progress: { display?.show($0, $1, detail: "") }, isCancelled: isCancelled)
     let pixels = report.run.refinement.pixels
     let all = Double(max(1, photo.width * photo.height))
     let shares = (0..<classes.count).map { $0 < pixels.count ? Double(pixels[$0]) / all : 0 }

@@ -220,11 +220,13 @@ extension Words {
   /// plan says that it can be done. With taps, words are encoded inside the run, past the cache.
   package func wording(
     for photo: any PhotoPixels, named name: String, _ options: SegmentOptions, _ needs: SinkNeeds,
-    measures: Bool, _ listener: any JobListener
+    measures: Bool, _ listener: any JobListener, isCancelled: (() -> Bool)? = nil
   ) throws -> Wording {
     tell(listener)
     let labels = try present.map { present throws(SegmentationError) in try present.labels(of: name) }
-    if let presenceModel { return try wording(of: presenceModel.find(photo, named: name, listener)) }
+    if let presenceModel {
+      return try wording(of: presenceModel.find(photo, named: name, listener, isCancelled))
+    }
     guard readsVectors(options) else { return named.wording(.unused, present: labels) }
     if needs.taps && stored == nil {
       return named.wording(.prompts(try source(of: named.all)), present: labels)
@@ -234,7 +236,8 @@ extension Words {
       _ = try session.plan(
         photo, planned(options), options, previewSide: needs.previewSide, scores: needs.scores,
         confidence: needs.confidence)
-      (prepared, report) = try vectors(options.precision, measures: measures, listener)
+      (prepared, report) = try vectors(
+        options.precision, measures: measures, listener, isCancelled: isCancelled)
     }
     return named.wording(.vectors(prepared ?? []), present: labels)
   }
@@ -269,12 +272,13 @@ extension Words {
   /// - Shapes: [phrases, embedWidth].
   /// - Memory: the vectors, and twice those that are encoded while they are put in their places.
   func vectors(
-    _ precision: PrecisionChoice, measures: Bool, _ listener: any JobListener
+    _ precision: PrecisionChoice, measures: Bool, _ listener: any JobListener,
+    isCancelled: (() -> Bool)? = nil
   ) throws -> (vectors: [Float], report: TextReport?) {
     if let stored { return (stored, nil) }
     let width = session.embedWidth
     var vectors = [Float](repeating: 0, count: named.all.count * width)
-    let report = try fill(&vectors, precision, measures: measures, listener)
+    let report = try fill(&vectors, precision, measures: measures, listener, isCancelled)
     var first: [String: Int] = [:]
     for (index, phrase) in named.all.enumerated() {
       guard let same = first[phrase] else {
@@ -290,7 +294,8 @@ extension Words {
 
   /// Puts the vector of each phrase where that phrase comes first.
   private func fill(
-    _ vectors: inout [Float], _ precision: PrecisionChoice, measures: Bool, _ listener: any JobListener
+    _ vectors: inout [Float], _ precision: PrecisionChoice, measures: Bool, _ listener: any JobListener,
+    _ isCancelled: (() -> Bool)?
   ) throws -> TextReport? {
     let width = session.embedWidth
     let (missing, cache) = lookUp(precision) { index, vector in
@@ -302,10 +307,10 @@ extension Words {
     Heap.trim()
     let plan = try session.planText(source, precision)
     try session.checkTime(plan, precision)
-    var report = try session.encodeText(source, precision, plan: plan, measures: measures) {
-      display?.show($0, $1, detail: "")
-    }
-    display?.finish()
+    defer { display?.finish() }
+    var report = try session.encodeText(
+      source, precision, plan: plan, measures: measures,
+      progress: { display?.show($0, $1, detail: "") }, isCancelled: isCancelled)
     // What is kept under the model's identity must be of that model.
     if cache != nil { try session.proveIdentity() }
     for (row, index) in missing.enumerated() {

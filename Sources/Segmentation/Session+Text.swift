@@ -27,13 +27,14 @@ extension Session {
     }
   }
 
-  /// Encodes phrases as planned.
+  /// Encodes phrases as planned. `isCancelled`: asked before every block, true ends it with
+  /// `CancellationError`.
   ///
   /// - Memory: the arena of the plan, given back on return, and the vectors.
   package func encodeText(
     _ source: PromptSource, _ precision: PrecisionChoice, plan: MemoryPlan, measures: Bool,
     failingReservation: Int? = nil, taps: Taps? = nil,
-    progress: ((_ stage: String, _ fraction: Double) -> Void)? = nil
+    progress: ((_ stage: String, _ fraction: Double) -> Void)? = nil, isCancelled: (() -> Bool)? = nil
   ) throws -> TextReport {
     let observer = { (stage: String, _: Int, fraction: Double) -> Void in
       progress?(stage, fraction)
@@ -42,6 +43,8 @@ extension Session {
       plan, precision, measures: measures, failingReservation: failingReservation, taps: taps,
       observer: observer
     ) { run in
+      var run = run
+      run.isCancelled = isCancelled
       let vectors = try run.arena.rows(source.phrases.count, embedWidth)
       try run.encode(source, into: vectors)
       let towers: [(any NetworkSchema)?] = [model.text, model.siglip, model.bert]

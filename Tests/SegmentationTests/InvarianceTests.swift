@@ -91,6 +91,24 @@ struct InvarianceTests {
     return result
   }
 
+  @Test("encoding words ends when it is cancelled")
+  func cancelledWords() throws {
+    let toy = try ToyModel()
+    let session = try toy.session()
+    let prompts = try GoldenRun.prompts(session, toy.golden.classLines)
+    guard case .prompts(let source) = prompts.source else { throw GoldenProblem("no prompts") }
+    let plan = try session.planText(source, .int8)
+    var asked = 0
+    let ends = { () -> Bool in
+      asked += 1
+      return asked > 1
+    }
+    #expect(throws: CancellationError.self) {
+      _ = try session.encodeText(source, .int8, plan: plan, measures: false, isCancelled: ends)
+    }
+    #expect(asked == 2)
+  }
+
   @Test("tilings")
   func everyTiling() throws {
     let toy = try ToyModel()
