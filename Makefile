@@ -30,10 +30,10 @@ test: setup
 	$(SWIFT) test -c release --scratch-path $(BUILD) $(ONE_BUILD)
 	python3 Scripts/check-warnings.py $(BIN)
 	sh Scripts/check-programs.sh $(BIN)
-	sh Scripts/check-recipes.sh $(BIN)
 	sh Scripts/check-pull.sh $(BIN)
 	sh Scripts/check-formats.sh $(BIN) $(BUILD)/formats-venv
 	sh Scripts/check-libraries.sh $(BIN) $(BUILD)/python-venv
+	sh Scripts/check-recipes.sh $(BIN) $(BUILD)/python-venv
 	sh Scripts/check-watch.sh $(BIN)
 	sh Scripts/check-serve.sh $(BIN) $(BUILD)/serve-venv
 	sh Scripts/check-rasters.sh $(BIN) $(BUILD)/rasters-venv

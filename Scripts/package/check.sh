@@ -1,6 +1,7 @@
 #!/bin/bash
 # check.sh [amd64|arm64|both]: tries the packages and archives of out/packages: lintian, manual and completions; then each in a
-# clean Debian 13 of its architecture (ARM through qemu-user) with nothing but its dependencies, where it segments the demo photo.
+# clean Debian 13 of its architecture (ARM through qemu-user) with nothing but its dependencies, where it segments the demo photo, a C
+# program is compiled with the library and a Python script runs.
 # The clean systems are in TMPDIR while they live. Needs root; the machine's own table of emulators is left alone.
 set -euo pipefail
 . "$(dirname "$0")/../arm/common.sh" ""
@@ -46,31 +47,50 @@ texts() {
   echo "manual: $(find "$1/share/man/man1" -type f | wc -l) pages; completions: $(find "$1"/share/{bash-completion,zsh,fish} -type f | wc -l)"
 }
 
-# clean ARCHITECTURE INSTALLED FILE: a clean system with these packages, and what in-clean-root.sh says of the file there. Packages
-# are installed by mmdebstrap itself: apt works from outside, so that the system needs no way out.
+# clean ARCHITECTURE INSTALLED SCRIPT FILE...: a clean system with these packages, and what the script says there, with the files
+# beside it. Packages are installed by mmdebstrap itself: apt works from outside, so that the system needs no way out.
 clean() {
-  local run=""
+  local run="" architecture=$1 script=$3 package included=()
+  for package in $2; do included+=("--include=$package"); done
   [ "$1" = arm64 ] && run=emulating
-  $run mmdebstrap --quiet --mode=unshare --architectures="$1" --variant=apt --format=null \
+  shift 3
+  $run mmdebstrap --quiet --mode=unshare --architectures="$architecture" --variant=apt --format=null \
     --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
     --aptopt='Acquire::Check-Date "false"' --hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount \
-    --include="$2" --customize-hook="copy-in '$project/Scripts/package/in-clean-root.sh' '$3' /tmp" \
-    --customize-hook='chroot "$1" sh /tmp/in-clean-root.sh'" '$version' '/tmp/$(basename "$3")'" trixie - "$mirror"
+    "${included[@]}" --customize-hook="copy-in '$project/Scripts/package/$script'$(printf " '%s'" "$@") /tmp" \
+    --customize-hook='chroot "$1" sh'" /tmp/$script '$version' '/tmp/$(basename "$1")'" trixie - "$mirror"
+}
+
+# sound PACKAGE...: sizes, dependencies, and what lintian says.
+sound() {
+  local file
+  for file; do
+    echo "== $(basename "$file"): $(stat -c %s "$file") bytes"
+    dpkg-deb --field "$file" Depends Installed-Size
+    lintian --fail-on error --allow-root --tag-display-limit 0 "$file"
+  done
 }
 
 for architecture in $architectures; do
   file=$out/trident_${version}_$architecture.deb
-  echo "== $(basename "$file"): $(stat -c %s "$file") bytes"
-  dpkg-deb --field "$file" Depends Installed-Size
-  lintian --fail-on error --allow-root --tag-display-limit 0 "$file"
+  sound "$file"
   dpkg-deb -x "$file" "$work/$architecture"
   texts "$work/$architecture/usr"
-  clean "$architecture" "$file" "$file"
+  clean "$architecture" "$file" in-clean-root.sh "$file"
+  # Units are the same files everywhere.
+  [ "$architecture" = arm64 ] || clean "$architecture" "$file systemd" units-in-clean-root.sh "$file"
+
+  libraries="$out/libtrident0_${version}_$architecture.deb $out/libtrident-dev_${version}_$architecture.deb
+    $out/python3-trident-boards_${version}_all.deb"
+  # shellcheck disable=SC2086
+  sound $libraries
+  clean "$architecture" "$libraries gcc libc6-dev pkgconf" libraries-in-clean-root.sh \
+    "$project/models/demo/demo.gguf" "$project/models/demo/scenes/images/farm.jpg"
 
   file=$out/trident-$version-linux-$architecture.tar.xz
   echo "== $(basename "$file"): $(stat -c %s "$file") bytes"
   tar -C "$work" -xf "$file"
   texts "$work/trident-$version-linux-$architecture"
-  clean "$architecture" xz-utils "$file"
+  clean "$architecture" xz-utils in-clean-root.sh "$file"
 done
-echo "packages and archives: $(($(echo "$architectures" | wc -w) * 2)) passed, 0 failed"
+echo "packages and archives: $(($(echo "$architectures" | wc -w) * 4 + 1)) passed, 0 failed"

@@ -18,14 +18,7 @@ if [ -f "$bin/libtridentc.so" ]; then
   ln -sf libtrident.so.0 "$there/lib/libtrident.so"
   install -Dm644 Sources/CTrident/include/trident.h "$there/include/trident.h"
   mkdir -p "$there/lib/pkgconfig"
-  cat >"$there/lib/pkgconfig/trident.pc" <<END
-prefix=$prefix
-Name: trident
-Description: Which of your words does each pixel of a photo belong to?
-Version: $version
-Libs: -L\${prefix}/lib -ltrident
-Cflags: -I\${prefix}/include
-END
+  pc "$version" "$prefix" "$prefix/lib" >"$there/lib/pkgconfig/trident.pc"
 fi
 for program in trident trident-quantize; do
   install -m755 "$bin/$program" "$there/bin/"

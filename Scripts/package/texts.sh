@@ -1,4 +1,5 @@
-# Read by the scripts that install: the manual and the shells' completions, written by the programs themselves.
+# Read by the scripts that install: the manual and the shells' completions, written by the programs themselves; the
+# demo model; the library's description.
 # shellcheck shell=sh
 
 # texts PROGRAM VERSION PREFIX SHARE ZSH COMMAND...: what PROGRAM, run as COMMAND, says of itself, under PREFIX. SHARE is
@@ -25,4 +26,19 @@ examples() {
   mkdir -p "$1/share/trident"
   install -m644 models/demo/demo.gguf models/demo/scenes/classes.txt "$1/share/trident/"
   install -m644 models/demo/scenes/images/beach.jpg "$1/share/trident/demo.jpg"
+}
+
+# pc VERSION PREFIX LIBRARIES: the library's description for pkg-config.
+pc() {
+  cat <<END
+prefix=$2
+libdir=$3
+includedir=\${prefix}/include
+
+Name: trident
+Description: Which of your words does each pixel of a photo belong to?
+Version: $1
+Libs: -L\${libdir} -ltrident
+Cflags: -I\${includedir}
+END
 }
