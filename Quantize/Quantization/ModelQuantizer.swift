@@ -317,6 +317,10 @@ package struct ModelQuantizer {
       if let prefix = directory.networkPrefix, !prefix.isEmpty {
         values.append(("trident.source.\(key).prefix", .string(prefix)))
       }
+      if !directory.assumptions.isEmpty {
+        let text = directory.assumptions.joined(separator: "; ")
+        values.append(("trident.source.\(key).assumed", .string(text)))
+      }
     }
     guard let vocabulary else { return values }
     switch vocabulary {

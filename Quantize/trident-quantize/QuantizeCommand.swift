@@ -55,6 +55,9 @@ struct QuantizeCommand: ParsableCommand {
                                  for L/14-39B, LAION-400M B/32
         --activation gelu        LAION-2B, DataComp, LAION-400M B/16 and L/14, MetaCLIP H/14,
                                  DFN L/14-39B
+      For a ViT-L/14 with gelu and nothing beside it, name mean and deviation of its pixels too: \
+      LAION-2B's is the one published CLIP of this kind that has others than OpenAI's.
+        --clip-mean 0.5,0.5,0.5 --clip-std 0.5,0.5,0.5    LAION-2B L/14
 
       WHAT LIES BESIDE A CHECKPOINT
       open_clip_config.json, config.json, preprocessor_config.json, tokenizer.json and \

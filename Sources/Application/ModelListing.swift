@@ -61,6 +61,9 @@ package struct ModelListing {
       lines.append(
         printable(
           "  from \(padded(source, 6)) \(name), \(count) bytes, sha256 \(digest)\(prefix)", limit: 400))
+      if let text = try? file.string("trident.source.\(source).assumed") {
+        lines.append(printable("         assumed: \(text)", limit: 400))
+      }
     }
     lines.append("  model id \(model.identity)")
     for tensor in lists ? file.tensors : [] {
@@ -163,6 +166,10 @@ package struct ModelListing {
         ("embed_dim", .int(clip.embedWidth)), ("activation", .string(clip.vision.blocks.activation.name)),
       ]
     }
+    let assumed = ["clip", "dino"].compactMap { source in
+      (try? file.string("trident.source.\(source).assumed")).map { (source, JSON.string($0)) }
+    }
+    if !assumed.isEmpty { fields.append(("assumed", .object(assumed))) }
     let tensors = file.tensors.map { tensor in
       JSON.object([
         ("name", .string(tensor.name)), ("type", .string("\(tensor.type)")),
