@@ -157,6 +157,11 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp("Folder of a few photos: balance outlier channels.", valueName: "folder"),
     completion: .directory)
   var calibrate: String?
+  @Option(
+    help: ArgumentHelp(
+      "Class file of the words that training saw: of other words `segment` warns.", valueName: "file"),
+    completion: .file())
+  var words: String?
   @Option(help: ArgumentHelp("Name stored in the model. Default: from the files' names.", valueName: "text"))
   var name: String?
   @Option(help: ArgumentHelp("Also write the error table as JSON.", valueName: "file"), completion: .file())
@@ -271,7 +276,7 @@ struct QuantizeCommand: ParsableCommand {
     (request.textHeadWidth, request.dinoHeadWidth) = (textHeadWidth, dinoHeadWidth)
     (request.clipMean, request.clipDeviation) = (clipMean?.value, clipStd?.value)
     (request.clipPrefix, request.dinoPrefix, request.samPrefix) = (clipPrefix, dinoPrefix, samPrefix)
-    request.name = name
+    (request.name, request.words) = (name, words)
     request.calibration = calibrate
     request.overwrite = overwrite
     Signals.prepare()

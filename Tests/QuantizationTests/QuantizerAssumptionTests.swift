@@ -173,4 +173,21 @@ import Testing
       _ = try quantize(folder)
     }
   }
+
+  @Test func wordsThatTrainingSaw() throws {
+    let folder = try ToyFolder()
+    let plain = try quantize(folder)
+    #expect(!plain.model.hasKey("trident.source.words"))
+    let identity = try plain.model.string("trident.model_id")
+    try folder.write("words.txt", "cat; cats\nsoccer ball\n\n")
+    folder.request.words = folder.path + "/words.txt"
+    let found = try quantize(folder)
+    let words = try found.model.value("trident.source.words")
+    #expect(words == .strings(["cat; cats", "soccer ball"]))
+    // They change no result: caches, vocabularies and stored results go on.
+    let same = try found.model.string("trident.model_id")
+    #expect(same == identity)
+    folder.request.words = folder.path + "/nowhere"
+    #expect(throws: QuantizationFailure.self) { try quantize(folder) }
+  }
 }
