@@ -25,7 +25,8 @@ demo: build
 # No test imports with @testable. Told so, `swift test` compiles as `swift build` does and uses what is there; left to
 # itself it compiles all modules again, and so does the next `make demo`.
 ONE_BUILD = --disable-testable-imports
-test: setup
+test:
+	@sh Scripts/setup.sh test
 	$(SWIFT) build -c release --scratch-path $(BUILD)
 	$(SWIFT) test -c release --scratch-path $(BUILD) $(ONE_BUILD)
 	python3 Scripts/check-warnings.py $(BIN)

@@ -887,6 +887,8 @@ check_hard_cases() {
   plain 1 1 100 >"$out/1x1.ppm"
   plain 2 3000 100 >"$out/2x3000.ppm"
   plain 60000 1 100 >"$out/60000x1.ppm"
+  expect 2 "unknown words, strictly" $segment --strict --class horse --class zamboni $farm --output "$out/s.png"
+  expect 0 "known words, strictly" $segment --strict --class horses --class "green grass" $farm --output "$out/s.png"
   for refinement in none sam pamr crf; do
     for photo in white black grey; do
       expect 0 "$photo photo, $refinement" $segment $words --refine $refinement "$out/$photo.ppm" --output "$out/o.png" --overwrite
@@ -904,6 +906,7 @@ check_hard_cases() {
     check "one class is warned about, $refinement" grep -q "warning: with one class" "$out/log"
     expect 0 "unknown words, $refinement" $segment --class zamboni --class qwertyuiop --class '日本語' --class '🙂' \
       --refine $refinement $farm --output "$out/o.png" --overwrite
+    said "unknown words are named, $refinement" "not trained on 'zamboni', 'qwertyuiop', '日本語'"
     # 40 known words and 160 that mean nothing: known things keep their places.
     cp models/demo/scenes/classes.txt "$out/200.txt"
     for first in b d f g k l m n p r s t v w; do

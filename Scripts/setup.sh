@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the packages that building and testing need, where they are missing; on systems without apt it only looks.
-# Usage: setup.sh [lint]    lint: what `make lint` needs
+# Usage: setup.sh [lint|test]    lint: what `make lint` needs; test: Python too, which a small Debian does not have
 set -eu
 missing=""
 extra=""
@@ -18,6 +18,9 @@ command -v swift >/dev/null 2>&1 || missing="$missing swiftlang"
 # Only --precision float32 and tests of it load OpenBLAS.
 if [ "${1:-}" != lint ]; then
   PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q 'libopenblas\.so\.0' || extra=" libopenblas0-pthread"
+fi
+if [ "${1:-}" = test ]; then
+  python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3 python3-venv"
 fi
 [ -n "$missing$extra" ] || exit 0
 

@@ -23,6 +23,8 @@ struct CLIPFamily {
   var visionHeadWidth: Int?
   var textHeadWidth: Int?
   var pixels: PixelStatistics?
+  /// Of OpenAI's own archives, whose constants are known.
+  var isOpenAI = false
   /// Where the facts come from, for messages.
   var source = ""
 
@@ -35,7 +37,7 @@ struct CLIPFamily {
     let sizes = CLIPNames.openAISizes.filter { directory.record(names.prefix + $0) != nil }
     if directory.format == .torchScript || sizes.count == CLIPNames.openAISizes.count {
       family.activation = .quickgelu
-      family.pixels = .clip
+      (family.pixels, family.isOpenAI) = (.clip, true)
       family.source = "OpenAI's archives"
       return family
     }
@@ -144,19 +146,37 @@ struct CLIPFamily {
     }
   }
 
-  /// Mean and deviation of the pixels; where nobody tells, OpenAI's, and a note.
+  /// Mean and deviation of the pixels. Where nobody tells and all known checkpoints of this size have
+  /// OpenAI's, those, which is said and recorded.
+  ///
+  /// - Errors: nobody tells, and known checkpoints of this size differ.
+  /// - Source: open_clip `pretrained.py`, where of all ViTs with CLIP's own towers `laion2b_s32b_b82k` of
+  ///   ViT-L-14 alone has other constants.
   func pixels(
     asked: PixelStatistics?, _ directory: TensorDirectory, _ size: (patch: Int, width: Int), isExact: Bool
-  ) -> PixelStatistics {
+  ) throws(QuantizationError) -> PixelStatistics {
     if let known = asked ?? pixels { return known }
-    let mayDiffer = isExact && size == (14, 1024)
-    directory.notes.append(
-      "\(directory.path): no configuration beside it tells mean and deviation of pixels: OpenAI's are taken"
-        + (mayDiffer
-          ? "; LAION-2B's ViT-L/14 needs --clip-mean 0.5,0.5,0.5 --clip-std 0.5,0.5,0.5"
-          : " (--clip-mean and --clip-std say otherwise)"))
+    if isExact && Self.differs(size) {
+      let what =
+        "no configuration beside it tells mean and deviation of pixels, and published ones of this size "
+        + "differ; name them: " + Self.flags.half + " for LAION-2B's (laion2b_s32b_b82k), "
+        + Self.flags.usual + " for the others"
+      throw QuantizationError(.unsupportedModel(what), path: directory.path)
+    }
+    directory.assume(
+      "mean and deviation of pixels are OpenAI's", because: "no configuration beside it tells",
+      otherwise: "--clip-mean and --clip-std")
     return .clip
   }
+
+  /// Whether published checkpoints of this size with exact GELU have different constants: ViT-L/14.
+  private static func differs(_ size: (patch: Int, width: Int)) -> Bool { size == (14, 1024) }
+
+  /// Flags that can be copied, with the digits that open_clip has.
+  private static let flags = (
+    half: "--clip-mean 0.5,0.5,0.5 --clip-std 0.5,0.5,0.5",
+    usual: "--clip-mean 0.48145466,0.4578275,0.40821073 --clip-std 0.26862954,0.26130258,0.27577711"
+  )
 
   /// Published checkpoints of a size, by activation.
   ///
@@ -186,9 +206,15 @@ struct CLIPFamily {
     }
     if let known = activation ?? asked { return known }
     let published = Self.published(size)
+    var exact = "or --activation gelu (\(published.exact))"
+    if pixels == nil, Self.differs(size) {
+      exact =
+        "or --activation gelu \(Self.flags.half) (LAION-2B) or --activation gelu \(Self.flags.usual) "
+        + "(the others)"
+    }
     let what =
       "the tensors do not tell the activation; name it: --activation quickgelu (of this size: "
-      + published.quick + ") or --activation gelu (" + published.exact + ")"
+      + published.quick + ") " + exact
     throw QuantizationError(.unsupportedModel(what), path: directory.path)
   }
 }

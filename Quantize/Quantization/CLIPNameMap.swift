@@ -121,15 +121,14 @@ package enum CLIPNameMap {
     let size = (patch: patchShape[3], width: vision.width)
     let isExact = try family.activation(asked: options.activation, directory, size) == .gelu
     let activation = isExact ? Activation.gelu : .quickGELU
-    let headWidth =
-      options.headWidth ?? family.visionHeadWidth ?? usualHeadWidth(patch: patchShape[3], width: vision.width)
+    let heads = headWidths(directory, options, family, patch: patchShape[3], (vision.width, text.width))
     let visionBlocks = try view.tower(
-      .clip, width: vision.width, depth: vision.depth, headWidth: headWidth,
+      .clip, width: vision.width, depth: vision.depth, headWidth: heads.vision,
       mlpWidth: try view.shape(CLIPNames.visionBlocks + "0.mlp.c_fc.weight", axes: 2)[0], normEpsilon: 1e-5,
       activation: activation)
     let textBlocks = try view.tower(
       .text, width: text.width, depth: text.depth,
-      headWidth: options.textHeadWidth ?? family.textHeadWidth ?? 64,
+      headWidth: heads.text,
       mlpWidth: try view.shape(CLIPNames.textBlocks + "0.mlp.c_fc.weight", axes: 2)[0], normEpsilon: 1e-5,
       activation: activation)
     // A linear module holds [out, in], a bare parameter [in, out].
@@ -146,12 +145,36 @@ package enum CLIPNameMap {
       vision: .clip(
         visionBlocks, patch: patchShape[3], grid: try view.side(of: positions - 1, CLIPNames.position)),
       embedWidth: embed)
-    clip.vision.pixels = family.pixels(asked: options.pixels, directory, size, isExact: isExact)
+    clip.vision.pixels = try family.pixels(asked: options.pixels, directory, size, isExact: isExact)
     let plans = Plans(clip: clip, text: textConfig, vision: try visionPlan(clip, &view), words: words)
     view.ignore(where: CLIPNames.isNeedless)
     try view.finish("CLIP")
     return plans
   }
+
+  /// Widths of heads: what was asked, what is known, or else the usual ones, which is said where no known
+  /// checkpoint has such a tower.
+  private static func headWidths(
+    _ directory: TensorDirectory, _ options: Options, _ family: CLIPFamily, patch: Int,
+    _ width: (vision: Int, text: Int)
+  ) -> (vision: Int, text: Int) {
+    let known = (options.headWidth ?? family.visionHeadWidth, options.textHeadWidth ?? family.textHeadWidth)
+    let heads = (
+      vision: known.0 ?? usualHeadWidth(patch: patch, width: width.vision), text: known.1 ?? 64
+    )
+    if family.isOpenAI { return heads }
+    if known.0 == nil, width.vision != 64, !publishedWidths.contains(width.vision) {
+      directory.assumeHeads("image heads", heads.vision, flag: "--clip-head-width")
+    }
+    if known.1 == nil, width.text != 64, !publishedTextWidths.contains(width.text) {
+      directory.assumeHeads("text heads", heads.text, flag: "--text-head-width")
+    }
+    return heads
+  }
+
+  /// Widths of image and text towers whose heads are known. Source: open_clip `model_configs/ViT-*.json`.
+  private static let publishedWidths: Set<Int> = [384, 512, 640, 768, 896, 1024, 1280, 1408, 1664]
+  private static let publishedTextWidths: Set<Int> = [384, 512, 640, 768, 1024, 1280]
 
   /// Head widths of the published vision transformers: 64, except for the largest ones.
   /// Source: open_clip `model_configs/ViT-{H-14,g-14,bigG-14}.json`.

@@ -55,9 +55,7 @@ enum DINONameMap {
     let beside = try SidecarFiles.vision(directory, width: width, depth: depth)
     let headWidth = options.headWidth ?? beside.headWidth ?? 64
     if options.headWidth == nil, beside.headWidth == nil, width != 64, !publishedWidths.contains(width) {
-      directory.notes.append(
-        "\(directory.path): heads of 64 channels are taken for granted; no config.json beside it tells, and "
-          + "--dino-head-width says otherwise")
+      directory.assumeHeads("heads", 64, flag: "--dino-head-width")
     }
     let blocks = try view.tower(
       .dino, width: width, depth: depth, headWidth: headWidth,

@@ -237,7 +237,19 @@ package struct ModelQuantizer {
     do throws(QuantizationError) { sources = try provenance() } catch { throw .source(error) }
     header += named(config, sources).keys
     header += vocabulary?.values ?? []
-    return header + sources
+    return header + sources + (try trainedWords())
+  }
+
+  /// A string for each line of the class file.
+  private func trainedWords() throws(QuantizationFailure) -> KeyValues {
+    guard let path = request.words else { return [] }
+    do throws(SegmentationError) {
+      let list = try ClassList(path: path, background: false)
+      let lines = (0..<list.count).map { list.phrases(ofClass: $0).joined(separator: "; ") }
+      return [(Model.wordsKey, .strings(lines))]
+    } catch {
+      throw .run("--words: \(error)")
+    }
   }
 
   /// The configuration with the name of CLIP's text tower, where the file holds one tower of it: a digest of
@@ -316,6 +328,10 @@ package struct ModelQuantizer {
       values += entry(key, file: name, digest: digest, byteCount: directory.byteCount)
       if let prefix = directory.networkPrefix, !prefix.isEmpty {
         values.append(("trident.source.\(key).prefix", .string(prefix)))
+      }
+      if !directory.assumptions.isEmpty {
+        let text = directory.assumptions.joined(separator: "; ")
+        values.append(("trident.source.\(key).assumed", .string(text)))
       }
     }
     guard let vocabulary else { return values }

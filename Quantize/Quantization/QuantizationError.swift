@@ -133,7 +133,7 @@ extension QuantizationError.Reason: CustomStringConvertible {
     case .notFinite(let element): return "element \(element) is nan or infinite; use an intact checkpoint"
     case .tooFewMerges(let needed, let found):
       return "\(found) merges are there and \(needed) are needed; " + BytePairSource.whereToGet
-    case .unsupportedModel(let what): return printable(what, limit: 300)
+    case .unsupportedModel(let what): return printable(what, limit: 500)
     }
   }
 }

@@ -36,6 +36,8 @@ package struct QuantizationRequest: Sendable {
   package var samPrefix: String?
   /// `general.name`; made from the file names if nil.
   package var name: String?
+  /// A class file with the words that training saw, where those are few; the model file tells them.
+  package var words: String?
   package var overwrite = false
   /// A folder of photos to calibrate with; nil: weights stay as they are.
   package var calibration: String?

@@ -37,6 +37,7 @@ enum SAMNameMap {
   ) throws(QuantizationError) -> (SAMConfig, NetworkPlan) {
     var view = try view(directory, prefix: prefix)
     var config = try config(view)
+    try SidecarFiles.checkSAM(directory, width: config.blocks.width)
     if decoderOnly {
       config.vision.blocks = .absent(
         .sam, width: config.blocks.width, normEpsilon: config.blocks.normEpsilon)

@@ -78,10 +78,22 @@ package final class TensorDirectory {
   private var storages: [StoredBytes]
   /// What was decided about this file and should be known.
   var notes: [String] = []
+  /// What of that was taken for granted, for the model file.
+  private(set) var assumptions: [String] = []
   /// What stands in front of the names of the network that was taken from it; nil before that is known.
   var networkPrefix: String?
   /// The last scattered tensor's bytes; see `TensorDirectory+Read.swift`.
   var spanCache: SpanCache?
+
+  /// Notes what nothing tells, for people now and for the model file.
+  func assume(_ what: String, because: String, otherwise flags: String) {
+    assumptions.append(what)
+    notes.append("\(path): assumed: \(what); \(because), and \(flags) would say otherwise")
+  }
+
+  func assumeHeads(_ heads: String, _ width: Int, flag: String) {
+    assume("\(heads) of \(width) channels", because: "no configuration beside it tells", otherwise: flag)
+  }
 
   /// Opens a checkpoint; the format is told from the contents, not from the file's name.
   package static func open(path: String) throws(QuantizationError) -> TensorDirectory {

@@ -55,6 +55,9 @@ struct QuantizeCommand: ParsableCommand {
                                  for L/14-39B, LAION-400M B/32
         --activation gelu        LAION-2B, DataComp, LAION-400M B/16 and L/14, MetaCLIP H/14,
                                  DFN L/14-39B
+      For a ViT-L/14 with gelu and nothing beside it, name mean and deviation of its pixels too: \
+      LAION-2B's is the one published CLIP of this kind that has others than OpenAI's.
+        --clip-mean 0.5,0.5,0.5 --clip-std 0.5,0.5,0.5    LAION-2B L/14
 
       WHAT LIES BESIDE A CHECKPOINT
       open_clip_config.json, config.json, preprocessor_config.json, tokenizer.json and \
@@ -154,6 +157,11 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp("Folder of a few photos: balance outlier channels.", valueName: "folder"),
     completion: .directory)
   var calibrate: String?
+  @Option(
+    help: ArgumentHelp(
+      "Class file of the words that training saw: of other words `segment` warns.", valueName: "file"),
+    completion: .file())
+  var words: String?
   @Option(help: ArgumentHelp("Name stored in the model. Default: from the files' names.", valueName: "text"))
   var name: String?
   @Option(help: ArgumentHelp("Also write the error table as JSON.", valueName: "file"), completion: .file())
@@ -268,7 +276,7 @@ struct QuantizeCommand: ParsableCommand {
     (request.textHeadWidth, request.dinoHeadWidth) = (textHeadWidth, dinoHeadWidth)
     (request.clipMean, request.clipDeviation) = (clipMean?.value, clipStd?.value)
     (request.clipPrefix, request.dinoPrefix, request.samPrefix) = (clipPrefix, dinoPrefix, samPrefix)
-    request.name = name
+    (request.name, request.words) = (name, words)
     request.calibration = calibrate
     request.overwrite = overwrite
     Signals.prepare()

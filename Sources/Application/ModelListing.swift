@@ -61,6 +61,14 @@ package struct ModelListing {
       lines.append(
         printable(
           "  from \(padded(source, 6)) \(name), \(count) bytes, sha256 \(digest)\(prefix)", limit: 400))
+      if let text = try? file.string("trident.source.\(source).assumed") {
+        lines.append(printable("         assumed: \(text)", limit: 400))
+      }
+    }
+    let words = trainedWords
+    if !words.isEmpty {
+      lines.append(
+        "  trained on \(words.count) words: " + printable(words.joined(separator: ", "), limit: 4000))
     }
     lines.append("  model id \(model.identity)")
     for tensor in lists ? file.tensors : [] {
@@ -68,6 +76,15 @@ package struct ModelListing {
       lines.append("  \(name) \(padded("\(tensor.type)", 5)) \(tensor.dimensions) \(tensor.byteCount) bytes")
     }
     return lines.joined(separator: "\n")
+  }
+
+  /// The first name of each word that training saw; none where the file does not tell.
+  private var trainedWords: [String] {
+    var words: [String] = []
+    try? model.trainedWords { line in
+      words.append(line.split(separator: ";").first.map(String.init) ?? "")
+    }
+    return words
   }
 
   /// One line for each network that the file holds.
@@ -163,6 +180,12 @@ package struct ModelListing {
         ("embed_dim", .int(clip.embedWidth)), ("activation", .string(clip.vision.blocks.activation.name)),
       ]
     }
+    let words = trainedWords
+    if !words.isEmpty { fields.append(("words", .array(words.map { .string($0) }))) }
+    let assumed = ["clip", "dino"].compactMap { source in
+      (try? file.string("trident.source.\(source).assumed")).map { (source, JSON.string($0)) }
+    }
+    if !assumed.isEmpty { fields.append(("assumed", .object(assumed))) }
     let tensors = file.tensors.map { tensor in
       JSON.object([
         ("name", .string(tensor.name)), ("type", .string("\(tensor.type)")),

@@ -119,6 +119,7 @@ package final class Words {
       NamedPhrases(vocabulary.classes), session, stored: vocabulary.vectors, encoding: vocabulary.encoding,
       usesCache: source.usesCache, present: source.present,
       presenceModel: source.presenceModel)
+    try check(source, isNew: false)
   }
 
   /// For plans: a file that is none may be a number of classes, and no source stands for 21 of them. Of such
@@ -176,17 +177,18 @@ package final class Words {
           + "or --preset with its own"))
   }
 
-  /// Looks at a list that somebody wrote.
+  /// Looks at a list that somebody wrote; of the lists of presets and vocabularies, at the words alone.
   ///
   /// - Errors: `.classes` for one that looks wrong, where that was asked for.
   private func check(_ source: ClassSource, isNew: Bool) throws(SegmentationError) {
-    guard source.file != nil || !source.phrases.isEmpty else { return }
-    let doubts = classes.doubts + (session.hasText ? try session.doubts(classes) : [])
+    let isPreset = source.file == nil && source.phrases.isEmpty
+    let own = isPreset ? [] : classes.doubts + (session.hasText ? try session.doubts(classes) : [])
+    let doubts = own + (try session.untrained(classes))
     if let first = doubts.first, source.isStrict {
       throw SegmentationError(.classes(first + " (--strict)"), path: source.file)
     }
     remarks = doubts.map { "warning: " + $0 }
-    if isNew {
+    if isNew && !isPreset {
       remarks.append(
         "--background adds class 0, 'background'; '\(classes.names[1])' is class 1. Where your first class "
           + "is the background, name it: --background-class '\(classes.names[1])'")

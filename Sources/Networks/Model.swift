@@ -83,6 +83,19 @@ package final class Model {
     SHA256Digest.hex(of: "trident text tower \(name)")
   }
 
+  /// Where the words that training saw are, if the file tells: a string each, synonyms separated by "; ".
+  package static let wordsKey = "trident.source.words"
+
+  /// Hands over each of those words; none where the file does not tell.
+  package func trainedWords(_ body: (_ word: String) -> Void) throws(SegmentationError) {
+    guard file.hasKey(Self.wordsKey) else { return }
+    do throws(ContainerError) {
+      try file.strings(Self.wordsKey) { _, bytes in body(String(decoding: bytes, as: UTF8.self)) }
+    } catch {
+      throw SegmentationError(.model(error.description))
+    }
+  }
+
   private func bind() throws(SegmentationError) {
     do throws(ContainerError) {
       var known: Set<String> = []

@@ -29,12 +29,12 @@ import Testing
       (source.phrases, source.isStrict, source.usesCache) = (phrases, strict, false)
       return try Words(source, session)
     }
-    let long = (0..<60).map { "w\($0)" }.joined(separator: " ")
+    let long = (0..<60).map { "w\($0)" }.joined(separator: " ") + " dog"
     for (phrases, part) in [
       (["sky", "Sky", "dog"], "classes 0 ('sky') and 1 ('Sky') are one text"),
       (["red  car", "red car"], "one text"), (["cat; dog", "dog ; CAT"], "one text"),
       (["sky", long], "is longer"),
-      (["cat, dog", "sky, sea"], "commas"),
+      (["cat, dog", "sky, boat"], "commas"),
     ] {
       let found = try words(phrases)
       let notebook = Notebook()
@@ -45,11 +45,49 @@ import Testing
       let error = thrownError(SegmentationError.self) { try words(phrases, strict: true) }
       #expect(error?.exitCode == 2 && error?.description.contains(part) == true)
     }
-    #expect(try words(["crane; bird", "crane; machine"], strict: true).remarks == [])
+    #expect(try words(["boat; car", "boat; cup"], strict: true).remarks == [])
     for preset in SegmentOptions.Preset.allCases {
-      let classes = Benchmark(preset).classes
-      #expect(try words(classes, strict: true).remarks == [], "\(preset)")
+      let list = try ClassList(arguments: Benchmark(preset).classes, background: false)
+      let doubts = list.doubts + (try session.doubts(list))
+      #expect(doubts == [], "\(preset)")
     }
+  }
+
+  /// The demo model says which words it was trained on.
+  @Test func wordsThatNoTrainingSaw() throws {
+    let session = try Demo.session()
+    func words(_ phrases: [String], strict: Bool = false, _ edit: (inout ClassSource) -> Void = { _ in })
+      throws
+      -> Words
+    {
+      var source = ClassSource()
+      (source.phrases, source.isStrict, source.usesCache) = (phrases, strict, false)
+      edit(&source)
+      return try Words(source, session)
+    }
+    let known = [
+      "horse", "Soccer  Ball", "horses", "airship; boat", "red car", "soccer balls", "rabbits; hare",
+    ]
+    let remarks = try words(known, strict: true).remarks
+    #expect(remarks == [])
+    for strange in ["airship", "car park", "zeppelin; blimp", "horsefly", "ball"] {
+      let remarks = try words(["sky", strange]).remarks
+      #expect(remarks.count == 1 && remarks[0].contains("not trained on '"), "\(strange): \(remarks)")
+      #expect(remarks[0].contains("84 words") && !remarks[0].contains("'sky'"))
+      let error = thrownError(SegmentationError.self) { try words(["sky", strange], strict: true) }
+      #expect(error?.exitCode == 2 && error?.description.contains("not trained on") == true)
+    }
+    let listing = try ModelListing(Demo.model)
+    #expect(listing.text(lists: false).contains("trained on 84 words: sky, grass, sand, water"))
+    #expect(listing.json.text().contains("\"soccer ball\""))
+    let many = try words((0..<12).map { "gizmo\($0)" }).remarks
+    #expect(many.count == 1 && many[0].contains("'gizmo7' and 4 more"))
+    // Class 0 that --background adds is no word of anybody's; a preset's classes are.
+    let added = try words(["dog"]) { $0.background = true }.remarks
+    let preset = try words([]) { $0.preset = .voc21 }.remarks
+    #expect(added.count == 1 && preset.count == 1)
+    let refused = thrownError(SegmentationError.self) { try words([], strict: true) { $0.preset = .voc21 } }
+    #expect(refused?.exitCode == 2)
   }
 
   @Test func backgroundIsAdded() throws {

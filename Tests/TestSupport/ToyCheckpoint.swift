@@ -54,20 +54,20 @@ package struct ToyCheckpoint {
 
 extension ToyCheckpoint {
   /// Image tower 72 wide (three heads of 24 when told so), text tower 64 wide.
-  package static func clip() -> ToyCheckpoint {
+  package static func clip(width vision: Int = 72, patch: Int = 4) -> ToyCheckpoint {
     var toy = ToyCheckpoint(seed: 11)
-    toy.add("visual.conv1.weight", 72, 3, 4, 4)
-    toy.add("visual.class_embedding", 72)
-    toy.add("visual.positional_embedding", 10, 72)
-    toy.norm("visual.ln_pre", 72)
-    toy.norm("visual.ln_post", 72)
-    toy.add("visual.proj", 72, 20)
+    toy.add("visual.conv1.weight", vision, 3, patch, patch)
+    toy.add("visual.class_embedding", vision)
+    toy.add("visual.positional_embedding", 10, vision)
+    toy.norm("visual.ln_pre", vision)
+    toy.norm("visual.ln_post", vision)
+    toy.add("visual.proj", vision, 20)
     toy.add("token_embedding.weight", 517, 64)
     toy.add("positional_embedding", 7, 64)
     toy.norm("ln_final", 64)
     toy.add("text_projection", 64, 20)
     toy.add("logit_scale")
-    for (stem, width, depth, mlp) in [("visual.transformer.", 72, 2, 90), ("transformer.", 64, 1, 80)] {
+    for (stem, width, depth, mlp) in [("visual.transformer.", vision, 2, 90), ("transformer.", 64, 1, 80)] {
       for index in 0..<depth {
         let block = stem + "resblocks.\(index)."
         toy.norm(block + "ln_1", width)

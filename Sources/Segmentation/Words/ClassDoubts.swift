@@ -91,6 +91,41 @@ extension Session {
     return doubts
   }
 
+  /// Classes without any word that training saw, where the model file tells those; none where it does not. A
+  /// phrase counts by its last words: `red car` is a car, `car park` is none.
+  ///
+  /// - Memory: the ends of the phrases.
+  /// - Errors: `.model` for words of another type.
+  package func untrained(_ list: ClassList) throws(SegmentationError) -> [String] {
+    guard model.file.hasKey(Model.wordsKey) else { return [] }
+    let first = list.background ? 1 : 0
+    var ends: [String: [Int]] = [:]
+    for index in first..<list.count {
+      for phrase in list.phrases(ofClass: index) {
+        let tokens = readText(phrase).split(separator: " ")
+        for count in 1...4 where count <= tokens.count {
+          ends[tokens.suffix(count).joined(separator: " "), default: []].append(index)
+        }
+      }
+    }
+    var (known, words) = (Set<Int>(), 0)
+    try model.trainedWords { line in
+      words += 1
+      for word in line.split(separator: ";") {
+        let tokens = readText(String(word)).split(separator: " ")
+        known.formUnion(ends[tokens.joined(separator: " ")] ?? [])
+      }
+    }
+    let strange = (first..<list.count).filter { !known.contains($0) }
+    if strange.isEmpty { return [] }
+    let names = strange.prefix(8).map { "'\(list.names[$0])'" }.joined(separator: ", ")
+    let more = strange.count > 8 ? " and \(strange.count - 8) more" : ""
+    return [
+      "this model was not trained on \(names)\(more): what such a class gets means nothing; "
+        + "'trident inspect' lists the \(words) words that it knows"
+    ]
+  }
+
   /// A phrase as the model reads it: letters' case, spaces and what else cleaning takes away do not count.
   private func readText(_ phrase: String) -> String {
     if model.config.siglip != nil { return PromptCleaning.canonical(phrase) }
