@@ -151,7 +151,8 @@ make_halves() {
   expect 0 "text by the text half" "$bin/trident" text --model "$work/text.gguf" --class cat --class wall \
     --output "$work/halves.tvoc" --quiet
   set -- --short-side 112 --window 112 --stride 56 --low-block 1 --mid-block 2 --levels 1-2 --class-weight 0.3 --quiet
-  expect 0 "one file" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall "$@" \
+  # A vocabulary brings no neutral phrases.
+  expect 0 "one file" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall --absent keep "$@" \
     --output "$work/whole.png" "$golden/toy-b/photo.png"
   expect 0 "the image half" "$bin/trident" segment --model "$work/image.gguf" --vocabulary "$work/halves.tvoc" "$@" \
     --output "$work/halves.png" "$golden/toy-b/photo.png"
@@ -875,10 +876,20 @@ check_hard_cases() {
       expect 0 "photo of $size, $refinement" $segment $words --refine $refinement "$out/$size.ppm" --output "$out/o.png" --overwrite
       check "label map of $size, $refinement" sized ${size%x*} ${size#*x} "$out/o.png"
     done
-    expect 0 "one class, $refinement" $segment --class horse --refine $refinement $farm --output "$out/o.png" --overwrite
+    expect 0 "one class, $refinement" $segment --class horse --absent keep --refine $refinement $farm --output "$out/o.png" --overwrite
     cp "$work/log" "$out/log"
     check "one class has every pixel, $refinement" largest 100 '^horse$' "$out/log"
     check "one class is warned about, $refinement" grep -q "warning: with one class" "$out/log"
+    expect 0 "two words that are not there, $refinement" $segment --class cat --class sofa --refine $refinement $farm \
+      --output "$out/o.png" --overwrite
+    cp "$work/log" "$out/log"
+    check "neither has the farm, $refinement" largest 95 '^unknown$' "$out/log"
+    check "and that is said, $refinement" grep -q "neither word fits are 'unknown', label 2" "$out/log"
+    expect 0 "two words that are there, $refinement" $segment --class horse --class grass --refine $refinement $farm \
+      --output "$out/o.png" --overwrite
+    cp "$work/log" "$out/log"
+    check "grass has most of it, $refinement" largest 70 '^grass$' "$out/log"
+    check "the horse is found, $refinement" grep -q "horse$" "$out/log"
     expect 0 "unknown words, $refinement" $segment --class zamboni --class qwertyuiop --class '日本語' --class '🙂' \
       --refine $refinement $farm --output "$out/o.png" --overwrite
     # 40 known words and 160 that mean nothing: known things keep their places.

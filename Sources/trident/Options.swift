@@ -103,11 +103,11 @@ struct ClassFlags: ParsableArguments {
   /// What `--present` names, where that is a file.
   var presentFile: String? { present.flatMap { fileExists($0) ? $0 : nil } }
 
-  /// `preset`: brings its own classes where these flags name none; `absent`: may bring negative phrases.
-  func source(_ preset: SegmentOptions.Preset?, absent: AbsentRule? = nil) -> ClassSource {
+  /// `preset`: brings its own classes where these flags name none; `options`: may bring negative phrases.
+  func source(_ preset: SegmentOptions.Preset?, _ options: SegmentOptions? = nil) -> ClassSource {
     var source = ClassSource()
     if let negative { source.negatives = negative.split(separator: ";").map(String.init) }
-    if negative == nil { source.negatives = absent?.phrases ?? [] }
+    source.absent = options?.absentForWords ?? .keep
     (source.phrases, source.file, source.vocabulary) = (phrases, file, vocabulary)
     (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
     (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
@@ -276,9 +276,10 @@ extension PhotoJob {
   ) throws {
     let choice = try method.choice()
     let session = try runtime.open()
+    let options = try method.options(session, choice)
     try self.init(
-      session, try Words(classes.source(choice?.published, absent: method.absent), session),
-      try method.options(session, choice), style, listener: Console(quiet: quiet))
+      session, try Words(classes.source(choice?.published, options), session), options, style,
+      listener: Console(quiet: quiet))
     preset = choice?.file
     if let preset { listener.note(preset.remark) }
   }

@@ -29,6 +29,52 @@ import Testing
     #expect(unsure.pixelCounts.count == 3 && unsure.pixelCounts[2] >= asNegative.pixelCounts[2])
   }
 
+  /// One or two words alone are asked beside neutral phrases; whoever says what becomes of the rest is not.
+  @Test func autoIsSettledByWords() throws {
+    func settled(
+      _ classes: [String], background: Bool = false, negatives: [String] = [],
+      _ change: (inout SegmentOptions) -> Void = { _ in }
+    ) throws -> AbsentRule {
+      var options = SegmentOptions()
+      change(&options)
+      let named = try NamedPhrases(
+        try ClassList(arguments: classes, background: background), negatives: negatives,
+        absent: options.absentForWords)
+      #expect(named.absent != .auto)
+      return named.settle(options).absent
+    }
+    #expect(SegmentOptions().absent == .auto)
+    let (one, two, three) = (
+      try settled(["cat"]), try settled(["cat; kitten", "sofa"]), try settled(["a", "b", "c"])
+    )
+    #expect(one == .relevancy && two == .relevancy && three == .keep)
+    let with = try settled(["rest", "cat"], background: true)
+    let own = try settled(["cat"], negatives: ["wall"])
+    let neutral = try settled(["things", "cat"])
+    #expect(with == .keep && own == .keep && neutral == .keep)
+    let unsure = try settled(["cat"]) { $0.unknownThreshold = 0.2 }
+    let low = try settled(["cat"]) { $0.probabilityThreshold = 0.2 }
+    let radseg = try settled(["cat"]) { $0 = SegmentOptions(method: .radseg) }
+    #expect(unsure == .keep && low == .keep && radseg == .keep)
+    let gate = try settled(["cat"]) { $0.absent = .gate }
+    #expect(gate == .gate)
+  }
+
+  /// Published configurations keep every class, and files name no rule that stands for itself.
+  @Test func presetsKeepAllClasses() throws {
+    for preset in SegmentOptions.Preset.allCases {
+      for method in [MethodName.trident, .scCLIP] {
+        let options = SegmentOptions(preset: preset, method: method)
+        #expect(options.absent == .keep && options.absentForWords == .keep)
+        #expect(!options.named.contains { $0.key == "absent" })
+      }
+    }
+    #expect(!SegmentOptions().named.contains { $0.key == "absent" })
+    var options = SegmentOptions(preset: .voc21)
+    try options.set("method", "radseg")
+    try options.check(patches: [("c-radio", 16)])
+  }
+
   @Test func relevancyBringsItsPhrases() throws {
     let golden = try Self.golden.get()
     let trident = try Trident(model: try golden.model())
@@ -40,6 +86,12 @@ import Testing
     options.absent = .relevancy
     let implied = try trident.segment(file: golden.photoPath, classes: classes, options: options)
     #expect(named.labels == implied.labels && implied.pixelCounts.count == 2)
+    options.absent = .auto
+    let asked = try trident.segment(file: golden.photoPath, classes: classes, options: options)
+    #expect(asked.labels == implied.labels)
+    options.absent = .keep
+    let kept = try trident.segment(file: golden.photoPath, classes: classes, options: options)
+    #expect(kept.pixelCounts.count == 1)
     let error = thrownError(SegmentationError.self) {
       try trident.segment(file: golden.photoPath, classes: ["things"], options: options)
     }
@@ -53,6 +105,7 @@ import Testing
     #expect(gate.keptByPatches([0.4, 0.1, 0.9]) == [false, false, true])
     #expect(
       ClassRules(absent: .relative, hasNegatives: true).keptByPatches([0, 1, 9]) == [false, true, true])
+    #expect(ClassRules(absent: .auto).keptByPatches([0, 1]) == [true, true])
     #expect(ClassRules(absent: .relevancy, hasNegatives: true).keptByPatches([0, 1]) == [false, true])
   }
 
