@@ -865,6 +865,9 @@ check_hard_cases() {
   plain 1 1 100 >"$out/1x1.ppm"
   plain 2 3000 100 >"$out/2x3000.ppm"
   plain 60000 1 100 >"$out/60000x1.ppm"
+  expect 0 "confidences by margin" $segment --class horse --class grass --class sky --refine none --confidence-kind margin \
+    --confidence "$out/sure.png" --json $farm --output "$out/o.png"
+  said "what they say of the photo" '"kind": "margin"'
   for refinement in none sam pamr crf; do
     for photo in white black grey; do
       expect 0 "$photo photo, $refinement" $segment $words --refine $refinement "$out/$photo.ppm" --output "$out/o.png" --overwrite

@@ -113,6 +113,12 @@ package struct OptionRow: Sendable {
     )
     .of(.trident, .scCLIP)
     unknown.silentAt = [.number(0)]
+    var kind = choice(
+      "confidence_kind", \.confidenceKind,
+      "What confidences say: the largest class probability, its margin over the second, or how far the "
+        + "entropy of all is from its largest ({})."
+    )
+    kind.silentAt = [.word("probability")]
     var area = number(
       "area_threshold", \.areaThreshold, -1...1, OptionValue.number,
       "Classes with no more than this share of what classes 1... have are dropped; below 0: none ({})."
@@ -212,7 +218,7 @@ package struct OptionRow: Sendable {
         "class_gate", \.classGate, 0...1, OptionValue.number,
         "radseg: classes whose largest probability is below this are not there ({})."
       ).of(.radseg),
-      absent, unknown, area,
+      absent, unknown, area, kind,
       number(
         "low_block", \.lowBlock, 0...256, OptionValue.int,
         "sc-clip: block whose cosines smooth the result, from 1; 0: as published, 4 of 12 or 7 of 24 ({})."

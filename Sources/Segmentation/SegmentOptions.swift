@@ -145,6 +145,8 @@ public struct SegmentOptions: Equatable, Sendable {
   public var absent = AbsentRule.auto
   /// Pixels whose best probability is below this get the label behind the last class; 0: none does.
   public var unknownThreshold: Float = 0
+  /// What confidences say of a pixel.
+  public var confidenceKind = ConfidenceKind.probability
   /// Classes with no more than this share of the pixels that classes 1... have are dropped; below 0: none is.
   public var areaThreshold: Float = -1
   /// SC-CLIP: the block whose cosines smooth the result, counted from one; 0: as published for the network's
@@ -342,6 +344,20 @@ public enum AbsentRule: String, Sendable, CaseIterable {
     let isNeutral = Set(classes.phrases).isDisjoint(with: AbsentRule.relevancy.phrases)
     return isSmall && isNeutral ? .relevancy : .keep
   }
+}
+
+/// What a confidence says of a pixel, from the probabilities of its classes; 1 is certain in each kind.
+///
+/// Probabilities come from a softmax over all phrases; a class has that of its best one. Classes that a rule
+/// took away do not count, negative phrases do, together, as one class.
+public enum ConfidenceKind: String, Sendable, CaseIterable {
+  /// The largest.
+  case probability
+  /// The largest less the second: how near another answer is. With one class the same as `probability`.
+  case margin
+  /// One less the entropy over the logarithm of the number of classes, where probabilities are divided by
+  /// their sum: how far all of them together are from being equal. 1 with one class.
+  case entropy
 }
 
 /// How RADSeg's network sees the copy of the photo.

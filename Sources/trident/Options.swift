@@ -6,6 +6,7 @@ import System
 
 extension SegmentOptions.Profile: ExpressibleByArgument {}
 extension AbsentRule: ExpressibleByArgument {}
+extension ConfidenceKind: ExpressibleByArgument {}
 extension BlockRange: ExpressibleByArgument {
   public init?(argument: String) { self.init(argument) }
 }
@@ -152,6 +153,7 @@ package struct MethodFlags: ParsableArguments {
   @Option(help: .row("absent")) var absent: AbsentRule?
   @Option(help: .row("unknown_threshold")) var unknownThreshold: Float?
   @Option(help: .row("area_threshold")) var areaThreshold: Float?
+  @Option(help: .row("confidence_kind")) var confidenceKind: ConfidenceKind?
   @Option(help: .row("low_block")) var lowBlock: Int?
   @Option(help: .row("mid_block")) var midBlock: Int?
   @Option(help: .row("levels")) var levels: BlockRange?
@@ -228,6 +230,7 @@ package struct MethodFlags: ParsableArguments {
     take(\.absent, absent)
     take(\.unknownThreshold, unknownThreshold)
     take(\.areaThreshold, areaThreshold)
+    take(\.confidenceKind, confidenceKind)
     take(\.lowBlock, lowBlock)
     take(\.midBlock, midBlock)
     take(\.levels, levels)

@@ -149,6 +149,12 @@ import Testing
     }
     let refined = try run(2, .ofRuntime) { _ in }
     #expect(refined.confidence == wanted.confidence)
+    for kind in [ConfidenceKind.margin, .entropy] {
+      let one = try run(1, .ofRuntime) { ($0.refinement, $0.confidenceKind) = (.none, kind) }
+      let three = try run(3, .smallest) { $0.confidenceKind = kind }
+      #expect(one.confidence == three.confidence && one.confidence != wanted.confidence)
+      #expect(one.labels == wanted.labels)
+    }
   }
 
   /// A threshold that divides the pixels by their confidence gives those below it to no class.
@@ -163,5 +169,43 @@ import Testing
     for (index, sure) in wanted.confidence.enumerated() where sure != middle {
       #expect((cut.labels[index] == unknown) == (sure < middle), "pixel \(index)")
     }
+  }
+
+  @Test func kindsOnNumbers() {
+    func both(_ values: [Float], taking: Int? = nil) -> (margin: Float, entropy: Float) {
+      values.withUnsafeBufferPointer {
+        (
+          ConfidenceKind.margin($0.baseAddress!, $0.count),
+          ConfidenceKind.clarity($0.baseAddress!, $0.count, taking: taking ?? $0.count)
+        )
+      }
+    }
+    #expect(both([0.5, 0.5]).margin == 0 && abs(both([0.5, 0.5]).entropy) < 1e-6)
+    #expect(both([1, 0, 0]).margin == 1 && abs(both([1, 0, 0]).entropy - 1) < 1e-6)
+    // With one class nothing is left to confuse it with.
+    #expect(both([0.7]).margin == 0.7 && both([0.7]).entropy == 1)
+    // 0.9, 0.1: 0.325083 of log 2 = 0.693147. The sum of classes need not be 1, and one that is gone counts
+    // not.
+    for values in [[0.9, 0.1], [0.45, 0.05], [0.45, 0.05, 0]] as [[Float]] {
+      #expect(abs(both(values, taking: 2).entropy - 0.531004) < 1e-5)
+    }
+    #expect(abs(both([0.2, 0.5, 0.3]).margin - 0.2) < 1e-6)
+  }
+
+  @Test func logarithm() {
+    for step in 0..<2000 {
+      let x = Float(step + 1) / 1000
+      let close = abs(Double(naturalLogarithm(x)) - logarithm(Double(x)))
+      #expect(close < 3e-7 * max(1, abs(logarithm(Double(x)))), "\(x)")
+    }
+    #expect(abs(naturalLogarithm(1e-30) + 69.077_55) < 1e-4)
+  }
+
+  /// ln x = 2^12 ln x^(1 / 2^12), and three terms of its series.
+  private func logarithm(_ x: Double) -> Double {
+    var root = x
+    for _ in 0..<12 { root = root.squareRoot() }
+    let t = (root - 1) / (root + 1)
+    return 2 * 4096 * (t + t * t * t / 3 + t * t * t * t * t / 5)
   }
 }
