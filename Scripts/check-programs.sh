@@ -868,6 +868,10 @@ check_hard_cases() {
   expect 0 "confidences by margin" $segment --class horse --class grass --class sky --refine none --confidence-kind margin \
     --confidence "$out/sure.png" --json $farm --output "$out/o.png"
   said "what they say of the photo" '"kind": "margin"'
+  expect 0 "templates from photos" "$bin/trident" text --model models/demo/demo.gguf --class horse --class grass --class sky \
+    --choose-templates models/demo/scenes/images --json --quiet --output "$out/own.tvoc"
+  said "which ones" '"patches"'
+  expect 0 "words with templates of their own" $segment --vocabulary "$out/own.tvoc" --refine none $farm --output "$out/o.png" --overwrite
   for refinement in none sam pamr crf; do
     for photo in white black grey; do
       expect 0 "$photo photo, $refinement" $segment $words --refine $refinement "$out/$photo.ppm" --output "$out/o.png" --overwrite
