@@ -174,7 +174,8 @@ make_halves() {
   expect 0 "text by the text half" "$bin/trident" text --model "$work/text.gguf" --class cat --class wall \
     --output "$work/halves.tvoc" --quiet
   set -- --short-side 112 --window 112 --stride 56 --low-block 1 --mid-block 2 --levels 1-2 --class-weight 0.3 --quiet
-  expect 0 "one file" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall "$@" \
+  # A vocabulary brings no neutral phrases.
+  expect 0 "one file" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall --absent keep "$@" \
     --output "$work/whole.png" "$golden/toy-b/photo.png"
   expect 0 "the image half" "$bin/trident" segment --model "$work/image.gguf" --vocabulary "$work/halves.tvoc" "$@" \
     --output "$work/halves.png" "$golden/toy-b/photo.png"
@@ -889,6 +890,13 @@ check_hard_cases() {
   plain 60000 1 100 >"$out/60000x1.ppm"
   expect 2 "unknown words, strictly" $segment --strict --class horse --class zamboni $farm --output "$out/s.png"
   expect 0 "known words, strictly" $segment --strict --class horses --class "green grass" $farm --output "$out/s.png"
+  expect 0 "confidences by margin" $segment --class horse --class grass --class sky --refine none --confidence-kind margin \
+    --confidence "$out/sure.png" --json $farm --output "$out/o.png"
+  said "what they say of the photo" '"kind": "margin"'
+  expect 0 "templates from photos" "$bin/trident" text --model models/demo/demo.gguf --class horse --class grass --class sky \
+    --choose-templates models/demo/scenes/images --json --quiet --output "$out/own.tvoc"
+  said "which ones" '"patches"'
+  expect 0 "words with templates of their own" $segment --vocabulary "$out/own.tvoc" --refine none $farm --output "$out/o.png" --overwrite
   for refinement in none sam pamr crf; do
     for photo in white black grey; do
       expect 0 "$photo photo, $refinement" $segment $words --refine $refinement "$out/$photo.ppm" --output "$out/o.png" --overwrite
@@ -900,10 +908,20 @@ check_hard_cases() {
       expect 0 "photo of $size, $refinement" $segment $words --refine $refinement "$out/$size.ppm" --output "$out/o.png" --overwrite
       check "label map of $size, $refinement" sized ${size%x*} ${size#*x} "$out/o.png"
     done
-    expect 0 "one class, $refinement" $segment --class horse --refine $refinement $farm --output "$out/o.png" --overwrite
+    expect 0 "one class, $refinement" $segment --class horse --absent keep --refine $refinement $farm --output "$out/o.png" --overwrite
     cp "$work/log" "$out/log"
     check "one class has every pixel, $refinement" largest 100 '^horse$' "$out/log"
     check "one class is warned about, $refinement" grep -q "warning: with one class" "$out/log"
+    expect 0 "two words that are not there, $refinement" $segment --class cat --class sofa --refine $refinement $farm \
+      --output "$out/o.png" --overwrite
+    cp "$work/log" "$out/log"
+    check "neither has the farm, $refinement" largest 95 '^unknown$' "$out/log"
+    check "and that is said, $refinement" grep -q "neither word fits are 'unknown', label 2" "$out/log"
+    expect 0 "two words that are there, $refinement" $segment --class horse --class grass --refine $refinement $farm \
+      --output "$out/o.png" --overwrite
+    cp "$work/log" "$out/log"
+    check "grass has most of it, $refinement" largest 70 '^grass$' "$out/log"
+    check "the horse is found, $refinement" grep -q "horse$" "$out/log"
     expect 0 "unknown words, $refinement" $segment --class zamboni --class qwertyuiop --class '日本語' --class '🙂' \
       --refine $refinement $farm --output "$out/o.png" --overwrite
     said "unknown words are named, $refinement" "not trained on 'zamboni', 'qwertyuiop', '日本語'"

@@ -21,7 +21,8 @@ package final class PhotoJob {
     _ session: Session, _ words: Words, _ options: SegmentOptions,
     listener: any JobListener = SilentListener()
   ) {
-    (self.session, self.words, self.options, self.listener) = (session, words, options, listener)
+    (self.session, self.words, self.listener) = (session, words, listener)
+    self.options = words.named.settle(options)
     style = PictureStyle()
     colours = LabelColours(words.classes, titles: words.named.titles(options))
   }
@@ -33,7 +34,8 @@ package final class PhotoJob {
     _ session: Session, _ words: Words, _ options: SegmentOptions, _ style: PictureStyle,
     listener: any JobListener
   ) throws(SegmentationError) {
-    (self.session, self.words, self.options, self.listener) = (session, words, options, listener)
+    (self.session, self.words, self.listener) = (session, words, listener)
+    self.options = words.named.settle(options)
     self.style = style
     colours = try LabelColours(style, words.classes, titles: words.named.titles(options))
   }

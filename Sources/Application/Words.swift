@@ -25,6 +25,8 @@ package struct ClassSource: Sendable {
   package var isStrict = false
   /// Phrases whose pixels are of no class.
   package var negatives: [String] = []
+  /// May bring such phrases of its own.
+  package var absent = AbsentRule.keep
   /// Vectors may be read from the user's cache and left there.
   package var usesCache = true
 
@@ -90,14 +92,14 @@ package final class Words {
     try Self.checkRoom(source, session)
     guard let path = source.vocabulary else {
       let (list, isNew) = try Self.list(source)
-      let named = try NamedPhrases(list, negatives: source.negatives)
+      let named = try NamedPhrases(list, negatives: source.negatives, absent: source.absent)
       try self.init(
         named, session, usesCache: source.usesCache, present: source.present,
         presenceModel: source.presenceModel)
       try check(source, isNew: isNew)
       return
     }
-    guard source.negatives.isEmpty else {
+    guard source.negatives.isEmpty && source.absent.phrases.isEmpty else {
       throw SegmentationError(
         .usage(
           "negative phrases must be encoded here, but --vocabulary brings vectors; "
@@ -139,7 +141,9 @@ package final class Words {
     }
     let names = (1...count).map { "class number \($0)" }
     try self.init(
-      NamedPhrases(try ClassList(arguments: names, background: false)), session, usesCache: false)
+      NamedPhrases(
+        try ClassList(arguments: names, background: false), negatives: source.negatives,
+        absent: source.absent), session, usesCache: false)
   }
 
   /// Files of words are read whole, and held twice while they are taken apart. Small ones are left to the

@@ -123,7 +123,8 @@ public final class Trident: @unchecked Sendable {
     let list = try NamedPhrases(classes, background: false, negatives: [], options)
     return try lock.with {
       let words = list.wording(.prompts(try prompts(list.all)))
-      return try Self.named { try session.plan(PhotoSize(width: width, height: height), words, options).peak }
+      let size = PhotoSize(width: width, height: height)
+      return try Self.named { try session.plan(size, words, list.settle(options)).peak }
     }
   }
 
@@ -139,7 +140,8 @@ public final class Trident: @unchecked Sendable {
         let (list, stored) = try words(of: request)
         let source: TextSource = try stored.map { .vectors($0) } ?? .prompts(prompts(list.all))
         return try session.plan(
-          photo, list.wording(source), request.options, scores: true, confidence: wantsConfidence
+          photo, list.wording(source), list.settle(request.options), scores: true,
+          confidence: wantsConfidence
         ).peak
       }
     }
@@ -165,15 +167,14 @@ public final class Trident: @unchecked Sendable {
       try Self.named {
         let photo = try request.photo.open(session.runtime.photoCeilings)
         let (list, stored) = try words(of: request)
-        let wording = list.wording(.vectors(try stored ?? vectors(list.all, request.options)))
+        let options = list.settle(request.options)
+        let wording = list.wording(.vectors(try stored ?? vectors(list.all, options)))
         let plan = try session.plan(
-          photo, wording, request.options, scores: receiver.scores != nil,
-          confidence: receiver.wantsConfidence)
-        try session.checkTime(plan, request.options.precision)
-        let outline = Outline(
-          width: photo.width, height: photo.height, titles: list.titles(request.options))
+          photo, wording, options, scores: receiver.scores != nil, confidence: receiver.wantsConfidence)
+        try session.checkTime(plan, options.precision)
+        let outline = Outline(width: photo.width, height: photo.height, titles: list.titles(options))
         if receiver.begin?(outline) == false { throw CancellationError() }
-        return try run(photo, wording, request.options, plan, receiver)
+        return try run(photo, wording, options, plan, receiver)
       }
     }
   }

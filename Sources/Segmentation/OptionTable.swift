@@ -37,8 +37,9 @@ package struct OptionRow: Sendable {
   /// False for text that is no such value.
   private let read: @Sendable (inout SegmentOptions, String) -> Bool
   private let isInside: @Sendable (SegmentOptions) -> Bool
-  /// Left out of JSON and fingerprints where it has this value: files older than the option stay comparable.
-  private var silentAt: OptionValue?
+  /// Left out of JSON and fingerprints where it has one of these values: files older than the option stay
+  /// comparable.
+  private var silentAt: [OptionValue] = []
 
   private init<Value: Sendable>(
     _ key: String, _ path: WritableKeyPath<SegmentOptions, Value> & Sendable, flag: String?, takes: String,
@@ -90,7 +91,7 @@ package struct OptionRow: Sendable {
 
   fileprivate static let all: [OptionRow] = {
     var method = choice("method", \.method, "The method (the one that the model file is for).")
-    method.silentAt = .word("trident")
+    method.silentAt = [.word("trident")]
     let prompts = OptionRow(
       "prompts", \.prompts, flag: "--prompts", takes: "some of point,box,mask",
       "What a region tells SAM: some of point,box,mask (all three).", { .word($0.description) },
@@ -100,22 +101,30 @@ package struct OptionRow: Sendable {
     var absent = choice(
       "absent", \.absent,
       "Classes that are not in the photo: keep; gate drops those no patch is half sure of, "
-        + "relative the less sure half; relevancy is gate beside neutral phrases as --negative ({})."
+        + "relative the less sure half; relevancy is gate beside neutral phrases as --negative; "
+        + "{}: relevancy for one or two words alone, else keep."
     )
     .of(.trident, .scCLIP)
-    absent.silentAt = .word("keep")
+    // No run sees `auto`: words settle it.
+    absent.silentAt = [.word("auto"), .word("keep")]
     var unknown = number(
       "unknown_threshold", \.unknownThreshold, 0...1, OptionValue.number,
       "Pixels less certain than this are of no class: the label behind the last one ({})."
     )
     .of(.trident, .scCLIP)
-    unknown.silentAt = .number(0)
+    unknown.silentAt = [.number(0)]
+    var kind = choice(
+      "confidence_kind", \.confidenceKind,
+      "What confidences say: the largest class probability, its margin over the second, or how far the "
+        + "entropy of all is from its largest ({})."
+    )
+    kind.silentAt = [.word("probability")]
     var area = number(
       "area_threshold", \.areaThreshold, -1...1, OptionValue.number,
       "Classes with no more than this share of what classes 1... have are dropped; below 0: none ({})."
     )
     .of(.trident, .scCLIP)
-    area.silentAt = .number(-1)
+    area.silentAt = [.number(-1)]
     let levels = OptionRow(
       "levels", \.levels, flag: "--levels", takes: "two blocks such as 4-10",
       "sc-clip: blocks whose sum goes through the last one, too; "
@@ -127,13 +136,13 @@ package struct OptionRow: Sendable {
       "Cut rasters into tiles of this side, each segmented as a photo of its own, pixels ({}: not cut)."
     )
     .of(.trident, .scCLIP)
-    tile.silentAt = .int(0)
+    tile.silentAt = [.int(0)]
     var overlap = number(
       "overlap", \.overlap, 0...8192, OptionValue.int,
       "What neighbouring tiles share at least, where their scores fade into each other, pixels ({})."
     )
     .of(.trident, .scCLIP)
-    overlap.silentAt = .int(128)
+    overlap.silentAt = [.int(128)]
     return [
       method,
       number(
@@ -209,7 +218,7 @@ package struct OptionRow: Sendable {
         "class_gate", \.classGate, 0...1, OptionValue.number,
         "radseg: classes whose largest probability is below this are not there ({})."
       ).of(.radseg),
-      absent, unknown, area,
+      absent, unknown, area, kind,
       number(
         "low_block", \.lowBlock, 0...256, OptionValue.int,
         "sc-clip: block whose cosines smooth the result, from 1; 0: as published, 4 of 12 or 7 of 24 ({})."
@@ -264,14 +273,14 @@ extension OptionRow {
 
   /// Whether a run with these options depends on it, and files name it.
   package func isNamed(in options: SegmentOptions) -> Bool {
-    methods.contains(options.method) && silentAt.map { $0 != value(options) } ?? true
+    methods.contains(options.method) && !silentAt.contains(value(options))
   }
 
   /// What is wrong with the value; nil: nothing.
   package func problem(_ options: SegmentOptions) -> String? {
     let (name, value) = (flag ?? key, value(options))
     if !methods.contains(options.method) {
-      return value == self.value(SegmentOptions(method: options.method))
+      return silentAt.contains(value) || value == self.value(SegmentOptions(method: options.method))
         ? nil : "\(name) means nothing to --method \(options.method.rawValue)"
     }
     if isInside(options) { return nil }

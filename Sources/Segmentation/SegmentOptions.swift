@@ -142,9 +142,11 @@ public struct SegmentOptions: Equatable, Sendable {
   /// Arithmetic of activations.
   public var precision = PrecisionChoice.int8
   /// What becomes of classes that are not in the photo.
-  public var absent = AbsentRule.keep
+  public var absent = AbsentRule.auto
   /// Pixels whose best probability is below this get the label behind the last class; 0: none does.
   public var unknownThreshold: Float = 0
+  /// What confidences say of a pixel.
+  public var confidenceKind = ConfidenceKind.probability
   /// Classes with no more than this share of the pixels that classes 1... have are dropped; below 0: none is.
   public var areaThreshold: Float = -1
   /// SC-CLIP: the block whose cosines smooth the result, counted from one; 0: as published for the network's
@@ -220,6 +222,7 @@ public struct SegmentOptions: Equatable, Sendable {
 
   /// SC-CLIP's configurations for B/16, and those of its first commit for L/14.
   private mutating func applySCCLIP(_ preset: Preset, isLarge: Bool) {
+    absent = .keep
     switch preset {
     case .voc21:
       (logitScale, probabilityThreshold) = isLarge ? (40, 0.2) : (50, 0.15)
@@ -232,6 +235,7 @@ public struct SegmentOptions: Equatable, Sendable {
   }
 
   private mutating func applyTrident(_ preset: Preset) {
+    absent = .keep
     switch preset {
     case .voc21: (shortSide, probabilityThreshold, coarseThreshold) = (448, 0.2, 0.2)
     case .voc20: (shortSide, stride, cosFactor, coarseThreshold) = (336, 112, 0, 0.2)
@@ -247,6 +251,13 @@ public struct SegmentOptions: Equatable, Sendable {
 }
 
 extension SegmentOptions {
+  /// The rule of absence that words are prepared for: where the user says what becomes of pixels that no
+  /// class is sure of, or the method has no such rule, `auto` adds nothing.
+  package var absentForWords: AbsentRule {
+    let isOpen = [.trident, .scCLIP].contains(method) && max(unknownThreshold, probabilityThreshold) <= 0
+    return absent == .auto && !isOpen ? .keep : absent
+  }
+
   /// Whether a run compares text vectors with anything.
   ///
   /// - Parameters:
@@ -307,6 +318,8 @@ public enum PresenceChoice: String, Sendable, CaseIterable {
 
 /// Which classes may be labels, by how sure the surest patch is of them (at CLIP's own scale of 100).
 public enum AbsentRule: String, Sendable, CaseIterable {
+  /// `relevancy` for one or two words alone, `keep` for all others (docs/decisions/0016-absent.md).
+  case auto
   /// All of them.
   case keep
   /// Those that some patch is at least half sure of.
@@ -321,6 +334,30 @@ public enum AbsentRule: String, Sendable, CaseIterable {
   ///
   /// - Source: LERF's canonical phrases.
   package var phrases: [String] { self == .relevancy ? ["object", "things", "stuff", "texture"] : [] }
+
+  /// What stands for `auto` with these words; any other rule stands for itself.
+  ///
+  /// - Parameter mayAdd: no background, no negative phrases of the user's, and a text network to encode ours.
+  func settled(_ classes: ClassList, mayAdd: Bool) -> AbsentRule {
+    guard self == .auto else { return self }
+    let isSmall = classes.count <= 2 && !classes.background && mayAdd
+    let isNeutral = Set(classes.phrases).isDisjoint(with: AbsentRule.relevancy.phrases)
+    return isSmall && isNeutral ? .relevancy : .keep
+  }
+}
+
+/// What a confidence says of a pixel, from the probabilities of its classes; 1 is certain in each kind.
+///
+/// Probabilities come from a softmax over all phrases; a class has that of its best one. Classes that a rule
+/// took away do not count, negative phrases do, together, as one class.
+public enum ConfidenceKind: String, Sendable, CaseIterable {
+  /// The largest.
+  case probability
+  /// The largest less the second: how near another answer is. With one class the same as `probability`.
+  case margin
+  /// One less the entropy over the logarithm of the number of classes, where probabilities are divided by
+  /// their sum: how far all of them together are from being equal. 1 with one class.
+  case entropy
 }
 
 /// How RADSeg's network sees the copy of the photo.

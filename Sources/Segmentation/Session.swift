@@ -12,6 +12,8 @@ package struct RunReport: Sendable {
   package var refinement = RefinementReport()
   /// By class, where a rule of absence or an unknown threshold asked; else empty.
   package var presence: [ClassPresence] = []
+  /// Where confidences were wanted.
+  package var confidence: ConfidenceSums?
   /// Which classes the method looked for, where it asks.
   package var found: PresenceFindings?
   package var seconds = 0.0
@@ -281,15 +283,24 @@ package final class Session {
     if let open = sinks.scores { try run.stage(.scores) { try scored.write(in: run, open) } }
     if let side = sinks.previewSide { try preview(photo, side: side, run, sinks) }
     let presence = try presence(scored, photo, wording, options, in: run)
+    var sums: ConfidenceSums?
     let result = try run.scope {
       let settings = LabelSettings(options, wording, keeps: presence.keeps)
+      if sinks.confidence != nil {
+        sums = ConfidenceSums(options.confidenceKind, labels: settings.labelCount(scored.scores.grid))
+      }
       let confidence =
-        sinks.confidence == nil ? nil : try ConfidenceRows(run, scored.scores, photo, settings)
+        sinks.confidence == nil
+        ? nil : try ConfidenceRows(run, scored.scores, photo, settings, options.confidenceKind)
       return try makeRefiner(scored, settings, options, passes: confidence == nil ? 1 : 2, in: run).run(
         photo, in: run
       ) { row, labels in
         if row % 64 == 63 { run.step(0.5 + 0.5 * Double(row) / Double(photo.height)) }
-        if let confidence, sinks.confidence?(row, confidence.row(row)) == false { return false }
+        if let confidence {
+          let sure = confidence.row(row)
+          sums?.add(labels, sure, width: photo.width)
+          if sinks.confidence?(row, sure) == false { return false }
+        }
         return sinks.labels(row, labels)
       }
     }
@@ -302,6 +313,7 @@ package final class Session {
         tiling: run.tiling, threads: run.engine.pool.threadCount, stages: [], fixedByteCount: 0))
     report.refinement = result
     report.presence = presence.classes
+    report.confidence = sums
     report.found = scored.found
     report.width = photo.width
     report.height = photo.height

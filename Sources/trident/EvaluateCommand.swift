@@ -67,7 +67,7 @@ struct EvaluateCommand: ParsableCommand {
     let console = Console(quiet: resultFlags.quiet)
     if let file = choice?.file { console.note(file.remark) }
     let job = try EvaluateJob(
-      session, classFlags.source(choice?.published, absent: methodFlags.absent),
+      session, classFlags.source(choice?.published),
       methodFlags.options(session, choice), dataFlags.data(), listener: console)
     let text = try job.run(results: resultFlags.results)
     show(text)

@@ -6,6 +6,7 @@ import System
 
 extension SegmentOptions.Profile: ExpressibleByArgument {}
 extension AbsentRule: ExpressibleByArgument {}
+extension ConfidenceKind: ExpressibleByArgument {}
 extension BlockRange: ExpressibleByArgument {
   public init?(argument: String) { self.init(argument) }
 }
@@ -109,11 +110,11 @@ struct ClassFlags: ParsableArguments {
   /// What `--present` names, where that is a file.
   var presentFile: String? { present.flatMap { fileExists($0) ? $0 : nil } }
 
-  /// `preset`: brings its own classes where these flags name none; `absent`: may bring negative phrases.
-  func source(_ preset: SegmentOptions.Preset?, absent: AbsentRule? = nil) -> ClassSource {
+  /// `preset`: brings its own classes where these flags name none; `options`: may bring negative phrases.
+  func source(_ preset: SegmentOptions.Preset?, _ options: SegmentOptions? = nil) -> ClassSource {
     var source = ClassSource()
     if let negative { source.negatives = negative.split(separator: ";").map(String.init) }
-    if negative == nil { source.negatives = absent?.phrases ?? [] }
+    source.absent = options?.absentForWords ?? .keep
     (source.phrases, source.file, source.vocabulary) = (phrases, file, vocabulary)
     (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
     (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
@@ -158,6 +159,7 @@ package struct MethodFlags: ParsableArguments {
   @Option(help: .row("absent")) var absent: AbsentRule?
   @Option(help: .row("unknown_threshold")) var unknownThreshold: Float?
   @Option(help: .row("area_threshold")) var areaThreshold: Float?
+  @Option(help: .row("confidence_kind")) var confidenceKind: ConfidenceKind?
   @Option(help: .row("low_block")) var lowBlock: Int?
   @Option(help: .row("mid_block")) var midBlock: Int?
   @Option(help: .row("levels")) var levels: BlockRange?
@@ -234,6 +236,7 @@ package struct MethodFlags: ParsableArguments {
     take(\.absent, absent)
     take(\.unknownThreshold, unknownThreshold)
     take(\.areaThreshold, areaThreshold)
+    take(\.confidenceKind, confidenceKind)
     take(\.lowBlock, lowBlock)
     take(\.midBlock, midBlock)
     take(\.levels, levels)
@@ -282,9 +285,10 @@ extension PhotoJob {
   ) throws {
     let choice = try method.choice()
     let session = try runtime.open()
+    let options = try method.options(session, choice)
     try self.init(
-      session, try Words(classes.source(choice?.published, absent: method.absent), session),
-      try method.options(session, choice), style, listener: Console(quiet: quiet))
+      session, try Words(classes.source(choice?.published, options), session), options, style,
+      listener: Console(quiet: quiet))
     preset = choice?.file
     if let preset { listener.note(preset.remark) }
   }

@@ -30,9 +30,9 @@ struct PlanCommand: ParsableCommand {
     let choice = try methodFlags.choice()
     let session = try runtimeFlags.open()
     let pixels = try PlanJob.photo(photo, size: size, ceilings: session.runtime.photoCeilings)
-    let words = try Words(
-      planning: classFlags.source(choice?.published, absent: methodFlags.absent), session)
-    let report = try PlanJob(session, words, methodFlags.options(session, choice)).run(
+    let options = try methodFlags.options(session, choice)
+    let words = try Words(planning: classFlags.source(choice?.published, options), session)
+    let report = try PlanJob(session, words, words.named.settle(options)).run(
       pixels, formats: overlay ? [.overlay] : [], smallest: smallest)
     print(json ? report.json.text() : smallest ? report.smallest : report.table)
   }

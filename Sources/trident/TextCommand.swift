@@ -10,6 +10,7 @@ struct TextCommand: ParsableCommand {
     discussion: """
       Example:
         trident text -m demo.gguf --classes words.txt -o words.tvoc
+        trident text -m demo.gguf --classes words.txt --choose-templates photos/ -o words.tvoc
 
       A name ending in .npz writes NumPy arrays. The file works with the model that made it and no other.
       """)
@@ -22,12 +23,22 @@ struct TextCommand: ParsableCommand {
   var preset: String?
   @Option(name: .shortAndLong, help: "Vocabulary to write: .tvoc or .npz.", completion: .file())
   var output: String
+  @Option(
+    help: """
+      Photos, without labels: each class gets those four of the 80 templates that are surest of it there, \
+      by the model's own method.
+      """, completion: .directory)
+  var chooseTemplates: String?
   @Option(help: "Arithmetic (int8); float32 is the reference and needs OpenBLAS.")
   var precision: PrecisionChoice = .int8
   @Flag(help: "One JSON object on standard output.") var json = false
   @Flag(name: .shortAndLong, help: "No progress, no summary.") var quiet = false
 
   func run() throws {
+    if let photos = chooseTemplates {
+      try choose(photos)
+      return
+    }
     let job = try TextJob(
       classFlags.source(try preset.map { try PresetChoice($0) }?.published), output: output,
       model: modelPath(runtimeFlags.model))
@@ -36,6 +47,31 @@ struct TextCommand: ParsableCommand {
       print(report.json.text())
     } else if !quiet {
       print(report.summary)
+    }
+  }
+
+  private func choose(_ photos: String) throws {
+    let choice = try preset.map { try PresetChoice($0) }
+    let job = try TemplateJob(
+      classFlags.source(choice?.published), photos: photos, output: output,
+      model: modelPath(runtimeFlags.model))
+    let session = try runtimeFlags.open()
+    var options = try options(session, choice)
+    (options.precision, options.refinement) = (precision, .none)
+    let report = try job.run(session, options, listener: Console(quiet: quiet))
+    if json {
+      print(report.json.text())
+    } else if !quiet {
+      print(report.summary)
+    }
+  }
+
+  private func options(_ session: Session, _ choice: PresetChoice?) throws -> SegmentOptions {
+    switch choice {
+    case .file(let file): return try file.options(session.method, depth: session.clipDepth)
+    case .published(let preset):
+      return SegmentOptions(preset: preset, method: session.method, depth: session.clipDepth)
+    case nil: return SegmentOptions(method: session.method)
     }
   }
 }

@@ -45,7 +45,7 @@ struct TuneCommand: ParsableCommand {
     let session = try runtimeFlags.open()
     let judge = try clip.map { try runtimeFlags.open($0) }
     if let file = choice?.file { console.note(file.remark) }
-    var source = classFlags.source(choice?.published, absent: methodFlags.absent)
+    var source = classFlags.source(choice?.published)
     source.present = nil
     let job = try TuneJob(
       session, judge: judge, source, methodFlags.options(session, choice), base: choice?.published, request,

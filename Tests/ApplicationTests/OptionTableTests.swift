@@ -19,7 +19,7 @@ import trident
     "prompts": "point,box", "refine": "none", "affinity": "cosine", "paradigm": "window", "dino": "false",
     "halves": "true", "precision": "float32", "attention_layer": "7", "attention_head": "3", "rounds": "2",
     "blanked_patches": "5", "map_threshold": "0.25", "blur": "0.03", "presence": "all",
-    "tile": "512", "overlap": "64",
+    "tile": "512", "overlap": "64", "confidence_kind": "margin",
   ]
 
   private static func method(of row: OptionRow) -> MethodName {

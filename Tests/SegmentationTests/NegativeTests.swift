@@ -29,6 +29,52 @@ import Testing
     #expect(unsure.pixelCounts.count == 3 && unsure.pixelCounts[2] >= asNegative.pixelCounts[2])
   }
 
+  /// One or two words alone are asked beside neutral phrases; whoever says what becomes of the rest is not.
+  @Test func autoIsSettledByWords() throws {
+    func settled(
+      _ classes: [String], background: Bool = false, negatives: [String] = [],
+      _ change: (inout SegmentOptions) -> Void = { _ in }
+    ) throws -> AbsentRule {
+      var options = SegmentOptions()
+      change(&options)
+      let named = try NamedPhrases(
+        try ClassList(arguments: classes, background: background), negatives: negatives,
+        absent: options.absentForWords)
+      #expect(named.absent != .auto)
+      return named.settle(options).absent
+    }
+    #expect(SegmentOptions().absent == .auto)
+    let (one, two, three) = (
+      try settled(["cat"]), try settled(["cat; kitten", "sofa"]), try settled(["a", "b", "c"])
+    )
+    #expect(one == .relevancy && two == .relevancy && three == .keep)
+    let with = try settled(["rest", "cat"], background: true)
+    let own = try settled(["cat"], negatives: ["wall"])
+    let neutral = try settled(["things", "cat"])
+    #expect(with == .keep && own == .keep && neutral == .keep)
+    let unsure = try settled(["cat"]) { $0.unknownThreshold = 0.2 }
+    let low = try settled(["cat"]) { $0.probabilityThreshold = 0.2 }
+    let radseg = try settled(["cat"]) { $0 = SegmentOptions(method: .radseg) }
+    #expect(unsure == .keep && low == .keep && radseg == .keep)
+    let gate = try settled(["cat"]) { $0.absent = .gate }
+    #expect(gate == .gate)
+  }
+
+  /// Published configurations keep every class, and files name no rule that stands for itself.
+  @Test func presetsKeepAllClasses() throws {
+    for preset in SegmentOptions.Preset.allCases {
+      for method in [MethodName.trident, .scCLIP] {
+        let options = SegmentOptions(preset: preset, method: method)
+        #expect(options.absent == .keep && options.absentForWords == .keep)
+        #expect(!options.named.contains { $0.key == "absent" })
+      }
+    }
+    #expect(!SegmentOptions().named.contains { $0.key == "absent" })
+    var options = SegmentOptions(preset: .voc21)
+    try options.set("method", "radseg")
+    try options.check(patches: [("c-radio", 16)])
+  }
+
   @Test func relevancyBringsItsPhrases() throws {
     let golden = try Self.golden.get()
     let trident = try Trident(model: try golden.model())
@@ -40,6 +86,12 @@ import Testing
     options.absent = .relevancy
     let implied = try trident.segment(file: golden.photoPath, classes: classes, options: options)
     #expect(named.labels == implied.labels && implied.pixelCounts.count == 2)
+    options.absent = .auto
+    let asked = try trident.segment(file: golden.photoPath, classes: classes, options: options)
+    #expect(asked.labels == implied.labels)
+    options.absent = .keep
+    let kept = try trident.segment(file: golden.photoPath, classes: classes, options: options)
+    #expect(kept.pixelCounts.count == 1)
     let error = thrownError(SegmentationError.self) {
       try trident.segment(file: golden.photoPath, classes: ["things"], options: options)
     }
@@ -53,6 +105,7 @@ import Testing
     #expect(gate.keptByPatches([0.4, 0.1, 0.9]) == [false, false, true])
     #expect(
       ClassRules(absent: .relative, hasNegatives: true).keptByPatches([0, 1, 9]) == [false, true, true])
+    #expect(ClassRules(absent: .auto).keptByPatches([0, 1]) == [true, true])
     #expect(ClassRules(absent: .relevancy, hasNegatives: true).keptByPatches([0, 1]) == [false, true])
   }
 
@@ -96,6 +149,12 @@ import Testing
     }
     let refined = try run(2, .ofRuntime) { _ in }
     #expect(refined.confidence == wanted.confidence)
+    for kind in [ConfidenceKind.margin, .entropy] {
+      let one = try run(1, .ofRuntime) { ($0.refinement, $0.confidenceKind) = (.none, kind) }
+      let three = try run(3, .smallest) { $0.confidenceKind = kind }
+      #expect(one.confidence == three.confidence && one.confidence != wanted.confidence)
+      #expect(one.labels == wanted.labels)
+    }
   }
 
   /// A threshold that divides the pixels by their confidence gives those below it to no class.
@@ -110,5 +169,43 @@ import Testing
     for (index, sure) in wanted.confidence.enumerated() where sure != middle {
       #expect((cut.labels[index] == unknown) == (sure < middle), "pixel \(index)")
     }
+  }
+
+  @Test func kindsOnNumbers() {
+    func both(_ values: [Float], taking: Int? = nil) -> (margin: Float, entropy: Float) {
+      values.withUnsafeBufferPointer {
+        (
+          ConfidenceKind.margin($0.baseAddress!, $0.count),
+          ConfidenceKind.clarity($0.baseAddress!, $0.count, taking: taking ?? $0.count)
+        )
+      }
+    }
+    #expect(both([0.5, 0.5]).margin == 0 && abs(both([0.5, 0.5]).entropy) < 1e-6)
+    #expect(both([1, 0, 0]).margin == 1 && abs(both([1, 0, 0]).entropy - 1) < 1e-6)
+    // With one class nothing is left to confuse it with.
+    #expect(both([0.7]).margin == 0.7 && both([0.7]).entropy == 1)
+    // 0.9, 0.1: 0.325083 of log 2 = 0.693147. The sum of classes need not be 1, and one that is gone counts
+    // not.
+    for values in [[0.9, 0.1], [0.45, 0.05], [0.45, 0.05, 0]] as [[Float]] {
+      #expect(abs(both(values, taking: 2).entropy - 0.531004) < 1e-5)
+    }
+    #expect(abs(both([0.2, 0.5, 0.3]).margin - 0.2) < 1e-6)
+  }
+
+  @Test func logarithm() {
+    for step in 0..<2000 {
+      let x = Float(step + 1) / 1000
+      let close = abs(Double(naturalLogarithm(x)) - logarithm(Double(x)))
+      #expect(close < 3e-7 * max(1, abs(logarithm(Double(x)))), "\(x)")
+    }
+    #expect(abs(naturalLogarithm(1e-30) + 69.077_55) < 1e-4)
+  }
+
+  /// ln x = 2^12 ln x^(1 / 2^12), and three terms of its series.
+  private func logarithm(_ x: Double) -> Double {
+    var root = x
+    for _ in 0..<12 { root = root.squareRoot() }
+    let t = (root - 1) / (root + 1)
+    return 2 * 4096 * (t + t * t * t / 3 + t * t * t * t * t / 5)
   }
 }

@@ -67,7 +67,7 @@ package final class EvaluateJob {
       throw SegmentationError(
         .usage("--unknown-threshold: a benchmark has no such label; --probability-threshold gives class 0"))
     }
-    if !source.negatives.isEmpty {
+    if !source.negatives.isEmpty || !options.absent.phrases.isEmpty {
       throw SegmentationError(
         .usage("--negative, --absent relevancy: a benchmark has no label for pixels of no class"))
     }

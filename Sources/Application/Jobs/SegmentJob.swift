@@ -32,6 +32,11 @@ package final class SegmentJob {
         "warning: with one class every pixel belongs to it; name what else the photos show, too, "
           + "or let --absent relevancy say where it is not")
     }
+    if !job.words.named.isAsked {
+      let word = job.words.count == 1 ? "the word does not fit" : "neither word fits"
+      job.listener.note(
+        "pixels that \(word) are 'unknown', label \(job.words.count); --absent keep gives every pixel a word")
+    }
     if !paths.leftOut.text.isEmpty { job.listener.note("left out: \(paths.leftOut.text)") }
     try paths.makeFolders()
     let rest = try photosToDo()

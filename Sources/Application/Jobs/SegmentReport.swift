@@ -31,8 +31,26 @@ package struct SegmentReport {
       ("id", .int(label)), ("name", .string(titles[label])), ("phrases", .array(phrases.map { .string($0) })),
       ("colour", .array([.int(Int(colour.red)), .int(Int(colour.green)), .int(Int(colour.blue))])),
       ("pixels", .int(count)), ("share", .number(Double(count) / pixelCount)),
-    ] + presence(of: label)
+    ] + presence(of: label) + confidence(of: label)
   }
+
+  /// Mean confidence of a class's pixels, where confidences were wanted.
+  private func confidence(of label: Int) -> [(String, JSON)] {
+    guard let sums = run.confidence else { return [] }
+    let mean = sums.mean(of: label, pixels: run.refinement.pixels)
+    return [("confidence", mean.map { .number(Self.rounded($0)) } ?? .null)]
+  }
+
+  /// Mean confidence of the photo, and what it says.
+  private var confidence: [(String, JSON)] {
+    guard let sums = run.confidence else { return [] }
+    let mean = Self.rounded(sums.mean(pixels: run.refinement.pixels))
+    return [
+      ("confidence", .object([("kind", .string(sums.kind.rawValue)), ("mean", .number(mean))]))
+    ]
+  }
+
+  private static func rounded(_ value: Double) -> Double { (value * 10_000).rounded() / 10_000 }
 
   /// How sure the patches are of a class, where a rule asked.
   private func presence(of label: Int) -> [(String, JSON)] {
@@ -96,7 +114,7 @@ package struct SegmentReport {
       ),
       ("machine", machine), ("options", job.options.json),
     ]
-    return .object(members + preset + found)
+    return .object(members + confidence + preset + found)
   }
 
   /// The file that the options come from, with what it says of itself.

@@ -93,14 +93,15 @@ package struct SegmentForm: Sendable {
   /// Words and precision as one value: equal ones have equal vectors.
   var wordKey: [String] {
     [options.precision.rawValue, background ? "background" : ""] + classes + ["", ""]
-      + (negatives.isEmpty ? options.absent.phrases : negatives)
+      + (negatives.isEmpty ? [options.absentForWords.rawValue] : negatives)
   }
 
   /// Where the words come from, for a job.
   func source(_ vocabulary: String?) -> ClassSource {
     var source = ClassSource()
     (source.phrases, source.background, source.vocabulary) = (classes, background, vocabulary)
-    source.negatives = negatives.isEmpty && vocabulary == nil ? options.absent.phrases : negatives
+    source.negatives = negatives
+    if vocabulary == nil { source.absent = options.absentForWords }
     // Words of strangers are not kept on disk.
     source.usesCache = false
     return source

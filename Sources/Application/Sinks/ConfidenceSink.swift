@@ -6,7 +6,7 @@ import System
 extension ResultFormat {
   package static let confidence = ResultFormat(
     "confidence", ".png",
-    help: "How sure each pixel is (.png, 8-bit grey): 255 times its largest class probability.",
+    help: "How sure each pixel is (.png, 8-bit grey), 255 is certain; --confidence-kind says what counts.",
     sinks: { [ConfidenceSink($0)] })
 }
 

@@ -88,7 +88,7 @@ package final class TuneJob {
       throw refuse("--trials \(request.trials) is outside 2...10000")
     }
     if let limit = request.limit, limit < 1 { throw refuse("--limit \(limit) is below 1") }
-    guard source.negatives.isEmpty else {
+    guard source.negatives.isEmpty && options.absent.phrases.isEmpty else {
       throw refuse("--negative, --absent relevancy: the judge knows no phrases that are of no class")
     }
     guard isFolder(request.photos) else {

@@ -4,7 +4,7 @@
 package struct PromptGroup: Equatable, Sendable {
   package var phrases: Range<Int>
   package var nodeCount: Int
-  package var endCount: Int { phrases.count * PromptTemplates.imageNet.count }
+  package var endCount: Int
 }
 
 /// What turns the prompts of a text tower into tokens.
@@ -23,10 +23,13 @@ package enum PromptTokenizer: Sendable {
 package final class PromptSource {
   package let phrases: [String]
   private let tokenizer: PromptTokenizer
+  /// Templates of every phrase; nil: all 80.
+  private let templates: [Int]?
   private var known: [Int: [PromptGroup]] = [:]
 
-  package init(phrases: [String], tokenizer: PromptTokenizer) {
-    (self.phrases, self.tokenizer) = (phrases, tokenizer)
+  /// `templates`: numbers of the templates whose mean is taken, CLIP's only; nil: all, as published.
+  package init(phrases: [String], tokenizer: PromptTokenizer, templates: [Int]? = nil) {
+    (self.phrases, self.tokenizer, self.templates) = (phrases, tokenizer, templates)
   }
 
   package convenience init(phrases: [String], tokenizer: BytePairTokenizer) {
@@ -67,7 +70,10 @@ package final class PromptSource {
     while first < phrases.count {
       let trie = PromptTrie.group(
         from: first, to: phrases.count, nodeLimit: nodeLimit, endToken: bytePairs.endToken, prompts: prompts)
-      groups.append(PromptGroup(phrases: first..<first + trie.phraseCount, nodeCount: trie.nodeCount))
+      let ends = trie.phraseCount * (templates?.count ?? PromptTemplates.imageNet.count)
+      groups.append(
+        PromptGroup(
+          phrases: first..<first + trie.phraseCount, nodeCount: trie.nodeCount, endCount: ends))
       first += trie.phraseCount
     }
     known[nodeLimit] = groups
@@ -85,6 +91,7 @@ package final class PromptSource {
   }
 
   private func prompts(_ phrase: Int) -> [[Int32]] {
-    PromptTemplates.tokens(phrases[phrase], tokenizer: bytePairs)
+    let all = templates ?? Array(PromptTemplates.imageNet.indices)
+    return all.map { bytePairs.tokens(PromptTemplates.prompt(phrases[phrase], template: $0)) }
   }
 }

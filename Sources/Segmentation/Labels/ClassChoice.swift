@@ -51,7 +51,8 @@ package struct ClassRules: Equatable, Sendable {
     absent: AbsentRule = .keep, areaThreshold: Float = -1, background: Bool = false,
     hasNegatives: Bool = false
   ) {
-    (self.absent, self.areaThreshold) = (absent, areaThreshold)
+    // Words settle `auto`; where nobody asked them, nothing was added.
+    (self.absent, self.areaThreshold) = (absent == .auto ? .keep : absent, areaThreshold)
     (self.background, self.hasNegatives) = (background, hasNegatives)
   }
 

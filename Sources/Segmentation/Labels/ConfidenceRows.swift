@@ -5,29 +5,65 @@ import Compute
 /// pass.
 package typealias ConfidenceConsumer = (_ row: Int, _ confidence: UnsafePointer<UInt8>) -> Bool
 
-/// The largest class probability of every pixel: what the scores say, before borders are refined. Classes
-/// that a rule took away do not count, negative phrases do.
+/// Confidences of each label's pixels, summed while rows pass.
+///
+/// - Shapes: `sums` [labels].
+/// - Memory: 8 bytes a label.
+package struct ConfidenceSums: Equatable, Sendable {
+  package let kind: ConfidenceKind
+  private var sums: [Int]
+
+  init(_ kind: ConfidenceKind, labels: Int) {
+    self.kind = kind
+    sums = Array(repeating: 0, count: labels)
+  }
+
+  mutating func add(
+    _ labels: UnsafePointer<UInt16>, _ confidence: UnsafePointer<UInt8>, width: Int
+  ) {
+    for x in 0..<width { sums[Int(labels[x])] += Int(confidence[x]) }
+  }
+
+  /// Mean of a label's pixels, 0 to 1; nil where it has none.
+  package func mean(of label: Int, pixels: [Int]) -> Double? {
+    guard sums.indices.contains(label), pixels.indices.contains(label), pixels[label] > 0 else { return nil }
+    return Double(sums[label]) / Double(255 * pixels[label])
+  }
+
+  /// Mean of all pixels, 0 to 1.
+  package func mean(pixels: [Int]) -> Double {
+    Double(sums.reduce(0, +)) / Double(255 * max(1, pixels.reduce(0, +)))
+  }
+}
+
+/// How sure the scores are of every pixel, before borders are refined, as `ConfidenceKind` has it.
 ///
 /// Rows come in bands, a few rows a worker, and are computed when the first of a band is asked for: label
 /// rows arrive in the same order, and no second map of the photo is kept.
 ///
-/// - Units: 255 is certain; probability * 255, rounded.
+/// - Units: 255 is certain; confidence * 255, rounded.
 /// - Memory: 8 bytes a pixel column for every worker, and a `LabelRows`.
 final class ConfidenceRows {
   private static let rowsPerWorker = 8
 
+  private let kind: ConfidenceKind
   private let rows: LabelRows
+  /// Classes that take part.
+  private let count: Int
   private let band: UnsafeMutablePointer<UInt8>
   private let bandRows: Int
   private var held = 0..<0
 
   /// - Memory: stays reserved.
-  init(_ run: RunContext, _ scores: any ScoreField, _ photo: any PhotoPixels, _ settings: LabelSettings)
-    throws(ComputeError)
-  {
+  init(
+    _ run: RunContext, _ scores: any ScoreField, _ photo: any PhotoPixels, _ settings: LabelSettings,
+    _ kind: ConfidenceKind = .probability
+  ) throws(ComputeError) {
+    self.kind = kind
     rows = try LabelRows(
       run.arena, engine: run.engine, scores: scores, height: photo.height, width: photo.width,
       settings: settings)
+    count = settings.keeps.isEmpty ? scores.grid.classCount : settings.keeps.count { $0 }
     bandRows = Self.rowsPerWorker * run.engine.pool.threadCount
     band = try run.arena.reserve(UInt8.self, bandRows * photo.width)
   }
@@ -52,9 +88,54 @@ final class ConfidenceRows {
     var walk = ProbabilityWalker(rows, worker, line: line, slot: 0)
     for x in 0..<rows.width {
       walk.write(x, to: worker.sum)
-      var best = Eight(repeating: 0)
-      for lane in 0..<rows.classLanes { best = larger(best, worker.sum[lane] * rows.masks.classes[lane]) }
-      out[x] = UInt8(min(largest(best), 1) * 255 + 0.5)
+      for lane in 0..<rows.classLanes { worker.sum[lane] *= rows.masks.classes[lane] }
+      let probabilities = UnsafePointer(floats(worker.sum))
+      let sure =
+        switch kind {
+        case .probability: largestProbability(worker.sum)
+        case .margin: ConfidenceKind.margin(probabilities, rows.scores.classCount)
+        case .entropy: ConfidenceKind.clarity(probabilities, rows.scores.classCount, taking: count)
+        }
+      out[x] = UInt8(max(0, min(sure, 1)) * 255 + 0.5)
     }
+  }
+
+  @inline(__always)
+  private func largestProbability(_ classes: UnsafeMutablePointer<Eight>) -> Float {
+    var best = Eight(repeating: 0)
+    for lane in 0..<rows.classLanes { best = larger(best, classes[lane]) }
+    return largest(best)
+  }
+}
+
+extension ConfidenceKind {
+  /// The largest less the second.
+  ///
+  /// - Shapes: `probabilities` [count].
+  package static func margin(_ probabilities: UnsafePointer<Float>, _ count: Int) -> Float {
+    var (first, second): (Float, Float) = (0, 0)
+    for label in 0..<count {
+      let value = probabilities[label]
+      if value > first {
+        (first, second) = (value, first)
+      } else if value > second {
+        second = value
+      }
+    }
+    return first - second
+  }
+
+  /// One less the entropy over its largest value.
+  ///
+  /// - Shapes: `probabilities` [count], of which `taking` classes take part: the others are 0.
+  package static func clarity(_ probabilities: UnsafePointer<Float>, _ count: Int, taking: Int) -> Float {
+    if taking < 2 { return 1 }
+    var (sum, weighted): (Float, Float) = (0, 0)
+    for label in 0..<count where probabilities[label] > .leastNormalMagnitude {
+      sum += probabilities[label]
+      weighted += probabilities[label] * naturalLogarithm(probabilities[label])
+    }
+    if sum < .leastNormalMagnitude { return 0 }
+    return 1 - (naturalLogarithm(sum) - weighted / sum) / naturalLogarithm(Float(taking))
   }
 }
