@@ -95,8 +95,8 @@ struct ClassFlags: ParsableArguments {
   var present: String?
   @Option(
     help: """
-      pnp-ovss: a model file of another method that says it: its fast profile labels the photo first, and what \
-      has 0.5 % of the pixels is there.
+      pnp-ovss: a model file of another method that says it: its fast profile labels the photo first, and \
+      what has 0.5 % of the pixels is there.
       """, completion: .file(extensions: ["gguf"]))
   var presenceModel: String?
 

@@ -66,7 +66,7 @@ import Testing
     let golden = try Self.golden.get()
     let trident = try Trident(model: try golden.model())
     var options = try golden.options(.int8)
-    options.refinement = .none
+    (options.refinement, options.absent) = (.none, .keep)
     let some = Array(golden.classLines.prefix(2))
     func run(_ classes: [String]) throws -> Trident.Result {
       try trident.segment(file: golden.photoPath, classes: classes, options: options)

@@ -70,7 +70,8 @@ import Testing
       }
     }
     #expect(!SegmentOptions().named.contains { $0.key == "absent" })
-    var options = SegmentOptions(preset: .voc21)
+    // `keep` means nothing to other methods, and is no mistake there.
+    var options = SegmentOptions(preset: .context59)
     try options.set("method", "radseg")
     try options.check(patches: [("c-radio", 16)])
   }
@@ -92,6 +93,7 @@ import Testing
     options.absent = .keep
     let kept = try trident.segment(file: golden.photoPath, classes: classes, options: options)
     #expect(kept.pixelCounts.count == 1)
+    options.absent = .relevancy
     let error = thrownError(SegmentationError.self) {
       try trident.segment(file: golden.photoPath, classes: ["things"], options: options)
     }

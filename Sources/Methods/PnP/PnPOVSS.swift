@@ -42,9 +42,7 @@ package struct PnPOVSSMethod: SegmentationMethod {
     let tower = BLIPImageTower(run, image.config, image.schema, side: options.shortSide)
     let reader = BERTTower(run, text.config, text.schema)
     let maps = try run.arena.rows(most, tower.cells)
-    var matches = (words.shares == nil ? candidates : classes).map {
-      ClassMatch(label: $0, share: words.shares?[$0])
-    }
+    var matches = words.matches(candidates, of: classes)
     var present = Array(candidates.prefix(most))
     try run.scope {
       // 2. The photo as a square.
@@ -59,8 +57,6 @@ package struct PnPOVSSMethod: SegmentationMethod {
             .find(candidates, image: tokens)
         }
         if !run.isPlanning { present = matches.filter(\.isPresent).map(\.label) }
-      } else {
-        for index in matches.indices { matches[index].isPresent = candidates.contains(matches[index].label) }
       }
       // 4. Attention times gradient, round after round.
       let rounds = SalienceDropOut(
@@ -88,6 +84,17 @@ package struct PnPOVSSMethod: SegmentationMethod {
       guided: GuidedSettings(
         field: .pnpOVSS, labels: labels, capacity: most + (words.background ? 1 : 0)),
       found: PresenceFindings(rule, matches))
+  }
+}
+
+extension Wording {
+  /// What was found where BLIP itself looks for nothing: all that are there, or the shares of all.
+  fileprivate func matches(_ present: [Int], of classes: [Int]) -> [ClassMatch] {
+    (shares == nil ? present : classes).map { label in
+      var match = ClassMatch(label: label, share: shares?[label])
+      match.isPresent = present.contains(label)
+      return match
+    }
   }
 }
 

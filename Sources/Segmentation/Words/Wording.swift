@@ -24,7 +24,8 @@ package struct Wording {
   package var phrases: [String]
   /// Classes that are known to be in the photo, ascending; nil: nobody said.
   package var present: [Int]?
-  /// What another model gave every class of the photo's pixels, where it said what is present. Shapes: [classes].
+  /// What another model gave every class of the photo's pixels, where it said what is present. Shapes:
+  /// [classes].
   package var shares: [Double]?
 
   package init(
