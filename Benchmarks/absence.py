@@ -28,10 +28,11 @@ METHODS = {
     "sc-clip": ["--method", "sc-clip", "--short-side", "448", "--low-block", "3", "--mid-block", "5",
                 "--levels", "5-5", "--class-weight", "0"],
 }
-STRANGE = ("sofa, zebra, giraffe, tiger, kangaroo, bench, toaster, microwave, sink, fridge, kite, skateboard, surfboard, "
-           "wine glass, fork, knife, spoon, bowl, broccoli, hot dog, sandwich, potted plant, bed, dining table, television, "
-           "keyboard, vase, teddy bear, hair dryer, toothbrush, tractor, bridge, ladder, statue, mountain, lighthouse, tent, "
-           "anchor, candle, wheelbarrow").split(", ")
+STRANGE = ("sofa, zebra, giraffe, tiger, kangaroo, bench, toaster, microwave, sink, fridge, kite, "
+           "skateboard, surfboard, wine glass, fork, knife, spoon, bowl, broccoli, hot dog, "
+           "sandwich, potted plant, bed, dining table, television, keyboard, vase, teddy bear, hair "
+           "dryer, toothbrush, tractor, bridge, ladder, statue, mountain, lighthouse, tent, anchor, "
+           "candle, wheelbarrow").split(", ")
 
 
 def segment(a, photo, words, flags):
@@ -63,7 +64,8 @@ class Tally:
     def row(self):
         seen = self.union > 0
         miou = 100 * (self.hit[seen] / self.union[seen]).mean() if seen.any() else float("nan")
-        return f"{100 * self.false / self.pixels:.2f} | {miou:.2f} | {100 * self.none / self.pixels:.2f}".replace("nan", "-")
+        false, none = (100 * count / self.pixels for count in (self.false, self.none))
+        return f"{false:.2f} | {miou:.2f} | {none:.2f}".replace("nan", "-")
 
 
 def farm(a, flags):
@@ -104,7 +106,8 @@ def main():
     p.add_argument("--method", default=",".join(METHODS))
     p.add_argument("--rule", default="keep,gate,relative,relevancy")
     a = p.parse_args()
-    names = [line.split(";")[0].strip() for line in (a.data / "classes.txt").read_text().splitlines() if line.strip()]
+    lines = (a.data / "classes.txt").read_text().splitlines()
+    names = [line.split(";")[0].strip() for line in lines if line.strip()]
 
     def known(random, shown, count):
         others = np.setdiff1d(np.arange(len(names)), shown)
@@ -119,14 +122,16 @@ def main():
         few[f"{k} there"] = lambda random, shown, k=k: (shown[:k], [])
         few[f"{k} not there"] = lambda random, shown, k=k: ([], known(random, shown, k))
     is_many = a.table == "many"
-    print("| method | rule | words | false area | mIoU | no class |" + (" cat, sofa | horse, grass |" if is_many else ""))
-    print("|---|---|---|---|---|---|" + ("---|---|" if is_many else ""))
+    farms, bars = (" cat, sofa | horse, grass |", "---|---|") if is_many else ("", "")
+    print("| method | rule | words | false area | mIoU | no class |" + farms)
+    print("|---|---|---|---|---|---|" + bars)
     for method in a.method.split(","):
         for rule in a.rule.split(","):
             flags = METHODS[method] + ["--absent", rule]
             last = f" {farm(a, flags)} |" if is_many else ""
             for words, choose in (many if is_many else few).items():
-                print(f"| {method} | {rule} | {words} | {measure(a, names, flags, choose)} |{last}", flush=True)
+                found = measure(a, names, flags, choose)
+                print(f"| {method} | {rule} | {words} | {found} |{last}", flush=True)
 
 
 if __name__ == "__main__":
