@@ -4,15 +4,17 @@
     absence.py [--trident .build/release/trident] [--model models/demo/demo.gguf] [--data Tests/Fixtures/scenes]
                [--count 40] [--seed 0] [--method trident,sc-clip] [--rule keep,gate,relative,relevancy] TABLE
 
-TABLE `many`: of every scene the words are what it shows and 20 others, drawn by seed: `known`, of the scenes' own
-classes, or `strange`, words that the demo model never learned. TABLE `few`: one to four words alone: the largest things
-that a scene shows (`there`), or others of the scenes' own classes (`not there`). Columns, in percent:
+TABLE `many`: of every scene the words are what it shows and 20 others, drawn by seed: `known`, of the
+scenes' own classes, or `strange`, words that the demo model never learned. TABLE `few`: one to four words
+alone: the largest things that a scene shows (`there`), or others of the scenes' own classes (`not there`).
+Columns, in percent:
   false area   of all pixels, what words get that are not there
-  mIoU         of what is there, by class over all scenes that show it; a pixel given away or left out is an error
+  mIoU         of what is there, by class over all scenes that show it; a pixel given away or left out is
+               an error
   no class     of all pixels, what is left without a class
   farm         shares of "cat", "sofa", which are not there, and of "horse", "grass", which are
-The demo's CLIP has 6 blocks, for which SC-CLIP has nothing published: the best of six settings on five scenes stands
-here. Needs NumPy and Pillow.
+The demo's CLIP has 6 blocks, for which SC-CLIP has nothing published: the best of six settings on five
+scenes stands here. Needs NumPy and Pillow.
 """
 
 import argparse
