@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What each rule for words that are not in the photo costs and saves, on drawn scenes with exact labels.
 
-    absence.py [--trident .build/release/trident] [--model models/demo/demo.gguf] [--data Tests/Fixtures/scenes]
-               [--count 40] [--seed 0] [--method trident,sc-clip] [--rule keep,gate,relative,relevancy] TABLE
+    absence.py [--trident .build/release/trident] [--model models/demo/demo.gguf]
+               [--data Tests/Fixtures/scenes] [--count 40] [--seed 0]
+               [--method trident,sc-clip] [--rule keep,gate,relative,relevancy] TABLE
 
 TABLE `many`: of every scene the words are what it shows and 20 others, drawn by seed: `known`, of the
 scenes' own classes, or `strange`, words that the demo model never learned. TABLE `few`: one to four words
@@ -41,7 +42,8 @@ def segment(a, photo, words, flags):
     """-> label map"""
     with tempfile.TemporaryDirectory() as folder:
         labels = f"{folder}/labels.png"
-        command = [a.trident, "segment", "--model", a.model, "--quiet", "--no-cache", *flags, str(photo), "--output", labels]
+        command = [a.trident, "segment", "--model", a.model, "--quiet", "--no-cache", *flags, str(photo),
+                   "--output", labels]
         for word in words:
             command += ["--class", word]
         subprocess.run(command, check=True, capture_output=True)
