@@ -57,7 +57,7 @@ package struct EvaluationText {
           + padded(fixed(share * 100, 2), 9, right: true) + " %")
     }
     let present = names.indices.filter { areas.iou($0) != nil }.count
-    lines.append("\(photos), \(present) of \(names.count) classes occur: \(means)")
+    lines.append("\(photos), \(present) of \(names.count) classes occur in truth or prediction: \(means)")
     if let paper {
       lines.append(
         "by PnP-OVSS's label rules, which ignore no pixel: mIoU \(Self.percent(paper.meanIoU)) of "
