@@ -761,7 +761,7 @@ check_tune() {
 }
 
 # mIoU that an evaluation printed.
-miou() { sed -n 's/.*occur: mIoU \([0-9.]*\),.*/\1/p' "$1"; }
+miou() { sed -n 's/.*classes occur in .*: mIoU \([0-9.]*\),.*/\1/p' "$1"; }
 # between LOW HIGH FILE: an evaluation's mIoU.
 between() {
   echo "mIoU $(miou "$3"), wanted $1 to $2"
@@ -874,7 +874,7 @@ sized() {
 largest() { awk -v share="$1" -v name="$2" '$2 == "%" { exit !($1 >= share && $3 ~ name) }' "$3"; }
 
 # accurate LOW FILE: an evaluation's pixel accuracy, in percent.
-accurate() { sed -n 's/.*occur: .*aAcc \([0-9.]*\)$/\1/p' "$2" | awk -v low="$1" '{ found = $1 } END { print "aAcc " found; exit !(found >= low) }'; }
+accurate() { sed -n 's/.*classes occur in .*aAcc \([0-9.]*\)$/\1/p' "$2" | awk -v low="$1" '{ found = $1 } END { print "aAcc " found; exit !(found >= low) }'; }
 
 # What a newcomer tries: photos without anything on them, photos of no size to speak of, words that no model knows.
 check_hard_cases() {
