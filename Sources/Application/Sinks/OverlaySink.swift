@@ -40,8 +40,6 @@ final class OverlaySink: ResultSink {
   private var began: [Int32] = []
   /// Labels of a row of the picture.
   private var row: [UInt16] = []
-  /// Pixels of each label.
-  private var counts: [Int] = []
 
   init(_ path: String) { self.path = path }
 
@@ -52,7 +50,6 @@ final class OverlaySink: ResultSink {
         .usage("'\(path)' would be a PNG; name it .png, or .jpg for a JPEG, not \(ending)"))
     }
     self.photo = photo
-    counts = [Int](repeating: 0, count: photo.titles.count)
     file = try AtomicFile(path: path)
   }
 
@@ -92,7 +89,6 @@ final class OverlaySink: ResultSink {
       let label = row[start]
       var end = start + 1
       while end < width && row[end] == label { end += 1 }
-      counts[Int(label)] += end - start
       let isPlain = isPlain(Int(label), photo)
       let colour = photo.colours[Int(label)]
       for x in start..<end {
@@ -145,11 +141,12 @@ final class OverlaySink: ResultSink {
 
   func finish(_ report: SegmentReport) throws -> [AtomicFile] {
     guard let photo, let picture, let file else { return [] }
+    // Of the photo's pixels, as everything else says, not of the picture's.
+    let counts = photo.titles.indices.map { report.run.refinement.pixels(of: $0) }
     let present = counts.indices.filter { counts[$0] > 0 }.sorted { (counts[$1], $0) < (counts[$0], $1) }
-    let total = Double(picture.width * picture.height)
     let entries = present.map { label in
       OverlayLegend.Entry(
-        label: label, title: photo.titles[label], share: Double(counts[label]) / total,
+        label: label, title: photo.titles[label], share: report.run.share(of: label),
         colour: isPlain(label, photo) ? nil : photo.colours[label])
     }
     let legend = OverlayLegend(entries, photo.style.legend, width: picture.width, height: picture.height)
