@@ -46,11 +46,10 @@ final class PresenceModel {
     let classes = job.words.classes
     let display = listener.progressDisplay()
     defer { display?.finish() }
-    let report = try job.run(
-      photo, name: name, into: [], progress: { display?.show($0, $1, detail: "") }, isCancelled: isCancelled)
-    let pixels = report.run.refinement.pixels
-    let all = Double(max(1, photo.width * photo.height))
-    let shares = (0..<classes.count).map { $0 < pixels.count ? Double(pixels[$0]) / all : 0 }
+    let run = try job.run(
+      photo, name: name, into: [], progress: { display?.show($0, $1, detail: "") }, isCancelled: isCancelled
+    ).run
+    let shares = (0..<classes.count).map { run.share(of: $0) }
     let looked = classes.looked
     let present = looked.filter { shares[$0] >= Self.edge }
     if !present.isEmpty { return (present, shares) }
@@ -62,10 +61,7 @@ final class PresenceModel {
   ///
   /// - Errors: `.memory` with the smallest limit that would do.
   func plan(_ photo: any PhotoPixels, within limit: MemoryLimit) throws -> MemoryPlan {
-    let (words, options) = (job.words, job.options)
-    var plan = try job.session.plan(photo, words.planned(options), options, within: limit)
-    if let text = try words.planText(options.precision, within: limit) { plan.precede(with: text) }
-    return plan
+    try PlanJob(job.session, job.words, job.options).plan(photo, SinkNeeds(), within: limit).plan
   }
 }
 

@@ -104,13 +104,8 @@ extension TemplateRequest {
       let argument = Eight(repeating: (cosines[phrase] - most) * options.logitScale)
       classes[label] = max(classes[label], expOfNonPositive(argument)[0])
     }
-    var (best, sum, weighted): (Int, Float, Float) = (0, 0, 0)
-    for label in 0..<classCount {
-      let value = classes[label]
-      if value > classes[best] { best = label }
-      sum += value
-      if value > .leastNormalMagnitude { weighted += value * naturalLogarithm(value) }
-    }
-    return (best, naturalLogarithm(sum) - weighted / sum)
+    var best = 0
+    for label in 0..<classCount where classes[label] > classes[best] { best = label }
+    return (best, shareEntropy(classes, classCount) ?? 0)
   }
 }

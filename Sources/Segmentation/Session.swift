@@ -22,6 +22,16 @@ package struct RunReport: Sendable {
   package var gridRows = 0
   package var gridColumns = 0
   package var windows = 0
+
+  /// Mean confidence of a label's pixels, 0 to 1; nil where it has none, or nobody wanted confidences.
+  package func meanConfidence(of label: Int) -> Double? {
+    confidence?.mean(of: label, pixels: refinement.pixels(of: label))
+  }
+
+  /// What a label has of the photo's pixels, 0 to 1.
+  package func share(of label: Int) -> Double {
+    Double(refinement.pixels(of: label)) / Double(max(1, width * height))
+  }
 }
 
 /// Receives results of a run.

@@ -67,7 +67,7 @@ import Testing
       for label in pixels.indices {
         let own = zip(found.bytes, found.labels).filter { Int($0.1) == label }.map { Double($0.0) }
         let mean = own.isEmpty ? nil : own.reduce(0, +) / Double(255 * own.count)
-        #expect(sums.mean(of: label, pixels: pixels) == mean)
+        #expect(sums.mean(of: label, pixels: pixels[label]) == mean)
       }
       let all = found.bytes.reduce(0.0) { $0 + Double($1) } / Double(255 * found.bytes.count)
       #expect(sums.mean(pixels: pixels) == all)

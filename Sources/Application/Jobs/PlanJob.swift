@@ -39,17 +39,25 @@ package struct PlanJob {
     _ photo: any PhotoPixels, formats: [ResultFormat] = [], smallest: Bool = false
   ) throws -> PlanReport {
     let needs = SinkNeeds(formats.flatMap { OutputTarget($0, "").sinks })
-    let limit = smallest ? MemoryLimit.smallest : .ofRuntime
+    let (plan, text) = try plan(photo, needs, within: smallest ? .smallest : .ofRuntime)
+    let speed = try session.speed(threads: plan.threads, options.precision, seconds: 0.2)
+    return PlanReport(
+      plan: plan, text: text, width: photo.width, height: photo.height, classCount: words.count,
+      limit: smallest ? nil : session.runtime.memoryLimit, speed: speed)
+  }
+
+  /// The whole run: what says which classes are there, then words that are not in the cache (`text`), then
+  /// the photo.
+  func plan(
+    _ photo: any PhotoPixels, _ needs: SinkNeeds, within limit: MemoryLimit
+  ) throws -> (plan: MemoryPlan, text: MemoryPlan?) {
     var plan = try session.plan(
       photo, words.planned(options), options, previewSide: needs.previewSide, scores: needs.scores,
       confidence: needs.confidence, within: limit)
     let text = words.readsVectors(options) ? try words.planText(options.precision, within: limit) : nil
-    let speed = try session.speed(threads: plan.threads, options.precision, seconds: 0.2)
     if let text { plan.precede(with: text) }
     if let model = words.presenceModel { plan.precede(with: try model.plan(photo, within: limit)) }
-    return PlanReport(
-      plan: plan, text: text, width: photo.width, height: photo.height, classCount: words.count,
-      limit: smallest ? nil : session.runtime.memoryLimit, speed: speed)
+    return (plan, text)
   }
 }
 

@@ -25,20 +25,18 @@ package struct SegmentReport {
   private func members(of label: Int) -> [(String, JSON)] {
     let list = job.words.classes
     let colour = job.colours[label]
-    let count = label < run.refinement.pixels.count ? run.refinement.pixels[label] : 0
     let phrases = label < list.count ? list.phrases(ofClass: label) : []
     return [
       ("id", .int(label)), ("name", .string(titles[label])), ("phrases", .array(phrases.map { .string($0) })),
       ("colour", .array([.int(Int(colour.red)), .int(Int(colour.green)), .int(Int(colour.blue))])),
-      ("pixels", .int(count)), ("share", .number(Double(count) / pixelCount)),
+      ("pixels", .int(run.refinement.pixels(of: label))), ("share", .number(run.share(of: label))),
     ] + presence(of: label) + confidence(of: label)
   }
 
   /// Mean confidence of a class's pixels, where confidences were wanted.
   private func confidence(of label: Int) -> [(String, JSON)] {
-    guard let sums = run.confidence else { return [] }
-    let mean = sums.mean(of: label, pixels: run.refinement.pixels)
-    return [("confidence", mean.map { .number(Self.rounded($0)) } ?? .null)]
+    if run.confidence == nil { return [] }
+    return [("confidence", run.meanConfidence(of: label).map { .number(Self.rounded($0)) } ?? .null)]
   }
 
   /// Mean confidence of the photo, and what it says.
@@ -56,11 +54,9 @@ package struct SegmentReport {
   private func presence(of label: Int) -> [(String, JSON)] {
     guard label < run.presence.count else { return [] }
     let found = run.presence[label]
-    let pixels = label < run.refinement.pixels.count ? run.refinement.pixels[label] : 0
     return [
-      ("present", .bool(!found.isDropped && pixels > 0)), ("certainty", .float(found.certainty)),
-      ("best", .float(found.best)),
-      ("mean", .float(found.mean)),
+      ("present", .bool(!found.isDropped && run.refinement.pixels(of: label) > 0)),
+      ("certainty", .float(found.certainty)), ("best", .float(found.best)), ("mean", .float(found.mean)),
     ]
   }
 

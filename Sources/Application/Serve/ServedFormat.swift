@@ -66,51 +66,31 @@ package struct ServedFormat: Sendable {
   }
 }
 
-/// What a photo holds, in numbers: kept, not written.
+/// Where each label lies: kept, not written. The report has their mean confidences.
 ///
-/// - Memory: 100 bytes a class, a byte a pixel of a row.
+/// - Memory: 100 bytes a class.
 final class SummarySink: ResultSink {
   let needs = SinkNeeds(confidence: true)
   private var width = 0
   private var extents: [ClassExtent] = []
-  /// Sums over the pixels of each class, and of the row that comes next.
-  private var sums: [Int] = []
-  private var sure: [UInt8] = []
-  private var titles: [String] = []
 
   func begin(_ photo: PhotoFacts) {
-    (width, titles) = (photo.width, photo.titles)
-    extents = Array(repeating: ClassExtent(), count: titles.count)
-    sums = Array(repeating: 0, count: titles.count)
-    sure = Array(repeating: 0, count: width)
-  }
-
-  func confidence(_ y: Int, _ confidence: UnsafePointer<UInt8>) {
-    for x in sure.indices { sure[x] = confidence[x] }
+    width = photo.width
+    extents = Array(repeating: ClassExtent(), count: photo.titles.count)
   }
 
   func row(_ y: Int, _ labels: UnsafePointer<UInt16>) {
-    forEachRun(labels, width: width) { label, columns in
-      extents[label].add(y, columns)
-      for x in columns { sums[label] += Int(sure[x]) }
-    }
+    forEachRun(labels, width: width) { label, columns in extents[label].add(y, columns) }
   }
 
-  /// Of every label: whether it is there, how sure the scores are of it on average, its box.
+  /// Of every label: whether it is there, and its box.
   var classes: [[(String, JSON)]] {
-    titles.indices.map { label in
-      let extent = extents[label]
-      guard extent.isPresent else {
-        return [("present", .bool(false)), ("confidence", .null), ("box", .null)]
-      }
-      let mean = Double(sums[label]) / Double(255 * extent.pixelCount)
+    extents.map { extent in
+      guard extent.isPresent else { return [("present", .bool(false)), ("box", .null)] }
       let box = [
         extent.columns.lowerBound, extent.rows.lowerBound, extent.columns.count, extent.rows.count,
       ]
-      return [
-        ("present", .bool(true)), ("confidence", .number((mean * 10000).rounded() / 10000)),
-        ("box", .array(box.map { .int($0) })),
-      ]
+      return [("present", .bool(true)), ("box", .array(box.map { .int($0) }))]
     }
   }
 }

@@ -16,9 +16,6 @@ final class CSVSink: ResultSink {
   private var photo: PhotoFacts?
   private var file: AtomicFile?
   private var extents: [ClassExtent] = []
-  /// Sums over the pixels of each class, and of the row that comes next.
-  private var sums: [Int] = []
-  private var sure: [UInt8] = []
 
   init(_ path: String) { self.path = path }
 
@@ -26,19 +23,10 @@ final class CSVSink: ResultSink {
     self.photo = photo
     file = try AtomicFile(path: path)
     extents = Array(repeating: ClassExtent(), count: photo.titles.count)
-    sums = Array(repeating: 0, count: photo.titles.count)
-    sure = Array(repeating: 0, count: photo.width)
-  }
-
-  func confidence(_ y: Int, _ confidence: UnsafePointer<UInt8>) {
-    for x in sure.indices { sure[x] = confidence[x] }
   }
 
   func row(_ y: Int, _ labels: UnsafePointer<UInt16>) {
-    forEachRun(labels, width: sure.count) { label, columns in
-      extents[label].add(y, columns)
-      for x in columns { sums[label] += Int(sure[x]) }
-    }
+    forEachRun(labels, width: photo?.width ?? 0) { label, columns in extents[label].add(y, columns) }
   }
 
   func finish(_ report: SegmentReport) throws -> [AtomicFile] {
@@ -53,7 +41,7 @@ final class CSVSink: ResultSink {
         cells += [extent.columns.lowerBound, extent.rows.lowerBound, extent.columns.count, extent.rows.count]
           .map(String.init)
         cells += [fixed(extent.centre.x, 2), fixed(extent.centre.y, 2)]
-        cells.append(fixed(Double(sums[label]) / Double(255 * extent.pixelCount), 4))
+        cells.append(fixed(report.run.meanConfidence(of: label) ?? 0, 4))
       } else {
         cells += [String](repeating: "", count: 7)
       }

@@ -40,7 +40,6 @@ package final class WatchJob {
   private let source: any ArrivalSource
   private let request: Request
   private let receivers: [any WatchReceiver]
-  private let surety: SuretySink?
   private var tracker: PresenceTracker
   package private(set) var counts = WatchCounts()
 
@@ -54,7 +53,6 @@ package final class WatchJob {
   ) throws(SegmentationError) {
     (self.job, self.source, self.request, self.receivers) = (job, source, request, receivers)
     tracker = PresenceTracker(request.rule, classes: job.words.count)
-    surety = request.wantsSurety ? SuretySink() : nil
     var files = JobFiles(reading: request.inputs)
     for path in request.outputs.flatMap({ $0.format.files($0.named) }) {
       try files.write(path, overwrites: request.overwrites)
@@ -98,7 +96,8 @@ package final class WatchJob {
         PhotoFile(
           path: arrival.path, called: arrival.name, ceilings: job.session.runtime.photoCeilings),
         name: arrival.name,
-        into: request.outputs.flatMap(\.sinks) + [surety].compactMap { $0 }, isCancelled: isEnding)
+        into: request.outputs.flatMap(\.sinks) + (request.wantsSurety ? [SuretySink()] : []),
+        isCancelled: isEnding)
       counts.take(source)
       let frame = frame(arrival, report.run)
       for receiver in receivers { try receiver.take(frame) }
@@ -114,20 +113,23 @@ package final class WatchJob {
   }
 
   private func frame(_ arrival: Arrival, _ run: RunReport) -> WatchFrame {
-    let total = Double(max(1, run.width * run.height))
-    let pixels = run.refinement.pixels
-    let shares = job.titles.indices.map { $0 < pixels.count ? Double(pixels[$0]) / total : 0 }
+    let shares = job.titles.indices.map { run.share(of: $0) }
     let changed = Set(tracker.take(shares))
     counts.finish(changes: changed.count)
     let classes = job.titles.indices.map { label in
       WatchedClass(
         label: label, name: job.titles[label], share: shares[label],
         isPresent: label < job.words.count ? tracker.isPresent(label) : nil,
-        hasChanged: changed.contains(label), surety: surety?.surety(of: label))
+        hasChanged: changed.contains(label), surety: request.wantsSurety ? surety(of: label, run) : nil)
     }
     return WatchFrame(
       name: arrival.name, time: arrival.time, number: counts.done, width: run.width, height: run.height,
       seconds: run.seconds, counts: counts, classes: classes)
+  }
+
+  private func surety(of label: Int, _ run: RunReport) -> (mean: Double, best: Double)? {
+    guard let confidence = run.confidence else { return nil }
+    return run.meanConfidence(of: label).map { ($0, confidence.best(of: label)) }
   }
 
   /// A source that fails is a photo that cannot be read.
@@ -136,4 +138,9 @@ package final class WatchJob {
       throw SegmentationError(.photo(error.description))
     }
   }
+}
+
+/// Wants confidences, and writes nothing: the report has them by label.
+private final class SuretySink: ResultSink {
+  let needs = SinkNeeds(confidence: true)
 }

@@ -7,28 +7,37 @@ package typealias ConfidenceConsumer = (_ row: Int, _ confidence: UnsafePointer<
 
 /// Confidences of each label's pixels, summed while rows pass.
 ///
-/// - Shapes: `sums` [labels].
-/// - Memory: 8 bytes a label.
+/// - Shapes: `sums`, `most` [labels].
+/// - Memory: 9 bytes a label.
 package struct ConfidenceSums: Equatable, Sendable {
   package let kind: ConfidenceKind
   private var sums: [Int]
+  private var most: [UInt8]
 
   init(_ kind: ConfidenceKind, labels: Int) {
     self.kind = kind
     sums = Array(repeating: 0, count: labels)
+    most = Array(repeating: 0, count: labels)
   }
 
   mutating func add(
     _ labels: UnsafePointer<UInt16>, _ confidence: UnsafePointer<UInt8>, width: Int
   ) {
-    for x in 0..<width { sums[Int(labels[x])] += Int(confidence[x]) }
+    for x in 0..<width {
+      let label = Int(labels[x])
+      sums[label] += Int(confidence[x])
+      most[label] = max(most[label], confidence[x])
+    }
   }
 
   /// Mean of a label's pixels, 0 to 1; nil where it has none.
-  package func mean(of label: Int, pixels: [Int]) -> Double? {
-    guard sums.indices.contains(label), pixels.indices.contains(label), pixels[label] > 0 else { return nil }
-    return Double(sums[label]) / Double(255 * pixels[label])
+  package func mean(of label: Int, pixels: Int) -> Double? {
+    guard sums.indices.contains(label), pixels > 0 else { return nil }
+    return Double(sums[label]) / Double(255 * pixels)
   }
+
+  /// The largest of a label's pixels, 0 to 1; 0 where it has none.
+  package func best(of label: Int) -> Double { most.indices.contains(label) ? Double(most[label]) / 255 : 0 }
 
   /// Mean of all pixels, 0 to 1.
   package func mean(pixels: [Int]) -> Double {
@@ -130,12 +139,20 @@ extension ConfidenceKind {
   /// - Shapes: `probabilities` [count], of which `taking` classes take part: the others are 0.
   package static func clarity(_ probabilities: UnsafePointer<Float>, _ count: Int, taking: Int) -> Float {
     if taking < 2 { return 1 }
-    var (sum, weighted): (Float, Float) = (0, 0)
-    for label in 0..<count where probabilities[label] > .leastNormalMagnitude {
-      sum += probabilities[label]
-      weighted += probabilities[label] * naturalLogarithm(probabilities[label])
-    }
-    if sum < .leastNormalMagnitude { return 0 }
-    return 1 - (naturalLogarithm(sum) - weighted / sum) / naturalLogarithm(Float(taking))
+    guard let entropy = shareEntropy(probabilities, count) else { return 0 }
+    return 1 - entropy / naturalLogarithm(Float(taking))
   }
+}
+
+/// Entropy of numbers from 0 on, brought to sum one; nil where they are all 0.
+///
+/// - Shapes: `shares` [count].
+/// - Units: natural logarithm.
+func shareEntropy(_ shares: UnsafePointer<Float>, _ count: Int) -> Float? {
+  var (sum, weighted): (Float, Float) = (0, 0)
+  for index in 0..<count where shares[index] > .leastNormalMagnitude {
+    sum += shares[index]
+    weighted += shares[index] * naturalLogarithm(shares[index])
+  }
+  return sum < .leastNormalMagnitude ? nil : naturalLogarithm(sum) - weighted / sum
 }

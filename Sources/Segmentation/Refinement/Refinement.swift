@@ -46,6 +46,9 @@ package struct RefinementReport: Equatable, Sendable {
   package var pixels: [Int] = []
 
   package init() {}
+
+  /// Pixels of a label; 0 for one that there is not.
+  package func pixels(of label: Int) -> Int { pixels.indices.contains(label) ? pixels[label] : 0 }
 }
 
 /// What a refinement looks with.
