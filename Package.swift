@@ -59,7 +59,7 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Quantize/trident-quantize"),
-    .target(name: "TestSupport", dependencies: ["Compute"], path: "Tests/TestSupport"),
+    .target(name: "TestSupport", dependencies: ["Compute", "System"], path: "Tests/TestSupport"),
     .testTarget(name: "KernelTests", dependencies: ["CKernels", "TestSupport"], exclude: ["arm"]),
     .testTarget(name: "ComputeTests", dependencies: ["Compute", "TestSupport"]),
     .testTarget(name: "SystemTests", dependencies: ["System", "TestSupport"]),

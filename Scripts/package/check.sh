@@ -47,8 +47,8 @@ texts() {
   echo "manual: $(find "$1/share/man/man1" -type f | wc -l) pages; completions: $(find "$1"/share/{bash-completion,zsh,fish} -type f | wc -l)"
 }
 
-# clean ARCHITECTURE INSTALLED SCRIPT FILE...: a clean system with these packages, and what the script says there, with the files
-# beside it. Packages are installed by mmdebstrap itself: apt works from outside, so that the system needs no way out.
+# clean ARCHITECTURE INSTALLED SCRIPT FILE...: a clean system with these packages, and what the script says there, with purge.sh and
+# the files beside it. Packages are installed by mmdebstrap itself: apt works from outside, so that the system needs no way out.
 clean() {
   local run="" architecture=$1 script=$3 package included=()
   for package in $2; do included+=("--include=$package"); done
@@ -57,7 +57,7 @@ clean() {
   $run mmdebstrap --quiet --mode=unshare --architectures="$architecture" --variant=apt --format=null \
     --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
     --aptopt='Acquire::Check-Date "false"' --hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount \
-    "${included[@]}" --customize-hook="copy-in '$project/Scripts/package/$script'$(printf " '%s'" "$@") /tmp" \
+    "${included[@]}" --customize-hook="copy-in '$project/Scripts/package/$script' '$project/Scripts/package/purge.sh'$(printf " '%s'" "$@") /tmp" \
     --customize-hook='chroot "$1" sh'" /tmp/$script '$version' '/tmp/$(basename "$1")'" trixie - "$mirror"
 }
 

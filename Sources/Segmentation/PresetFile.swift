@@ -252,3 +252,17 @@ package enum PresetChoice: Sendable {
 
   package var file: PresetFile? { if case .file(let file) = self { file } else { nil } }
 }
+
+extension PresetChoice? {
+  /// What options start from: the preset's, or the method's own.
+  ///
+  /// - Parameter depth: blocks of CLIP's photo side.
+  /// - Errors: those of `PresetFile.options`.
+  package func options(_ method: MethodName, depth: Int) throws(SegmentationError) -> SegmentOptions {
+    switch self {
+    case .file(let file): try file.options(method, depth: depth)
+    case .published(let preset): SegmentOptions(preset: preset, method: method, depth: depth)
+    case nil: SegmentOptions(method: method)
+    }
+  }
+}

@@ -4,6 +4,8 @@
 package struct ByteCount: Equatable, Sendable {
   package var value: Int
 
+  package init(value: Int) { self.value = value }
+
   package init?(_ text: String) {
     var text = Substring(text)
     if text.hasSuffix("iB") { text = text.dropLast(2) } else if text.hasSuffix("B") { text = text.dropLast() }

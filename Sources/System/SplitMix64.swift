@@ -3,7 +3,7 @@
 /// The same numbers for a seed on every machine.
 ///
 /// - Source: Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014.
-package struct SplitMix64: Sendable {
+package struct SplitMix64: RandomNumberGenerator, Sendable {
   private var state: UInt64
 
   package init(seed: UInt64) { state = seed }

@@ -195,17 +195,11 @@ package struct MethodFlags: ParsableArguments {
   private func start(
     _ usual: MethodName, depth: Int, _ choice: PresetChoice?
   ) throws(SegmentationError) -> SegmentOptions {
-    switch choice {
-    case .file(let file):
-      if let method, let own = file.method, own != method {
-        throw SegmentationError(
-          .usage("is for method \(own.rawValue); leave out --method \(method.rawValue)"), path: file.path)
-      }
-      return try file.options(method ?? profile?.method ?? usual, depth: depth)
-    case .published(let preset):
-      return SegmentOptions(preset: preset, method: method ?? profile?.method ?? usual, depth: depth)
-    case nil: return SegmentOptions(method: method ?? profile?.method ?? usual)
+    if let method, let file = choice?.file, let own = file.method, own != method {
+      throw SegmentationError(
+        .usage("is for method \(own.rawValue); leave out --method \(method.rawValue)"), path: file.path)
     }
+    return try choice.options(method ?? profile?.method ?? usual, depth: depth)
   }
 
   private func options(_ usual: MethodName, depth: Int, _ choice: PresetChoice?) throws -> SegmentOptions {

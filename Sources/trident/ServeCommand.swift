@@ -8,6 +8,8 @@ import System
 struct Seconds: ExpressibleByArgument {
   let value: Int
 
+  init(value: Int) { self.value = value }
+
   init?(argument: String) {
     let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600]
     let unit = argument.last.flatMap { units[$0] }
@@ -31,6 +33,8 @@ struct ServeCommand: ParsableCommand {
       /openapi.json describes the interface, docs/serve.md the rest. Ctrl-C ends it.
       """)
 
+  private static let limits = ServeLimits()
+
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
   @Option(help: "Address to listen at: 127.0.0.1, 0.0.0.0 (every network), ::1.") var listen = "127.0.0.1"
   @Option(help: "Port; 0 takes one that is free.") var port = 8080
@@ -39,15 +43,17 @@ struct ServeCommand: ParsableCommand {
   @Option(
     help: "A name under which clients reach it, as a proxy in front tells it; repeat. Others are refused.")
   var host: [String] = []
-  @Option(help: "Longest photo, e.g. 32M.") var maxBody = ByteCount("32M")!
-  @Option(help: "Most pixels of a photo.") var maxPixels = ServeLimits().pixelCount
+  @Option(help: "Longest photo, e.g. 32M.") var maxBody = ByteCount(value: Self.limits.bodyByteCount)
+  @Option(help: "Most pixels of a photo.") var maxPixels = Self.limits.pixelCount
   @Option(help: "Most classes, synonyms and negative phrases of a request, together.")
-  var maxClasses = ServeLimits().phraseCount
-  @Option(help: "Longest time for a request to come in, e.g. 60s.") var timeout = Seconds(argument: "60s")!
-  @Option(help: "Longest time for one photo's work.") var timeLimit = Seconds(argument: "10m")!
-  @Option(help: "Photos that wait while one is worked on; more are refused.") var queue = ServeLimits()
-    .queueLength
-  @Option(help: "Most connections at once.") var connections = ServeLimits().connectionCount
+  var maxClasses = Self.limits.phraseCount
+  @Option(help: "Longest time for a request to come in, e.g. 60s.")
+  var timeout = Seconds(value: Self.limits.seconds)
+  @Option(help: "Longest time for one photo's work.")
+  var timeLimit = Seconds(value: Self.limits.workSeconds)
+  @Option(help: "Photos that wait while one is worked on; more are refused.")
+  var queue = Self.limits.queueLength
+  @Option(help: "Most connections at once.") var connections = Self.limits.connectionCount
   @Option(
     help: "Text vectors made by 'trident text': the classes of all requests.", completion: .file())
   var vocabulary: String?

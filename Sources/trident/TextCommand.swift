@@ -56,22 +56,13 @@ struct TextCommand: ParsableCommand {
       classFlags.source(choice?.published), photos: photos, output: output,
       model: modelPath(runtimeFlags.model))
     let session = try runtimeFlags.open()
-    var options = try options(session, choice)
+    var options = try choice.options(session.method, depth: session.clipDepth)
     (options.precision, options.refinement) = (precision, .none)
     let report = try job.run(session, options, listener: Console(quiet: quiet))
     if json {
       print(report.json.text())
     } else if !quiet {
       print(report.summary)
-    }
-  }
-
-  private func options(_ session: Session, _ choice: PresetChoice?) throws -> SegmentOptions {
-    switch choice {
-    case .file(let file): return try file.options(session.method, depth: session.clipDepth)
-    case .published(let preset):
-      return SegmentOptions(preset: preset, method: session.method, depth: session.clipDepth)
-    case nil: return SegmentOptions(method: session.method)
     }
   }
 }

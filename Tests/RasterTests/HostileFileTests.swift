@@ -26,7 +26,7 @@ import Testing
   func flippedBytesNeverCrash(_ name: String, ignoringChecksums: Bool) throws {
     let scratch = Scratch()
     let whole = readBytes(fixture("files/\(name)"))
-    var random = SplitMix(state: name.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
+    var random = SeededRandom(seed: name.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
     var refused = 0
     for _ in 0..<200 {
       var bytes = whole
@@ -104,18 +104,5 @@ import Testing
     let whole = readBytes(fixture("files/ycc420.jpg"))
     writeBytes(whole + [1, 2, 3], to: scratch.file("tail.jpg"))
     #expect(try decode(scratch.file("tail.jpg")) == decode(fixture("files/ycc420.jpg")))
-  }
-}
-
-/// A small seeded generator; the seed is the fixture's name.
-struct SplitMix {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

@@ -100,7 +100,7 @@ import Testing
     guard Self.isReadable(name) else { return }
     let scratch = Scratch()
     let whole = readBytes(fixture("rasters/\(name)"))
-    var random = SplitMix(state: name.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
+    var random = SeededRandom(seed: name.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
     for _ in 0..<100 {
       var bytes = whole
       for _ in 0...Int(random.next() % 4) {

@@ -104,8 +104,9 @@ struct Download {
         listener.note("\(name): the server gives no part of it; once more from the start")
         failures += 1
       case .broken:
-        failures = size(descriptor) > most ? 1 : failures + 1
-        most = max(most, size(descriptor))
+        let now = size(descriptor)
+        failures = now > most ? 1 : failures + 1
+        most = max(most, now)
       }
       if failures >= Self.patience {
         throw failure(

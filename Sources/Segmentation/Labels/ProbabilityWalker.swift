@@ -21,9 +21,7 @@ struct ProbabilityWalker {
   private let steps: UnsafeMutablePointer<Eight>
   private let classes: UnsafeMutablePointer<Eight>
   private let stepLength: Float
-  private let lanes: Int
   private let classLanes: Int
-  private let isPlain: Bool
   private let isSoftmax: Bool
   private let fraction: UnsafeMutablePointer<Float>
   private var x = -2
@@ -32,15 +30,15 @@ struct ProbabilityWalker {
   private var age = 0
   private var canStep = false
 
+  private var lanes: Int { grid.lanes }
+
   /// `line`: a row from `LabelRows.blend`; `slot`: which of the worker's walks this is.
   init(_ rows: LabelRows, _ worker: LabelWorker, line: UnsafeMutablePointer<Eight>, slot: Int) {
     grid = rows.scores
     horizontal = rows.horizontal
     runStart = rows.runStart
     self.line = line
-    lanes = rows.lanes
     classLanes = rows.classLanes
-    isPlain = rows.scores.isPlain
     isSoftmax = rows.isSoftmax
     fraction = rows.fraction
     numerators = worker.walks + 2 * slot * rows.lanes
@@ -55,7 +53,7 @@ struct ProbabilityWalker {
   @inline(__always)
   mutating func add(_ next: Int, weight: Float, to sum: UnsafeMutablePointer<Eight>) {
     let factor = Eight(repeating: weight / goTo(next))
-    if isPlain {
+    if grid.isPlain {
       for lane in 0..<lanes { sum[lane] += numerators[lane] * factor }
     } else {
       grid.reduceToClasses(floats(numerators), into: floats(classes))
@@ -69,7 +67,7 @@ struct ProbabilityWalker {
   @inline(__always)
   mutating func write(_ next: Int, to out: UnsafeMutablePointer<Eight>) {
     let factor = Eight(repeating: 1 / goTo(next))
-    if isPlain {
+    if grid.isPlain {
       for lane in 0..<lanes { out[lane] = numerators[lane] * factor }
     } else {
       grid.reduceToClasses(floats(numerators), into: floats(classes))
