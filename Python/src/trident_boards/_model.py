@@ -71,6 +71,8 @@ class Model:
         error = _native.Error()
         code = _native.library.trident_segment(
             self._open(), ctypes.byref(request), ctypes.byref(receiver.sinks), ctypes.byref(error))
+        # Its callbacks know the receiver: while it has them its arrays wait for the collector of cycles.
+        receiver.sinks = None
         if receiver.failure is not None:
             raise receiver.failure
         _native.check(code, error)
