@@ -180,6 +180,6 @@ struct CheckpointView {
   mutating func positions(
     _ part: PositionSpec, from: String, shape: [Int], _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
-    plan.fill(part, .floats([try require(from, shape)]), from: self)
+    plan.fill(part, positions: try require(from, shape), from: self)
   }
 }

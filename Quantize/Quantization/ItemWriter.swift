@@ -32,6 +32,9 @@ struct ItemWriter {
     case .floats(let sources):
       try writeFloats(sources, &tally)
       (names, kind) = (sources, "f32")
+    case .halves(let source):
+      try writeHalves(source, &tally)
+      (names, kind) = ([source], "f16")
     case .ones(let count):
       try append([Float](repeating: 1, count: count).map(\.bitPattern.littleEndian))
       (names, kind) = ([], "f32")
@@ -84,6 +87,15 @@ struct ItemWriter {
       for start in stride(from: 0, to: values.count, by: Self.chunk) {
         try append(values[start..<min(start + Self.chunk, values.count)].map(\.bitPattern.littleEndian))
       }
+    }
+  }
+
+  private func writeHalves(_ name: String, _ tally: inout ErrorTally) throws(QuantizationFailure) {
+    let values = try read(name)
+    for value in values { tally.add(original: value, stored: value) }
+    for start in stride(from: 0, to: values.count, by: Self.chunk) {
+      let some = values[start..<min(start + Self.chunk, values.count)]
+      try append(some.map { Float16($0).bitPattern.littleEndian })
     }
   }
 

@@ -230,7 +230,8 @@ package struct ModelQuantizer {
   private func makeHeader() throws(QuantizationFailure) -> KeyValues {
     var header: KeyValues = [
       ("general.architecture", .string(MappedModel.architecture)), ("general.name", .string(modelName)),
-      ("trident.format_version", .uint32(UInt32(MappedModel.formatVersion))),
+      // Older programs read what they can.
+      ("trident.format_version", .uint32(items.contains(where: \.isHalves) ? 3 : 2)),
       ("trident.packing", .string(MappedModel.packing)),
     ]
     let sources: KeyValues

@@ -68,6 +68,8 @@ struct PlanItem {
   enum Recipe {
     /// Tensors end to end, as float32.
     case floats([String])
+    /// A tensor of half floats, as it is.
+    case halves(String)
     /// Ones.
     case ones(Int)
     /// Plain rows of int8, one scale a row.
@@ -80,6 +82,8 @@ struct PlanItem {
   let directory: TensorDirectory
   /// The tensors of the model file this item becomes, in order.
   let declarations: [TensorDeclaration]
+
+  var isHalves: Bool { if case .halves = recipe { true } else { false } }
 }
 
 /// One network's part of the model file: exactly the parts of its schema, in their order.
@@ -93,6 +97,16 @@ struct NetworkPlan {
   mutating func fill(_ part: any WeightSpec, _ recipe: PlanItem.Recipe, from view: CheckpointView) {
     filled[part.name] = [
       PlanItem(name: part.name, recipe: recipe, directory: view.directory, declarations: part.tensors)
+    ]
+  }
+
+  /// Says where a position table is; half floats stay what they are.
+  mutating func fill(_ part: PositionSpec, positions name: String, from view: CheckpointView) {
+    let isHalf = view.directory.record(name)?.elementType == .f16
+    filled[part.name] = [
+      PlanItem(
+        name: part.name, recipe: isHalf ? .halves(name) : .floats([name]), directory: view.directory,
+        declarations: isHalf ? part.inHalves : part.tensors)
     ]
   }
 

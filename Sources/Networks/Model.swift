@@ -21,8 +21,6 @@ package final class Model {
   package let siglip: SigLIPSchema?
   package let blip: VisionSchema?
   package let bert: BERTSchema?
-  /// Whether position tables are half floats, as in files of version 1.
-  private let hasHalfPositions: Bool
   /// The identity that vocabularies and caches name: 64 lower-case hexadecimal digits. What the file claims;
   /// `ModelProof` shows it.
   package let identity: String
@@ -35,7 +33,6 @@ package final class Model {
       throw SegmentationError(.model(error.description))
     }
     config = try ModelConfig(file)
-    hasHalfPositions = (try? file.uint("trident.format_version")) == 1
     text = config.text.map { TextSchema($0) }
     dino = config.dino.map { VisionSchema($0) }
     clip = config.clip.map { CLIPSchema($0) }
@@ -98,9 +95,10 @@ package final class Model {
 
   private func bind() throws(SegmentationError) {
     do throws(ContainerError) {
+      let version = try file.uint("trident.format_version")
       var known: Set<String> = []
       for schema in schemas {
-        for tensor in schema.parts.flatMap({ declarations($0) }) {
+        for tensor in schema.parts.flatMap({ declarations($0, version) }) {
           _ = try file.bytes(tensor.name, type: tensor.type, dimensions: tensor.dimensions)
           known.insert(tensor.name)
         }
@@ -115,10 +113,14 @@ package final class Model {
     }
   }
 
-  private func declarations(_ part: any WeightSpec) -> [TensorDeclaration] {
-    if hasHalfPositions, let position = part as? PositionSpec { return position.inHalves }
-    return part.tensors
+  /// What a file of that version must hold of a part. Position tables are half floats in version 1, floats in
+  /// version 2, and either from version 3 on.
+  private func declarations(_ part: any WeightSpec, _ version: Int) -> [TensorDeclaration] {
+    guard let position = part as? PositionSpec else { return part.tensors }
+    return version == 1 || (version > 2 && isHalf(position)) ? position.inHalves : part.tensors
   }
+
+  private func isHalf(_ spec: PositionSpec) -> Bool { file.header.tensor(spec.name)?.type == .f16 }
 
   /// The tokenizer whose tables travel in the file; nil for a file without a text tower.
   ///
@@ -202,7 +204,7 @@ package final class Model {
   ) {
     precondition(rows.lowerBound >= 0 && rows.upperBound <= spec.rows, "rows outside the position table")
     let (first, count) = (rows.lowerBound * spec.width, rows.count * spec.width)
-    if hasHalfPositions {
+    if isHalf(spec) {
       engine.fromHalf(pointer(spec.name) + first, count, out)
     } else {
       out.update(from: pointer(spec.name) + first, count: count)

@@ -40,8 +40,8 @@ import Testing
     }
   }
 
-  /// Files of version 1 have position tables as half floats; in newer ones that is a wrong type.
-  @Test func positionsInHalvesAreOfVersionOne() throws {
+  /// Files of version 1 have position tables as half floats; in those of version 2 that is a wrong type.
+  @Test func positionsInHalvesAreNotOfVersionTwo() throws {
     let folder = try ToyFolder()
     _ = try folder.quantize()
     let parts = try Parts(MappedModel(path: folder.request.output))
@@ -61,7 +61,32 @@ import Testing
       }
       try writer.finish()
       let opens = (try? Model(MappedModel(path: path))) != nil
-      #expect(opens == (version == 1), "version \(version)")
+      #expect(opens == (version != 2), "version \(version)")
+    }
+  }
+
+  /// Position tables stay what the checkpoint has, value for value; only files with halves are of version 3.
+  @Test func positionsInHalvesStayHalves() throws {
+    let names = ["visual.positional_embedding", "positional_embedding"]
+    var toy = ToyCheckpoint.clip()
+    for name in names { toy.tensors[name]!.values = toy.tensors[name]!.values.map { Float(Float16($0)) } }
+    let whole = try ToyFolder(clip: toy)
+    toy.halves = Set(names)
+    let half = try ToyFolder(clip: toy)
+    let files = try [whole, half].map { folder in
+      _ = try folder.quantize()
+      return try MappedModel(path: folder.request.output)
+    }
+    for (file, version) in zip(files, [2, 3]) { #expect(try file.uint("trident.format_version") == version) }
+    let positions = ["text.position", "clip.position"]
+    #expect(files[1].tensors.filter { $0.type == .f16 }.map(\.name) == positions)
+    for name in positions {
+      let bytes = try files.map { file in
+        let record = try #require(file.tensors.first { $0.name == name })
+        return UnsafeRawBufferPointer(rebasing: file.fileBytes[record.range])
+      }
+      let floats = bytes[1].bindMemory(to: Float16.self).map { Float($0) }
+      #expect(Array(bytes[0].bindMemory(to: Float.self)) == floats, "\(name)")
     }
   }
 

@@ -4,6 +4,8 @@ import Foundation
 /// Tensors by name, and a way to write them.
 package struct ToyCheckpoint {
   package var tensors: [String: (shape: [Int], values: [Float])] = [:]
+  /// Tensors that are stored as half floats.
+  package var halves: Set<String> = []
   private var state: UInt64
 
   package init(seed: UInt64) { state = seed }
@@ -39,10 +41,16 @@ package struct ToyCheckpoint {
     var body = Data()
     for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
       let start = body.count
-      tensor.values.withUnsafeBytes { body.append(contentsOf: $0) }
+      let isHalf = halves.contains(name)
+      if isHalf {
+        tensor.values.map { Float16($0) }.withUnsafeBytes { body.append(contentsOf: $0) }
+      } else {
+        tensor.values.withUnsafeBytes { body.append(contentsOf: $0) }
+      }
       let shape = tensor.shape.map { String($0) }.joined(separator: ",")
       header.append(
-        "\"\(name)\":{\"dtype\":\"F32\",\"shape\":[\(shape)],\"data_offsets\":[\(start),\(body.count)]}")
+        "\"\(name)\":{\"dtype\":\"\(isHalf ? "F16" : "F32")\",\"shape\":[\(shape)],"
+          + "\"data_offsets\":[\(start),\(body.count)]}")
     }
     var text = Data("{\(header.joined(separator: ","))}".utf8)
     while text.count % 8 != 0 { text.append(0x20) }

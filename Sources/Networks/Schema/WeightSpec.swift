@@ -62,7 +62,7 @@ package struct FloatsSpec: WeightSpec {
   }
 }
 
-/// A position table. Shapes: [rows, width].
+/// A position table: floats, or half floats where the checkpoint has those. Shapes: [rows, width].
 package struct PositionSpec: WeightSpec {
   package let name: String
   package let width: Int
@@ -75,8 +75,7 @@ package struct PositionSpec: WeightSpec {
   package var tensors: [TensorDeclaration] {
     [TensorDeclaration(name: name, type: .f32, dimensions: [width, rows])]
   }
-  /// As files of version 1 have it.
-  var inHalves: [TensorDeclaration] {
+  package var inHalves: [TensorDeclaration] {
     [TensorDeclaration(name: name, type: .f16, dimensions: [width, rows])]
   }
 }

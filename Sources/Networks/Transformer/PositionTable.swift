@@ -50,18 +50,23 @@ package struct PositionTable {
       let axis = ResampleTaps(.bilinear, source: grid, target: max(size.rows, size.columns))
       let taps = GridTaps(rows: axis, columns: axis)
       out.fill(0)
+      let stored = run.model.range(of: [spec])
       for y in 0..<size.rows {
+        var last = 0
         for x in 0..<size.columns {
           let target = out.row(y * size.columns + x)
           taps.forEachTap(row: y, column: x) { cell, weight in
             if weight == 0 { return }
+            last = max(last, cell)
             run.model.load(spec, cell..<cell + 1, run.engine, into: row.base)
             for channel in 0..<spec.width { target[channel] += weight * row.base[channel] }
           }
         }
+        // A large table is read from top to bottom: what lies above the last two rows of cells is done with.
+        let above = stored.count / spec.rows * max(0, last - last % grid - grid)
+        let done = y == size.rows - 1 ? stored : stored.prefix(above)
+        if !run.keepsWeights { run.model.file.advise(done, .dontNeed) }
       }
-      // A large table is read once and in part.
-      if !run.keepsWeights { run.model.file.advise(run.model.range(of: [spec]), .dontNeed) }
     }
   }
 }
