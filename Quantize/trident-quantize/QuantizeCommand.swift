@@ -51,10 +51,12 @@ struct QuantizeCommand: ParsableCommand {
       WHICH ACTIVATION?
       OpenAI's own archives and Hugging Face folders say so themselves. For other files \
       name it:
-        --activation quickgelu   OpenAI weights saved again, MetaCLIP but for H/14, DFN but
-                                 for L/14-39B, LAION-400M B/32
-        --activation gelu        LAION-2B, DataComp, LAION-400M B/16 and L/14, MetaCLIP H/14,
-                                 DFN L/14-39B
+        --activation quickgelu
+            OpenAI weights saved again, MetaCLIP but for H/14, DFN but for
+            L/14-39B, LAION-400M B/32
+        --activation gelu
+            LAION-2B, DataComp, LAION-400M B/16 and L/14, MetaCLIP H/14,
+            DFN L/14-39B
       For a ViT-L/14 with gelu and nothing beside it, name mean and deviation of its pixels too: \
       LAION-2B's is the one published CLIP of this kind that has others than OpenAI's.
         --clip-mean 0.5,0.5,0.5 --clip-std 0.5,0.5,0.5    LAION-2B L/14

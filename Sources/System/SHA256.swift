@@ -43,7 +43,10 @@ package struct SHA256Digest: Sendable {
   }
 
   /// The digest as 64 lower-case hex digits; ends the message.
-  package mutating func finishHex() -> String {
+  package mutating func finishHex() -> String { hexadecimal(finish()) }
+
+  /// The 32 bytes of the digest; ends the message.
+  package mutating func finish() -> [UInt8] {
     let bitCount = byteCount &* 8
     block[filled] = 0x80
     filled += 1
@@ -54,10 +57,9 @@ package struct SHA256Digest: Sendable {
     for index in filled..<56 { block[index] = 0 }
     for index in 0..<8 { block[56 + index] = UInt8(truncatingIfNeeded: bitCount >> UInt64(56 - 8 * index)) }
     compressBlock()
-    return hexadecimal(
-      state.flatMap { word in
-        stride(from: 24, through: 0, by: -8).map { UInt8(truncatingIfNeeded: word >> $0) }
-      })
+    return state.flatMap { word in
+      stride(from: 24, through: 0, by: -8).map { UInt8(truncatingIfNeeded: word >> $0) }
+    }
   }
 
   private mutating func compressBlock() {

@@ -93,7 +93,9 @@ struct EvaluationPage {
 
   /// Adds a photo below those added before.
   mutating func add(_ worst: WorstPhoto) throws(RasterError) {
-    let sources = try worst.pictures().map { "data:image/png;base64," + base64($0) }
+    let sources = try worst.pictures().map {
+      "data:image/png;base64," + String(decoding: base64($0), as: UTF8.self)
+    }
     let size = "style=\"width:\(worst.width)px;aspect-ratio:\(worst.width)/\(worst.height)\""
     let figures = ["photo", "truth", "prediction", "errors"].enumerated().map { index, name in
       let words = escaped("\(name) of \(worst.result.name)")
@@ -228,18 +230,4 @@ func escaped(_ text: String) -> String {
 /// Text of an XML file, which has no control characters.
 func xmlText(_ text: String) -> String {
   escaped(String(String.UnicodeScalarView(text.unicodeScalars.map { $0 < " " ? " " : $0 })))
-}
-
-/// Bytes as base64 text.
-func base64(_ bytes: [UInt8]) -> String {
-  let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-  var out: [UInt8] = []
-  out.reserveCapacity((bytes.count + 2) / 3 * 4)
-  for start in stride(from: 0, to: bytes.count, by: 3) {
-    let group = (0..<3).reduce(0) { $0 << 8 | (start + $1 < bytes.count ? Int(bytes[start + $1]) : 0) }
-    for index in 0..<4 {
-      out.append(start + index <= bytes.count ? digits[group >> (18 - 6 * index) & 63] : 0x3D)
-    }
-  }
-  return String(decoding: out, as: UTF8.self)
 }

@@ -104,9 +104,7 @@ package struct Answer: Sendable {
 /// A file as base64, piece by piece, appended to another.
 ///
 /// - Memory: 112 KiB.
-/// - Source: RFC 4648, section 4.
 func appendBase64(of file: MemoryFile, to out: AtomicFile) throws(SystemError) {
-  let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
   let copy = fcntl(file.descriptor, F_DUPFD_CLOEXEC, 0)
   guard copy >= 0 else { throw SystemError(.system(action: "read a result", code: errno), path: "memory") }
   let input = InputFile<SystemError>(descriptor: copy, byteCount: file.byteCount, path: "memory")
@@ -114,19 +112,7 @@ func appendBase64(of file: MemoryFile, to out: AtomicFile) throws(SystemError) {
   while offset < input.byteCount {
     let bytes = try input.bytes(at: offset, upTo: 48 << 10)
     if bytes.isEmpty { return }
-    var text: [UInt8] = []
-    text.reserveCapacity((bytes.count + 2) / 3 * 4)
-    for start in stride(from: 0, to: bytes.count, by: 3) {
-      let count = min(3, bytes.count - start)
-      var bits = UInt32(bytes[start]) << 16
-      if count > 1 { bits |= UInt32(bytes[start + 1]) << 8 }
-      if count > 2 { bits |= UInt32(bytes[start + 2]) }
-      for place in 0..<4 {
-        let letter = letters[Int(bits >> UInt32(18 - 6 * place) & 63)]
-        text.append(place <= count ? letter : UInt8(ascii: "="))
-      }
-    }
-    try out.write(text)
+    try out.write(base64(bytes))
     offset += bytes.count
   }
 }

@@ -173,7 +173,7 @@ package struct ServeSite: Sendable {
       else { return "" }
       var digest = SHA256Digest()
       digest.update(UnsafeRawBufferPointer(rebasing: bytes[(start + name.utf8.count + 2)..<end]))
-      return "'sha256-" + base64(ofHex: digest.finishHex()) + "'"
+      return "'sha256-" + String(decoding: base64(digest.finish()), as: UTF8.self) + "'"
     }
     return "default-src 'none'; script-src \(digest("script")); style-src \(digest("style")); "
       + "img-src 'self' blob: data:; media-src blob:; connect-src 'self'; base-uri 'none'; "
@@ -186,20 +186,5 @@ package struct ServeSite: Sendable {
     return (start...bytes.count - pattern.count).first { index in
       pattern.indices.allSatisfy { bytes[index + $0] == pattern[$0] }
     }
-  }
-
-  private static func base64(ofHex hex: String) -> String {
-    let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
-    var bits = hex.flatMap { digit in
-      let value = digit.hexDigitValue ?? 0
-      return (0..<4).map { value >> (3 - $0) & 1 }
-    }
-    let byteCount = hex.count / 2
-    while bits.count % 6 != 0 { bits.append(0) }
-    var text = ""
-    for start in stride(from: 0, to: bits.count, by: 6) {
-      text.append(letters[bits[start..<start + 6].reduce(0) { $0 << 1 | $1 }])
-    }
-    return text + String(repeating: "=", count: (3 - byteCount % 3) % 3)
   }
 }
