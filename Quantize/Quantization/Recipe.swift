@@ -102,7 +102,7 @@ struct NetworkPlan {
 
   /// Says where a position table is; half floats stay what they are.
   mutating func fill(_ part: PositionSpec, positions name: String, from view: CheckpointView) {
-    let isHalf = view.directory.record(name)?.elementType == .f16
+    let isHalf = view.directory.record(name)?.elementType == .float16
     filled[part.name] = [
       PlanItem(
         name: part.name, recipe: isHalf ? .halves(name) : .floats([name]), directory: view.directory,
