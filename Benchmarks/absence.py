@@ -3,7 +3,9 @@
 
     absence.py [--trident .build/release/trident] [--model models/demo/demo.gguf]
                [--data Tests/Fixtures/scenes] [--count 40] [--seed 0]
-               [--method trident,sc-clip] [--rule keep,gate,relative,relevancy] TABLE
+               [--method trident,sc-clip] [--rule keep,gate,relative,relevancy,purify] TABLE
+
+RULE purify@0.15 is purify with --redundancy 0.15.
 
 TABLE `many`: of every scene the words are what it shows and 20 others, drawn by seed: `known`, of the
 scenes' own classes, or `strange`, words that the demo model never learned. TABLE `few`: one to four words
@@ -108,7 +110,7 @@ def main():
     p.add_argument("--count", type=int, default=40)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--method", default=",".join(METHODS))
-    p.add_argument("--rule", default="keep,gate,relative,relevancy")
+    p.add_argument("--rule", default="keep,gate,relative,relevancy,purify")
     a = p.parse_args()
     lines = (a.data / "classes.txt").read_text().splitlines()
     names = [line.split(";")[0].strip() for line in lines if line.strip()]
@@ -131,7 +133,8 @@ def main():
     print("|---|---|---|---|---|---|" + bars)
     for method in a.method.split(","):
         for rule in a.rule.split(","):
-            flags = METHODS[method] + ["--absent", rule]
+            name, _, edge = rule.partition("@")
+            flags = METHODS[method] + ["--absent", name] + (["--redundancy", edge] if edge else [])
             last = f" {farm(a, flags)} |" if is_many else ""
             for words, choose in (many if is_many else few).items():
                 found = measure(a, names, flags, choose)

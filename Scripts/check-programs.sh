@@ -117,6 +117,9 @@ check_pnp() {
   expect 0 "segment by PnP-OVSS" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" --json \
     --output "$work/pnp.png" "$pnp/plain/photo.png"
   said "what was found" '"rule": "match"'
+  expect 2 "no rule of absence" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" --absent purify \
+    --output "$work/no.png" "$pnp/plain/photo.png"
+  said "what there is instead" "means nothing to --method pnp-ovss; --presence match"
   expect 0 "with the classes named" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" --present cat,water --json \
     --refine none --output "$work/given.png" "$pnp/plain/photo.png"
   said "who named them" '"rule": "given"'
@@ -893,6 +896,10 @@ check_hard_cases() {
   expect 0 "confidences by margin" $segment --class horse --class grass --class sky --refine none --confidence-kind margin \
     --confidence "$out/sure.png" --json $farm --output "$out/o.png"
   said "what they say of the photo" '"kind": "margin"'
+  expect 0 "purify" $segment --class cat --class horse --class grass --class sky --class tree --refine none --absent purify \
+    $farm --output "$out/o.png" --overwrite
+  said "what it dropped" "dropped by --absent purify: cat"
+  check "the legend says so, too" grep -q '"dropped": true' "$out/o.json"
   expect 0 "templates from photos" "$bin/trident" text --model models/demo/demo.gguf --class horse --class grass --class sky \
     --choose-templates models/demo/scenes/images --json --quiet --output "$out/own.tvoc"
   said "which ones" '"patches"'

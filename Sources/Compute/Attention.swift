@@ -242,4 +242,36 @@ extension Engine {
     expRows(logits, factor: factor, bias: bias, rowSum: scratch.rowSum)
     weightedValues(values, scratch, into: out)
   }
+
+  /// sum += the weights with which the last `attend` in this scratch mixed values, rows of which sum to one
+  /// over all keys.
+  ///
+  /// - Shapes: `sum` [rows, keys - firstKey]: the scratch's rows from `first` on, its keys from `firstKey`
+  ///   on.
+  /// - Memory: allocates nothing.
+  package func addWeights(_ scratch: AttentionScratch, from first: Int, firstKey: Int, into sum: Rows) {
+    let keys = firstKey + sum.width
+    precondition(
+      first + sum.count <= scratch.rowCapacity && roundUp(keys, to: 64) == scratch.keyStride,
+      "weights of another shape")
+    let blocks = ceilDivide(scratch.keyStride, by: AttentionScratch.block)
+    for row in 0..<sum.count {
+      let (line, at) = (sum.row(row), first + row)
+      if let weights = scratch.weights, let blockScale = scratch.blockScale {
+        let bytes = weights + at * scratch.weightStride
+        for block in 0..<blocks {
+          // `mix` left the reciprocal of the row's sum.
+          let factor = blockScale[at * blocks + block] * scratch.rowSum[at]
+          let range =
+            max(
+              block * AttentionScratch.block, firstKey)..<min(
+              (block + 1) * AttentionScratch.block, keys)
+          for key in range { line[key - firstKey] += Float(bytes[key]) * factor }
+        }
+      } else {
+        let (numerators, factor) = (scratch.logits + at * scratch.keyStride, 1 / scratch.rowSum[at])
+        for key in firstKey..<keys { line[key - firstKey] += numerators[key] * factor }
+      }
+    }
+  }
 }

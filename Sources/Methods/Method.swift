@@ -43,13 +43,15 @@ package struct Scored {
   package let guided: GuidedSettings
   /// Where the method asks which classes are there.
   package let found: PresenceFindings?
+  /// Where the rule `purify` asks how classes stood its test.
+  package let purity: ClassPurity?
 
   package init(
     scores: any ScoreField, reported: (any ScoreField)? = nil, grid: (rows: Int, columns: Int),
     embedding: Rows?, geometry: PhotoGeometry, guided: GuidedSettings = GuidedSettings(),
-    found: PresenceFindings? = nil
+    found: PresenceFindings? = nil, purity: ClassPurity? = nil
   ) {
-    (self.guided, self.found) = (guided, found)
+    (self.guided, self.found, self.purity) = (guided, found, purity)
     (self.scores, self.reported, self.grid) = (scores, reported ?? scores, grid)
     (self.embedding, self.geometry) = (embedding, geometry)
   }

@@ -40,6 +40,10 @@ package struct OptionRow: Sendable {
   /// Left out of JSON and fingerprints where it has one of these values: files older than the option stay
   /// comparable.
   private var silentAt: [OptionValue] = []
+  /// Options under which it means something; under others it is left out, too.
+  private var isUsed: @Sendable (SegmentOptions) -> Bool = { _ in true }
+  /// What does the same for methods that have no such option.
+  private var instead: [MethodName: String] = [:]
 
   private init<Value: Sendable>(
     _ key: String, _ path: WritableKeyPath<SegmentOptions, Value> & Sendable, flag: String?, takes: String,
@@ -102,9 +106,20 @@ package struct OptionRow: Sendable {
       "absent", \.absent,
       "Classes that are not in the photo: keep; gate drops those no patch is half sure of, "
         + "relative the less sure half; relevancy is gate beside neutral phrases as --negative; "
+        + "purify drops those that CLIP's own attention spreads; "
         + "{}: relevancy for one or two words alone, else keep."
     )
     .of(.trident, .scCLIP)
+    absent.instead = [
+      .radseg: "--class-gate drops classes that are not there",
+      .pnpOVSS: "--presence match, --present or --presence-model says which classes are there",
+    ]
+    var redundancy = number(
+      "redundancy", \.redundancy, 0...0.5, OptionValue.number,
+      "--absent purify: a class needs more than this ratio in some window ({})."
+    )
+    .of(.trident, .scCLIP)
+    redundancy.isUsed = { $0.absent == .purify }
     // No run sees `auto`: words settle it.
     absent.silentAt = [.word("auto"), .word("keep")]
     var unknown = number(
@@ -218,7 +233,7 @@ package struct OptionRow: Sendable {
         "class_gate", \.classGate, 0...1, OptionValue.number,
         "radseg: classes whose largest probability is below this are not there ({})."
       ).of(.radseg),
-      absent, unknown, area, kind,
+      absent, redundancy, unknown, area, kind,
       number(
         "low_block", \.lowBlock, 0...256, OptionValue.int,
         "sc-clip: block whose cosines smooth the result, from 1; 0: as published, 4 of 12 or 7 of 24 ({})."
@@ -273,15 +288,23 @@ extension OptionRow {
 
   /// Whether a run with these options depends on it, and files name it.
   package func isNamed(in options: SegmentOptions) -> Bool {
-    methods.contains(options.method) && !silentAt.contains(value(options))
+    methods.contains(options.method) && !silentAt.contains(value(options)) && isUsed(options)
+  }
+
+  /// Whether neither a run with these options nor the method depends on it.
+  fileprivate func isUseless(in options: SegmentOptions, to method: MethodName) -> Bool {
+    !isUsed(options) && !methods.contains(method)
   }
 
   /// What is wrong with the value; nil: nothing.
   package func problem(_ options: SegmentOptions) -> String? {
     let (name, value) = (flag ?? key, value(options))
     if !methods.contains(options.method) {
-      return silentAt.contains(value) || value == self.value(SegmentOptions(method: options.method))
-        ? nil : "\(name) means nothing to --method \(options.method.rawValue)"
+      if silentAt.contains(value) || value == self.value(SegmentOptions(method: options.method)) {
+        return nil
+      }
+      return "\(name) means nothing to --method \(options.method.rawValue)"
+        + (instead[options.method].map { "; \($0)" } ?? "")
     }
     if isInside(options) { return nil }
     if case .number(let number) = value { return "\(name) \(number) is outside \(takes)" }
@@ -346,6 +369,7 @@ extension SegmentOptions {
     let usual = SegmentOptions(method: method)
     var options = SegmentOptions(method: other)
     for row in OptionTable.rows where row.key != "method" && row.value(self) != row.value(usual) {
+      if row.isUseless(in: self, to: other) { continue }
       try row.set(&options, row.value(self).text)
     }
     return options

@@ -143,6 +143,8 @@ public struct SegmentOptions: Equatable, Sendable {
   public var precision = PrecisionChoice.int8
   /// What becomes of classes that are not in the photo.
   public var absent = AbsentRule.auto
+  /// `purify`: a class whose ratio is not above this in any window is not in the photo; 0.5 drops them all.
+  public var redundancy: Float = 0.1
   /// Pixels whose best probability is below this get the label behind the last class; 0: none does.
   public var unknownThreshold: Float = 0
   /// What confidences say of a pixel.
@@ -200,6 +202,7 @@ public struct SegmentOptions: Equatable, Sendable {
   /// depend on.
   public init(preset: Preset, method: MethodName = .trident, depth: Int = 12) {
     self.init(method: method)
+    if [.trident, .scCLIP].contains(method) { redundancy = preset.redundancy }
     switch method {
     case .trident: applyTrident(preset)
     case .radseg: applyRADSeg(preset)
@@ -316,7 +319,8 @@ public enum PresenceChoice: String, Sendable, CaseIterable {
   case all
 }
 
-/// Which classes may be labels, by how sure the surest patch is of them (at CLIP's own scale of 100).
+/// Which classes may be labels: but for `purify`, by how sure the surest patch is of them (at CLIP's own
+/// scale of 100).
 public enum AbsentRule: String, Sendable, CaseIterable {
   /// `relevancy` for one or two words alone, `keep` for all others (docs/decisions/0016-absent.md).
   case auto
@@ -329,6 +333,12 @@ public enum AbsentRule: String, Sendable, CaseIterable {
   /// `gate` beside neutral phrases whose pixels are of no class: a softmax over one or two words cannot say
   /// that neither is there.
   case relevancy
+
+  /// Those whose patches stay together, in some window at least, when their probabilities walk along the
+  /// network's own attention.
+  ///
+  /// - Source: FreeCP, arXiv 2508.00557, its redundancy test.
+  case purify
 
   /// Negative phrases that the rule brings: what every picture is, if it is nothing that was named.
   ///

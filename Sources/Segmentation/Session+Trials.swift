@@ -36,10 +36,12 @@ extension SegmentOptions {
     let usual = SegmentOptions(method: method)
     let unseen: [WritableKeyPath<SegmentOptions, Float>] = [
       \.logitScale, \.probabilityThreshold, \.coarseThreshold, \.iouThreshold, \.maskAlpha,
-      \.unknownThreshold, \.areaThreshold, \.classGate, \.mapThreshold, \.blur,
+      \.unknownThreshold, \.areaThreshold, \.classGate, \.mapThreshold, \.blur, \.redundancy,
     ]
     for path in unseen { options[keyPath: path] = usual[keyPath: path] }
-    (options.minimalArea, options.absent) = (usual.minimalArea, usual.absent)
+    options.minimalArea = usual.minimalArea
+    // This rule looks at attention, all others at scores.
+    if options.absent != .purify { options.absent = usual.absent }
     return options
   }
 }
@@ -119,7 +121,7 @@ extension Session {
     let scores = try makeMethod(model, options).scores(of: scored, photo, in: run)
     let own = Scored(
       scores: scores, reported: scored.reported, grid: scored.grid, embedding: scored.embedding,
-      geometry: scored.geometry, guided: scored.guided, found: scored.found)
+      geometry: scored.geometry, guided: scored.guided, found: scored.found, purity: scored.purity)
     let presence = try presence(own, photo, request.wording, options, in: run)
     let settings = LabelSettings(options, request.wording, keeps: presence.keeps)
     let columns = (0..<side).map { Self.place($0, side, photo.width) }

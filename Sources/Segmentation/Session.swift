@@ -338,12 +338,13 @@ package final class Session {
     _ scored: Scored, _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, in run: RunContext
   ) throws -> (classes: [ClassPresence], keeps: [Bool]) {
     let rules = ClassRules(
-      absent: options.absent, areaThreshold: options.areaThreshold, background: wording.background,
-      hasNegatives: wording.hasNegatives)
+      absent: options.absent, redundancy: options.redundancy, areaThreshold: options.areaThreshold,
+      background: wording.background, hasNegatives: wording.hasNegatives)
     if rules.isEmpty && options.unknownThreshold == 0 && !wording.hasNegatives { return ([], []) }
     return try run.stage(.presence) {
       run.note(Work.labelRows(photo, scored.scores))
       var classes = try scored.scores.presence(scale: options.logitScale, in: run)
+      for (label, ratio) in (scored.purity?.ratios ?? []).enumerated() { classes[label].purity = ratio }
       let keeps = try rules.choose(
         classes, scored.scores, photo, LabelSettings(logitScale: options.logitScale), in: run)
       for label in classes.indices { classes[label].isDropped = !keeps[label] }

@@ -157,6 +157,7 @@ package struct MethodFlags: ParsableArguments {
   @Option(help: .row("scga_scale")) var scgaScale: Float?
   @Option(help: .row("class_gate")) var classGate: Float?
   @Option(help: .row("absent")) var absent: AbsentRule?
+  @Option(help: .row("redundancy")) var redundancy: Float?
   @Option(help: .row("unknown_threshold")) var unknownThreshold: Float?
   @Option(help: .row("area_threshold")) var areaThreshold: Float?
   @Option(help: .row("confidence_kind")) var confidenceKind: ConfidenceKind?
@@ -228,6 +229,7 @@ package struct MethodFlags: ParsableArguments {
     take(\.overlap, overlap)
     take(\.precision, precision)
     take(\.absent, absent)
+    take(\.redundancy, redundancy)
     take(\.unknownThreshold, unknownThreshold)
     take(\.areaThreshold, areaThreshold)
     take(\.confidenceKind, confidenceKind)

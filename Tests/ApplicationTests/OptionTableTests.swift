@@ -10,7 +10,8 @@ import trident
   /// Another value than the default for every row.
   private static let others: [String: String] = [
     "method": "radseg", "long_side": "700", "windows": "none", "round_sides": "patch", "scra_scale": "5",
-    "scga_scale": "20", "absent": "gate", "unknown_threshold": "0.2", "area_threshold": "0.1",
+    "scga_scale": "20", "absent": "gate", "redundancy": "0.2", "unknown_threshold": "0.2",
+    "area_threshold": "0.1",
     "low_block": "3",
     "mid_block": "8", "levels": "2-5", "class_weight": "0.5", "class_gate": "0.3", "short_side": "336",
     "window": "224", "stride": "112", "logit_scale": "50", "beta": "1.5",

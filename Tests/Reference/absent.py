@@ -166,6 +166,8 @@ class Purified:
     ratio: torch.Tensor                       # [C']
     kept: list                                # booleans, C' of them
     activation: torch.Tensor                  # r before classes were dropped
+    probability: torch.Tensor = None          # p [C', n]
+    boxed: torch.Tensor = None                # b u [C', n]: what walks
 
 
 def class_maps(p, classes, first):
@@ -184,17 +186,18 @@ def purify(scores, mean_attention, classes, least, background=False):
     a = walk_matrix(mean_attention)
     first = 1 if background else 0
     own, maps = class_maps(p, classes, first), class_maps(u, classes, first)
-    refined = torch.zeros_like(maps)
+    refined, boxed = torch.zeros_like(maps), torch.zeros_like(maps)
     for c, values in enumerate(maps):
         inside = torch.zeros(grid)
         for x0, y0, x1, y1 in boxes(values.reshape(grid)):
             inside[y0:y1, x0:x1] = 1
-        r = a @ (inside.flatten() * values)
+        boxed[c] = inside.flatten() * values
+        r = a @ boxed[c]
         refined[c] = (r - r.min()) / (r.max() - r.min() + 1e-8)
     ratio = (own * refined).sum(1) / (own.sum(1) + refined.sum(1) + 1e-8)
     kept = (ratio > least).tolist()
     activation = refined.reshape(-1, *grid)
-    return Purified(dropped(activation, kept), ratio, kept, activation)
+    return Purified(dropped(activation, kept), ratio, kept, activation, own, boxed)
 
 
 def groups_of(linked):

@@ -210,8 +210,9 @@ def dino_features(m, window, index, taps):
 
 # ------------------------------------------------------------------ 4. CLIP, DINO as proxy attention
 
-def clip_last_input(m, window, index, taps):
-    """Tokens that enter the last block, class token dropped."""
+def clip_last_input(m, window, index, taps, watch=None):
+    """Tokens that enter the last block, class token dropped. `watch(i, x)` sees what enters block i, from
+    one."""
     c = m.clip
     h, w = window.shape[1] // c.patch, window.shape[2] // c.patch
     x = linear(m, "clip.patch", patches(window, c.patch))
@@ -221,6 +222,8 @@ def clip_last_input(m, window, index, taps):
         taps.put(f"clip.embed.{index}", x)
     x = norm(m, "clip.norm_pre", x, c.epsilon)
     for n in range(c.depth - 1):
+        if watch:
+            watch(n + 1, x)
         x = block(m, f"clip.blocks.{n}", c, x, m.activation)
         if index is not None:
             taps.put(f"clip.blocks.{n}.{index}", x)

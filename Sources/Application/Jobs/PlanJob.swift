@@ -141,6 +141,7 @@ package struct PlanReport {
               ("image_bytes", .int(stage.imageByteCount)), ("private_bytes", .int(plan.anonymous(stage))),
               ("weight_bytes", .int(stage.weightByteCount)),
               ("hot_weight_bytes", .int(stage.hotWeightByteCount)),
+              ("macs", .number(stage.work.linear + stage.work.attention + stage.work.float)),
               ("seconds", .number(seconds(stage))),
             ])
           })

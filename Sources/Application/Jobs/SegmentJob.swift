@@ -86,7 +86,9 @@ package final class SegmentJob {
   /// Every pixel gets one of the classes, whatever the photo shows.
   private var mustChoose: Bool {
     let options = job.options
-    return job.words.named.negatives.isEmpty && options.absent == .keep && options.unknownThreshold == 0
+    // Purify keeps all classes where it keeps none.
+    return job.words.named.negatives.isEmpty && [.keep, .purify].contains(options.absent)
+      && options.unknownThreshold == 0
       && !job.words.classes.background
   }
 

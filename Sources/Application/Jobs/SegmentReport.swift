@@ -56,8 +56,24 @@ package struct SegmentReport {
     let found = run.presence[label]
     return [
       ("present", .bool(!found.isDropped && run.refinement.pixels(of: label) > 0)),
+      ("dropped", .bool(found.isDropped)),
       ("certainty", .float(found.certainty)), ("best", .float(found.best)), ("mean", .float(found.mean)),
-    ]
+    ] + (found.purity.map { [("purity", .float($0))] } ?? [])
+  }
+
+  /// What says which classes a rule took away; empty: none did.
+  private var dropped: String {
+    let names = run.presence.indices.filter { run.presence[$0].isDropped && $0 < job.words.count }.map {
+      printable(titles[$0], limit: 100)
+    }
+    if names.isEmpty { return "" }
+    let options = job.options
+    let rules =
+      (options.absent == .keep ? [] : ["--absent \(options.absent.rawValue)"])
+      + (options.areaThreshold < 0 ? [] : ["--area-threshold"])
+    let more = names.count > 12 ? " and \(names.count - 12) more" : ""
+    return "\n  dropped by \(rules.joined(separator: ", ")): "
+      + names.prefix(12).joined(separator: ", ") + more
   }
 
   /// The text of the legend: what made the map, and what its numbers mean.
@@ -156,6 +172,7 @@ package struct SegmentReport {
       text += "\n  \(share) %  \(printable(titles[index], limit: 200))"
     }
     if present.count > 12 { text += "\n  and \(present.count - 12) more" }
+    text += dropped
     if present.map(\.offset) == [job.words.count] { text += "\n  nothing of what you named is in this photo" }
     if !files.isEmpty { text += "\n  -> " + files.map { printable($0, limit: 400) }.joined(separator: ", ") }
     return text

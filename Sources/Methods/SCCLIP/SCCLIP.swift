@@ -46,25 +46,29 @@ package struct SCCLIPMethod: SegmentationMethod {
     // 1. Photo and windows.
     let plan = windows(of: photo)
     let scores = try WindowScores(run.arena, plan, phraseClass: words.phraseClass)
+    let purity = ClassPurity(options, words)
     try run.scope {
       let image = try photo.windowCopy(plan, alongside: nil, run)
       try run.stage(.clip) {
         let tower = WindowTransformer(run, vision, schema.vision, streaming: schema, image: image, plan: plan)
         let x = try run.arena.rows(tower.group * tower.tokens, clip.width)
         let kept = try KeptBlocks(run, tower, levels)
+        let seen = purity == nil ? nil : try AttentionSum(run, tower)
         try tower.forEachGroup { windows in
           // 2. Blocks.
-          try tower.encode(windows, through: 0..<clip.vision.depth - 1, into: x) { block in
+          try tower.encode(windows, through: 0..<clip.vision.depth - 1, into: x, watch: seen) { block in
             kept.keep(x, after: block, windows: windows.count)
           }
           try run.scope { try finish(windows, tower, x, kept, text, into: scores) }
+          if let seen { try purity?.test(windows, tower, seen, scores.phrases(ofWindow:)) }
         }
       }
     }
     return Scored(
       scores: scores, grid: (scores.grid.rows, scores.grid.columns), embedding: nil,
       geometry: PhotoGeometry(
-        height: photo.height, width: photo.width, patch: clip.patch, grid: 1, imageSide: clip.patch))
+        height: photo.height, width: photo.width, patch: clip.patch, grid: 1, imageSide: clip.patch),
+      purity: purity)
   }
 
   /// Sections 3 to 6 for a group of windows.

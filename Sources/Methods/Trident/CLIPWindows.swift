@@ -10,6 +10,8 @@ struct CLIPWindows {
   let schema: CLIPSchema
   let plan: WindowPlan
   let options: SegmentOptions
+  /// Where the rule `purify` asks.
+  let judge: WindowJudge?
 
   /// What a window's rows become before they are spliced: themselves, or unit embeddings (the baseline
   /// paradigm).
@@ -40,9 +42,10 @@ struct CLIPWindows {
       let x = try run.arena.rows(tower.group * tower.tokens, clip.width)
       let mean = try features?.mean ?? meanOfValues(tower, x)
       let attention = ProxyAttention(engine: run.engine, beta: options.beta, gamma: options.gamma, mean: mean)
+      let seen = judge == nil ? nil : try AttentionSum(run, tower)
       try tower.forEachGroup { windows in
-        try tower.encode(windows, through: 0..<last, into: x)
-        try run.scope { try mixLast(tower, windows, x, features, attention, canvas, finish) }
+        try tower.encode(windows, through: 0..<last, into: x, watch: seen)
+        try run.scope { try mixLast(tower, windows, x, features, attention, seen, into: canvas, finish) }
       }
       if !run.isPlanning { canvas.average() }
     }
@@ -79,7 +82,7 @@ struct CLIPWindows {
   /// The last block: values only, mixed by proxy attention, then spliced.
   private func mixLast(
     _ tower: WindowTransformer, _ windows: Range<Int>, _ x: Rows, _ features: WindowFeatures?,
-    _ attention: ProxyAttention, _ canvas: SpliceCanvas, _ finish: Finish
+    _ attention: ProxyAttention, _ seen: AttentionSum?, into canvas: SpliceCanvas, _ finish: Finish
   ) throws {
     let arena = run.arena
     let (grid, cells) = (tower.side, tower.cells)
@@ -92,6 +95,8 @@ struct CLIPWindows {
     let scratch = try RowScratch(arena, engine: run.engine, rows: cells, depth: clip.width)
     let room = try ProxyRoom(
       run, tokens: featureSide * featureSide, featureWidth: features?.width ?? blocks.inner, config: blocks)
+    var jury: JudgeRoom?
+    if let judge, let seen { jury = try JudgeRoom(self, judge, tower, seen, side: featureSide) }
     run.note(plan.origins.count * work(cells: cells))
     if run.isPlanning { return }
     try tower.withLastBlock { weights in
@@ -109,6 +114,7 @@ struct CLIPWindows {
         }
         attention.mix(weights.out, room)
         run.record("proxy.output.\(window)", room.output)
+        jury?.judge(room.output, index: index, window: window)
         if let placed { Self.resample(room.output, featureSide, into: placed, side) }
         let origin = plan.origins[window]
         canvas.add(

@@ -41,12 +41,13 @@ package struct TridentMethod: SegmentationMethod {
   ) throws -> Scored {
     // 1. Two copies of one photo. 2. Windows.
     let layout = TridentLayout(photo, self)
+    let judge = WindowJudge(options, words, text)
     let made = try run.keeping({ () throws -> Made in
       // 5. What windows are spliced into; 8. and where unit features go: SAM's strips fill them as they come.
       let canvas = try canvas(layout, run)
       let early = usesSAM ? try features(layout, run) : nil
       let shared = usesSAM && layout.passes.count == 1 ? try layout.samCopy(layout.passes[0], in: run) : nil
-      try windows(photo, layout, into: canvas, alongside: shared, run)
+      try windows(photo, layout, judge, into: canvas, alongside: shared, run)
       let features = try early ?? features(layout, run)
       if options.paradigm == .window || !usesSAM {
         try run.stage(.scores) { try finish(canvas, into: features, layout, run) }
@@ -66,16 +67,17 @@ package struct TridentMethod: SegmentationMethod {
       return Made(features: features, embedding: embedding)
     })
     // 8. Scores.
-    let isWindow = options.paradigm == .window
-    let rows = isWindow ? layout.canvas.rows : layout.grid.rows
+    let rows = options.paradigm == .window ? layout.canvas.rows : layout.grid.rows
     let field = try FeatureScores(
       run.arena, made.features, rows: rows, text: text, phraseClass: words.phraseClass)
-    return Scored(scores: field, grid: layout.grid, embedding: made.embedding, geometry: layout.geometry)
+    return Scored(
+      scores: field, grid: layout.grid, embedding: made.embedding, geometry: layout.geometry,
+      purity: judge?.purity)
   }
 
   /// Sections 3 to 5.
   private func windows(
-    _ photo: any PhotoPixels, _ layout: TridentLayout, into canvas: SpliceCanvas,
+    _ photo: any PhotoPixels, _ layout: TridentLayout, _ judge: WindowJudge?, into canvas: SpliceCanvas,
     alongside copy: CopyRequest?, _ run: RunContext
   ) throws {
     try run.scope {
@@ -84,7 +86,8 @@ package struct TridentMethod: SegmentationMethod {
         try options.usesDINO ? WindowFeatures(run, dino, dinoSchema, image: image, plan: layout.plan) : nil
       try run.stage(.clip) {
         let windows = CLIPWindows(
-          run: run, clip: clip, schema: clipSchema, plan: layout.plan, options: options)
+          run: run, clip: clip, schema: clipSchema, plan: layout.plan, options: options,
+          judge: judge)
         try windows.splice(
           image, features: features, into: canvas, finish: try windowHead(canvas, layout, run))
       }

@@ -56,10 +56,12 @@ package struct WindowTransformer {
   /// Patch embedding and some blocks, for one group of windows.
   ///
   /// - Shapes: `x`: the group's tokens, overwritten.
-  /// - Parameter each: called behind every block.
+  /// - Parameters:
+  ///   - watch: gets the attention of all these blocks; nil: nobody asks.
+  ///   - each: called behind every block.
   /// - Memory: positions and one `SequenceRoom`, given back.
   package func encode(
-    _ windows: Range<Int>, through blocks: Range<Int>, into x: Rows,
+    _ windows: Range<Int>, through blocks: Range<Int>, into x: Rows, watch: AttentionSum? = nil,
     each: (_ block: Int) throws -> Void = { _ in }
   ) throws {
     try run.scope {
@@ -68,8 +70,14 @@ package struct WindowTransformer {
       run.note(
         plan.origins.count
           * (config.patchWork(cells: cells) + Double(blocks.count) * config.blocks.blockWork(tokens: tokens)))
+      if watch != nil {
+        run.note(
+          plan.origins.count
+            * AttentionSum.work(cells: cells, heads: config.blocks.heads, blocks: blocks.count))
+      }
       if run.isPlanning { return }
       for index in 0..<windows.count {
+        watch?.clear(index)
         let rows = window(index, of: x)
         embed(windows.lowerBound + index, positions, into: rows, room)
         run.record("\(config.blocks.role.rawValue).embed.\(windows.lowerBound + index)", rows)
@@ -79,7 +87,11 @@ package struct WindowTransformer {
       try stream.forEach(blocks) { block, weights in
         for index in 0..<windows.count {
           let rows = window(index, of: x)
-          tower.block(rows, weights, room)
+          if let watch {
+            tower.block(rows, weights, room, addingTo: watch, window: index)
+          } else {
+            tower.block(rows, weights, room)
+          }
           run.record("\(config.blocks.role.rawValue).blocks.\(block).\(windows.lowerBound + index)", rows)
         }
         try each(block)

@@ -39,6 +39,8 @@ package struct ClassRules: Equatable, Sendable {
   /// The gate: a class needs a patch at least this certain; the relative rule: its share of the way from the
   /// least class to the most certain one.
   package static let edge: Float = 0.5
+  /// The purify rule: a class needs more than this ratio in some window.
+  package var redundancy: Float = 0.1
   /// SC-CLIP's area rule: a class needs more than this share of the pixels that classes 1... have; below 0:
   /// off.
   package var areaThreshold: Float = -1
@@ -48,12 +50,12 @@ package struct ClassRules: Equatable, Sendable {
   package var hasNegatives = false
 
   package init(
-    absent: AbsentRule = .keep, areaThreshold: Float = -1, background: Bool = false,
+    absent: AbsentRule = .keep, redundancy: Float = 0.1, areaThreshold: Float = -1, background: Bool = false,
     hasNegatives: Bool = false
   ) {
     // Words settle `auto`; where nobody asked them, nothing was added.
     (self.absent, self.areaThreshold) = (absent == .auto ? .keep : absent, areaThreshold)
-    (self.background, self.hasNegatives) = (background, hasNegatives)
+    (self.redundancy, self.background, self.hasNegatives) = (redundancy, background, hasNegatives)
   }
 
   /// Nothing is ever taken away.
@@ -70,7 +72,7 @@ extension ClassRules {
     _ settings: LabelSettings,
     in run: RunContext
   ) throws -> [Bool] {
-    let kept = keptByPatches(presence.map(\.certainty))
+    let kept = keptByPatches(presence.map { absent == .purify ? $0.purity ?? 0 : $0.certainty })
     if areaThreshold < 0 { return kept }
     return try run.scope {
       let coarse = LabelSettings(logitScale: settings.logitScale, keeps: kept)
@@ -85,17 +87,23 @@ extension ClassRules {
     }
   }
 
-  /// Classes whose most certain patch passes the rule.
+  /// Classes that pass the rule by their most certain patch or, with `purify`, by their purest window.
   ///
   /// - Source: MaskCLIP's prompt denoising and RADSeg (gate); TagCLIP (relative), without its step over
-  ///   attention.
+  ///   attention; FreeCP (purify).
   package func keptByPatches(_ certainty: [Float]) -> [Bool] {
     let first = background ? 1 : 0
     let rivals = certainty.dropFirst(first).dropLast(hasNegatives ? 1 : 0)
     guard absent != .keep, let least = rivals.min(), let most = rivals.max() else {
       return Array(repeating: true, count: certainty.count)
     }
-    var kept = rivals.map { absent == .relative ? $0 > least + Self.edge * (most - least) : $0 >= Self.edge }
+    var kept = rivals.map { value in
+      switch absent {
+      case .relative: value > least + Self.edge * (most - least)
+      case .purify: value > redundancy
+      case .auto, .keep, .gate, .relevancy: value >= Self.edge
+      }
+    }
     if !kept.contains(true) && !hasNegatives { kept = Array(repeating: true, count: kept.count) }
     return Array(repeating: true, count: first) + kept + (hasNegatives ? [true] : [])
   }
@@ -121,6 +129,8 @@ package struct ClassPresence: Equatable, Sendable {
   package var mean: Float = 0
   /// Patches where it is the best class.
   package var patches = 0
+  /// What the purify rule goes by: the largest ratio of any window, 0 to 0.5; nil where it does not run.
+  package var purity: Float?
   /// Some rule took it away.
   package var isDropped = false
 

@@ -35,13 +35,14 @@ struct TiledMethod: SegmentationMethod {
       width: photo.width, height: photo.height, tile: options.tile, overlap: options.overlap)
     if layout.count == 1 { return try method.score(photo, text: text, words: words, in: run) }
     let one = try shape(layout, text, words, run)
+    let purity = ClassPurity(options, words)
     let mosaic = try ScoreMosaic(
       run, layout, shape: one.scores.grid, rule: one.scores.rule, phraseClass: words.phraseClass)
     try run.scope {
       let work = try TileWork(run, layout, mosaic, shape: one.scores, rowByteCount: photo.rowByteCount)
       if run.isPlanning {
         let first = run.log.entries.count
-        try tile(work, text, words, run) { _ in }
+        try tile(work, text, words, purity, run) { _ in }
         run.log.repeatStages(from: first, times: layout.count)
         return
       }
@@ -50,7 +51,7 @@ struct TiledMethod: SegmentationMethod {
         for down in layout.down.origins.indices where layout.down.origins[down] + layout.down.side == y + 1 {
           for across in layout.across.origins.indices {
             try work.load(across: across, down: down)
-            try tile(work, text, words, run) { try work.add($0, across: across, down: down, run) }
+            try tile(work, text, words, purity, run) { try work.add($0, across: across, down: down, run) }
           }
         }
       }
@@ -61,7 +62,7 @@ struct TiledMethod: SegmentationMethod {
       imageSide: one.geometry.imageSide)
     return Scored(
       scores: mosaic, grid: (mosaic.grid.rows, mosaic.grid.columns), embedding: nil, geometry: geometry,
-      guided: one.guided)
+      guided: one.guided, purity: purity)
   }
 
   /// What one tile gives, but for its numbers: a run that only counts.
@@ -76,11 +77,15 @@ struct TiledMethod: SegmentationMethod {
   }
 
   private func tile(
-    _ work: TileWork, _ text: Rows, _ words: Wording, _ run: RunContext,
+    _ work: TileWork, _ text: Rows, _ words: Wording, _ purity: ClassPurity?, _ run: RunContext,
     _ body: (any ScoreField) throws -> Void
   ) throws {
     try run.checkCancelled()
-    try run.scope { try body(method.score(work.photo, text: text, words: words, in: run).scores) }
+    try run.scope {
+      let scored = try method.score(work.photo, text: text, words: words, in: run)
+      if let own = scored.purity { purity?.take(own.ratios) }
+      try body(scored.scores)
+    }
   }
 }
 
