@@ -205,7 +205,8 @@ def draw(a, folder, number):
     (folder / "classes.txt").write_text("".join("; ".join(c) + "\n" for c in classes))
     command = [a.bin / "trident", "segment", "-m", model, "--classes", folder / "classes.txt", "--no-cache",
                "--quiet",
-               *flags(o, preset, profile), *r.choice([[], ["--background"]]), path]
+               *flags(o, preset, profile), *r.choice([[], ["--background-class", classes[0][0]]]),
+               "--absent", "keep", path]
     return r, config, o, flags(o, preset, profile), (path, kind, size), classes, command
 
 
