@@ -251,8 +251,9 @@ def run(a, folder, number):
     print(f"{number:3} {verdict}{' (on a cut)' if cut else ''}{'' if found['same'] else ' THREADS OR LIMIT'} "
           f"{kind} {size[1]}x{size[0]}, {len(classes)} classes, clip {config.clip_form} "
           f"{config.clip.width}:{config.clip.head_width}/{config.clip.patch}, dino "
-          f"{config.dino.width}/{config.dino.patch}{second(config)}, sam {config.sam.width}/{config.sam.patch} "
-          f"{config.sam.grid}: float32 {found['float32'][0]:.1e} {found['float32'][1]:.2%}, int8 "
+          f"{config.dino.width}/{config.dino.patch}{second(config)}, sam "
+          f"{config.sam.width}/{config.sam.patch} {config.sam.grid}: float32 "
+          f"{found['float32'][0]:.1e} {found['float32'][1]:.2%}, int8 "
           f"{found['int8'][0]:.1e} {found['int8'][1]:.2%}; {' '.join(named)}", flush=True)
     return verdict
 

@@ -46,9 +46,10 @@ def found(a, m, model, photo, precision):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         subprocess.run(
-            [a.bin / "trident", "segment", "--model", model, "--class", "horse", "--class", "grass", "--profile",
-             "fast", "--short-side", str(WINDOW), "--window", str(WINDOW), "--precision", precision, "--quiet",
-             "--no-cache", "--taps", folder / "a.taps", "--output", folder / "labels.png", photo],
+            [a.bin / "trident", "segment", "--model", model, "--class", "horse", "--class", "grass",
+             "--profile", "fast", "--short-side", str(WINDOW), "--window", str(WINDOW),
+             "--precision", precision, "--quiet", "--no-cache",
+             "--taps", folder / "a.taps", "--output", folder / "labels.png", photo],
             check=True, stderr=subprocess.DEVNULL)
         taps = read_taps(folder / "a.taps")
     names = [f"dino.blocks.{n}.0" for n in range(m.dino.depth)] + ["dino.features.0"]
@@ -92,7 +93,8 @@ def main():
             values = [trained_int8.cosines(x[n], y[n]) for x, (_, y) in zip(ours, photos)]
             print(f"| {title}, {where} | {trained_int8.line(values)} |", flush=True)
         for (path, wanted), x in zip(photos, ours):
-            print(f"| {title}, {path.stem} | {trained_int8.line([trained_int8.cosines(x[-1], wanted[-1])])} |")
+            values = [trained_int8.cosines(x[-1], wanted[-1])]
+            print(f"| {title}, {path.stem} | {trained_int8.line(values)} |")
 
 
 if __name__ == "__main__":
