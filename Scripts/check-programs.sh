@@ -93,6 +93,33 @@ make_toy() {
     --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/./sam.pth" --overwrite --quiet
 }
 
+# DINOv2 in DINO's place: both publishers' names, the fast profile, a window that does not fit.
+check_dinov2() {
+  gzip -dc "$golden/toy-dinov2-g/dino.pth.gz" >"$work/dinov2.pth"
+  gzip -dc "$golden/toy-dinov2-hf/dino.safetensors.gz" >"$work/dinov2.safetensors"
+  set -- --sam "$work/sam.pth" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/dinov2.gguf" --overwrite --quiet
+  expect 0 "quantize DINOv2, Hugging Face's names" "$bin/trident-quantize" --clip "$work/clip.pt" \
+    --dino "$work/dinov2.safetensors" "$@"
+  expect 0 "inspect it" "$bin/trident" inspect "$work/dinov2.gguf"
+  said "its rule of positions" "positions by size"
+  expect 2 "a rule that is none" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dinov2.pth" \
+    --dino-positions table "$@"
+  expect 4 "a rule for DINO" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dino.pth" --dino-positions size "$@"
+  said "what the flag is for" "is for DINOv2"
+  expect 0 "quantize DINOv2, the hub's names" "$bin/trident-quantize" --clip "$work/clip.pt" --dino "$work/dinov2.pth" "$@"
+  expect 0 "verify it" "$bin/trident" verify "$work/dinov2.gguf" --quiet
+  expect 0 "inspect it" "$bin/trident" inspect "$work/dinov2.gguf" --json
+  said "its registers" '"registers": 4'
+  set -- --model "$work/dinov2.gguf" --class cat --class sofa --class tree --short-side 160 --stride 64 --quiet
+  expect 2 "a window that is no multiple of both patches" "$bin/trident" segment "$@" --window 160 \
+    --output "$work/dinov2.png" "$golden/toy-b/photo.png"
+  said "which windows fit" "112 or 224 is"
+  expect 0 "segment with DINOv2" "$bin/trident" segment "$@" --window 112 --output "$work/dinov2.png" "$golden/toy-b/photo.png"
+  expect 0 "the fast profile with DINOv2" "$bin/trident" segment "$@" --window 112 --profile fast \
+    --output "$work/dinov2-fast.png" "$golden/toy-b/photo.png"
+  expect 0 "measure with DINOv2" "$bin/trident" measure "$@" --window 112 --profile fast "$golden/toy-b/photo.png"
+}
+
 # BLIP: texts beside a photo, and PnP-OVSS.
 check_pnp() {
   pnp=Tests/Fixtures/golden-pnp
@@ -965,6 +992,7 @@ EOF
 toy=$work/toy.gguf
 check_version
 make_toy
+check_dinov2
 check_radseg
 check_pnp
 if [ -f models/demo/demo.gguf ]; then

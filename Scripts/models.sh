@@ -1,6 +1,6 @@
 #!/bin/sh
 # Downloads published checkpoints and verifies them. Usage: models.sh FOLDER [NAME]...
-# Names: clip-b16 clip-l14 clip-l14-336 clip-h14 metaclip-b16 dino-b16 dino-s16 dino-b8 dino-s8 sam-b sam-l sam-h vocab radio-b radio-l siglip2-text siglip2-tokenizer blip-base blip-large bert-vocab.
+# Names: clip-b16 clip-l14 clip-l14-336 clip-h14 metaclip-b16 dino-b16 dino-s16 dino-b8 dino-s8 dinov2-s14 dinov2-b14 dinov2-b14-reg dinov2-l14 sam-b sam-l sam-h vocab radio-b radio-l siglip2-text siglip2-tokenizer blip-base blip-large bert-vocab.
 # Without names: what the base model needs. See models/README.md for sources and licences.
 set -eu
 
@@ -35,6 +35,10 @@ describe() {
       echo "$meta/dino/$name/$name.pth $name.pth none -" ;;
     dino-s8) name=dino_deitsmall8_pretrain
       echo "$meta/dino/$name/$name.pth $name.pth none -" ;;
+    dinov2-s14) echo "$meta/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth dinov2_vits14_pretrain.pth none -" ;;
+    dinov2-b14) echo "$meta/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth dinov2_vitb14_pretrain.pth none -" ;;
+    dinov2-b14-reg) echo "$meta/dinov2/dinov2_vitb14/dinov2_vitb14_reg4_pretrain.pth dinov2_vitb14_reg4_pretrain.pth none -" ;;
+    dinov2-l14) echo "$meta/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth dinov2_vitl14_pretrain.pth none -" ;;
     # The end of a SAM file's name is the beginning of its MD5.
     sam-b) echo "$meta/segment_anything/sam_vit_b_01ec64.pth sam_vit_b_01ec64.pth md5 01ec64" ;;
     sam-l) echo "$meta/segment_anything/sam_vit_l_0b3195.pth sam_vit_l_0b3195.pth md5 0b3195" ;;

@@ -33,7 +33,7 @@ func fuzzQuantize(_ bytes: UnsafeBufferPointer<UInt8>) {
   var input = Input(bytes)
   var files = toyCheckpoints
   input.edit(&files[0], focus: 6_000)
-  input.edit(&files[1], focus: 2_000)
+  input.edit(&files[1], focus: 4_000)
   input.edit(&files[2], focus: 14_000)
   withFiles(files + [toyMerges]) { try? quantize($0, output: scratch + "/fuzzed.gguf") }
 }
@@ -107,9 +107,10 @@ let scratch: String = {
   return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }()
 
-private let toyCheckpoints: [[UInt8]] = [ToyCheckpoint.clip(), .dino(), .sam()].map {
-  Array($0.safetensors())
-}
+// DINOv2, which has everything that DINO has, and more.
+private let toyCheckpoints: [[UInt8]] = [
+  ToyCheckpoint.clip(), .dinov2(registers: 2, gated: true), .sam(),
+].map { Array($0.safetensors()) }
 
 private let toyMerges = Array("#version: 0.2\ni n\nt h\na n\n".utf8)
 

@@ -151,13 +151,29 @@ struct CheckpointView {
     plan.fill(part, copying: names, from: self)
   }
 
-  /// A packed layer from `from.weight` [rows, columns] and `from.bias` [rows].
-  mutating func linear(_ part: LinearSpec, from: String, _ plan: inout NetworkPlan) throws(QuantizationError)
-  {
+  /// What a layer scale multiplies the rows of the layer in front of it by; nil without a name.
+  ///
+  /// - Shapes: [width].
+  /// - Errors: a factor that is no number.
+  mutating func layerScale(_ name: String?, _ width: Int) throws(QuantizationError) -> [Float]? {
+    guard let name else { return nil }
+    let factors = try directory.readFloat(require(name, [width]))
+    if let element = factors.firstIndex(where: { !$0.isFinite }) {
+      throw QuantizationError(.notFinite(element: element), path: directory.path, name: full(name))
+    }
+    return factors
+  }
+
+  /// A packed layer from `from.weight` [rows, columns] and `from.bias` [rows], times the layer scale `scale`
+  /// [rows] where there is one.
+  mutating func linear(
+    _ part: LinearSpec, from: String, scale: String? = nil, _ plan: inout NetworkPlan
+  ) throws(QuantizationError) {
     let weight = try require(from + ".weight", [part.outputs, part.inputs])
     let bias = try require(from + ".bias", [part.outputs])
-    let recipe = LinearRecipe(
+    var recipe = LinearRecipe(
       weight: .rows([weight]), bias: BiasSource(names: [bias]), rows: part.outputs, columns: part.inputs)
+    recipe.rowFactors = try layerScale(scale, part.outputs)
     plan.fill(part, .linear(recipe), from: self)
   }
 

@@ -30,10 +30,6 @@ enum ForeignCheckpoint {
     Sign(parts: ["image_encoder.stem.", "mask_decoder."], what: "EdgeSAM"),
     Sign(parts: ["storage_tokens"], what: "DINOv3"), Sign(parts: ["rope_embed.periods"], what: "DINOv3"),
     Sign(parts: ["embeddings.register_tokens"], absent: ["encoder.layer."], what: "DINOv3"),
-    Sign(
-      parts: ["blocks.0.ls1."], absent: ["visual."], what: "DINOv2 or a network like it, whose layer scale"),
-    Sign(
-      parts: ["layer.0.layer_scale1."], what: "DINOv2 or a network like it, whose layer scale"),
     Sign(parts: ["conv1_alpha."], what: "AlphaCLIP, whose image tower takes a fourth channel"),
     Sign(parts: ["positional_embedding_res"], what: "LongCLIP, whose text tower has two position tables"),
     Sign(parts: ["text_decoder."], what: "CoCa, whose image tower ends in attention pooling"),
@@ -54,7 +50,7 @@ enum ForeignCheckpoint {
     }
     guard let sign else { return }
     // Where one part is in the way, that part is named.
-    let isPart = sign.what.hasSuffix("layer scale") || sign.what == highQuality
+    let isPart = sign.what == highQuality
     throw QuantizationError(
       .unsupportedModel(
         "this is \(sign.what)" + (isPart ? " is" : ", which is") + " not supported; " + advice),

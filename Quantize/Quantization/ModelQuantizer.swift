@@ -115,7 +115,9 @@ package struct ModelQuantizer {
     }
     if let dino {
       let (dinoConfig, plan) = try DINONameMap.plan(
-        dino, DINONameMap.Options(prefix: request.dinoPrefix, headWidth: request.dinoHeadWidth))
+        dino,
+        DINONameMap.Options(
+          prefix: request.dinoPrefix, headWidth: request.dinoHeadWidth, positions: request.dinoPositions))
       config.dino = dinoConfig
       plans.append(plan)
     }
@@ -231,7 +233,10 @@ package struct ModelQuantizer {
     var header: KeyValues = [
       ("general.architecture", .string(MappedModel.architecture)), ("general.name", .string(modelName)),
       // Older programs read what they can.
-      ("trident.format_version", .uint32(items.contains(where: \.isHalves) ? 3 : 2)),
+      (
+        "trident.format_version",
+        .uint32(UInt32(max(config.formatVersion, items.contains(where: \.isHalves) ? 3 : 2)))
+      ),
       ("trident.packing", .string(MappedModel.packing)),
     ]
     let sources: KeyValues

@@ -13,14 +13,24 @@ struct NameSpelling {
   }
 
   var rules: [Rule] = []
+  /// Blocks are counted within chunks, `blocks.CHUNK.BLOCK.`, where BLOCK goes on from chunk to chunk.
+  var hasChunks = false
 
   func original(_ name: String) -> String {
-    var bytes = Array(name.utf8)
+    var bytes = Array((hasChunks ? Self.withoutChunk(name) : name).utf8)
     for rule in rules {
       guard let start = firstPlace(of: rule.other, in: bytes) else { continue }
       bytes.replaceSubrange(start..<start + rule.other.count, with: rule.original)
     }
     return String(decoding: bytes, as: UTF8.self)
+  }
+
+  private static func withoutChunk(_ name: String) -> String {
+    let parts = name.split(separator: ".", maxSplits: 3, omittingEmptySubsequences: false)
+    guard parts.count == 4, parts[0] == "blocks", Int(parts[1]) != nil, Int(parts[2]) != nil else {
+      return name
+    }
+    return "blocks.\(parts[2]).\(parts[3])"
   }
 }
 
@@ -71,11 +81,14 @@ extension NameSpelling {
   /// Source: transformers `ViTModel`, as facebook/dino-vitb16 and its kin are published.
   static let huggingFaceDINO = NameSpelling(rules: [
     Rule("embeddings.cls_token", "cls_token"), Rule("embeddings.position_embeddings", "pos_embed"),
+    Rule("embeddings.mask_token", "mask_token"), Rule("embeddings.register_tokens", "register_tokens"),
     Rule("embeddings.patch_embeddings.projection.", "patch_embed.proj."), Rule("encoder.layer.", "blocks."),
     Rule(".layernorm_before.", ".norm1."), Rule(".layernorm_after.", ".norm2."),
     Rule("layernorm.", "norm."), Rule(".attention.attention.", ".attn."),
     Rule(".attention.output.dense.", ".attn.proj."), Rule(".intermediate.dense.", ".mlp.fc1."),
-    Rule(".output.dense.", ".mlp.fc2."),
+    Rule(".output.dense.", ".mlp.fc2."), Rule(".layer_scale1.lambda1", ".ls1.gamma"),
+    Rule(".layer_scale2.lambda1", ".ls2.gamma"), Rule(".mlp.weights_in.", ".mlp.w12."),
+    Rule(".mlp.weights_out.", ".mlp.w3."),
   ])
 
   /// Source: transformers `SamModel`, as facebook/sam-vit-base and its kin are published.

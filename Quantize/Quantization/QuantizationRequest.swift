@@ -1,5 +1,7 @@
 // What to build, as the command line or a test asks for it.
 
+import Segmentation
+
 /// What to build.
 package struct QuantizationRequest: Sendable {
   /// Of CLIP. With one tower the file names the text tower, so that a vocabulary made with the one is used
@@ -27,6 +29,8 @@ package struct QuantizationRequest: Sendable {
   package var clipHeadWidth: Int?
   package var textHeadWidth: Int?
   package var dinoHeadWidth: Int?
+  /// How DINOv2's position table is resampled; nil: as its names and registers tell.
+  package var dinoPositions: PositionRule?
   /// Mean and deviation of the pixels that CLIP was trained on, of pixels from 0 to 1.
   package var clipMean: SIMD3<Float>?
   package var clipDeviation: SIMD3<Float>?

@@ -161,8 +161,7 @@ struct RADIONameMap {
   }
 
   private mutating func layerScale(_ name: String, _ width: Int) throws(QuantizationError) -> [Float]? {
-    guard view.has(name) else { return nil }
-    return try view.directory.readFloat(view.require(name, [width]))
+    try view.layerScale(view.has(name) ? name : nil, width)
   }
 
   // MARK: Heads

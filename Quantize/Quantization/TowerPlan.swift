@@ -14,6 +14,9 @@ struct BlockNames {
   let out: String
   let mlpIn: String
   let mlpOut: String
+  /// Layer scales, which are multiplied into `out` and `mlpOut`.
+  var outScale: String?
+  var mlpOutScale: String?
 }
 
 extension CheckpointView {
@@ -51,10 +54,11 @@ extension CheckpointView {
       weight: .rows([try require(names.out + ".weight", [width, width])]),
       bias: BiasSource(names: [try require(names.out + ".bias", [width])]), rows: width, columns: width)
     out.columnHeads = HeadSpread(parts: 1, heads: config.heads, width: config.headWidth)
+    out.rowFactors = try layerScale(names.outScale, width)
     plan.fill(part.out, .linear(out), from: self)
     try norm(part.norm2, from: names.norm2, &plan)
     try linear(part.mlpIn, from: names.mlpIn, &plan)
-    try linear(part.mlpOut, from: names.mlpOut, &plan)
+    try linear(part.mlpOut, from: names.mlpOut, scale: names.mlpOutScale, &plan)
   }
 
   /// The patch embedding.

@@ -8,6 +8,10 @@ import System
 
 extension CLIPActivation: ExpressibleByArgument {}
 
+extension PositionRule: ExpressibleByArgument {
+  public init?(argument: String) { self.init(name: argument) }
+}
+
 /// Three numbers with commas between.
 struct ThreeNumbers: ExpressibleByArgument {
   let value: SIMD3<Float>
@@ -94,7 +98,7 @@ struct QuantizeCommand: ParsableCommand {
   var clip: String?
   @Option(
     help: ArgumentHelp(
-      "DINO checkpoint: a backbone, a whole training state, or Hugging Face names. "
+      "DINO or DINOv2 checkpoint: a backbone, a whole training state, or Hugging Face names. "
         + "Without it: for methods that need none.",
       valueName: "file"), completion: .file())
   var dino: String?
@@ -149,6 +153,12 @@ struct QuantizeCommand: ParsableCommand {
   var textHeadWidth: Int?
   @Option(help: ArgumentHelp("Width of DINO's heads, where 64 is wrong.", valueName: "channels"))
   var dinoHeadWidth: Int?
+  @Option(
+    help: ArgumentHelp(
+      "How DINOv2's position table is resampled, where the checkpoint does not tell: step (torch hub "
+        + "without registers), size (Hugging Face without), antialias (with registers; timm).",
+      valueName: "rule"))
+  var dinoPositions: PositionRule?
   @Option(help: ArgumentHelp("Of several copies of CLIP, the one whose names begin so.", valueName: "prefix"))
   var clipPrefix: String?
   @Option(help: ArgumentHelp("The same for DINO: student, teacher, state_dict_ema, ...", valueName: "prefix"))
@@ -191,6 +201,7 @@ struct QuantizeCommand: ParsableCommand {
     }
     try checkTowers()
     if output.isEmpty { throw ValidationError("--output needs a file name.") }
+    if dinoPositions != nil && dino == nil { throw ValidationError("--dino-positions belongs to --dino.") }
     if tokenizer != nil && siglipText == nil {
       throw ValidationError("--tokenizer belongs to --siglip-text; CLIP's vocabulary is --vocab.")
     }
@@ -276,6 +287,7 @@ struct QuantizeCommand: ParsableCommand {
     request.activation = activation
     request.clipHeadWidth = clipHeadWidth
     (request.textHeadWidth, request.dinoHeadWidth) = (textHeadWidth, dinoHeadWidth)
+    request.dinoPositions = dinoPositions
     (request.clipMean, request.clipDeviation) = (clipMean?.value, clipStd?.value)
     (request.clipPrefix, request.dinoPrefix, request.samPrefix) = (clipPrefix, dinoPrefix, samPrefix)
     (request.name, request.words) = (name, words)

@@ -111,7 +111,8 @@ package struct ModelListing {
     }
     if let tower = config.clipText { lines.append("         words of \(tower)") }
     if let dino = config.dino {
-      lines.append(line("dino", dino.blocks, "patch \(dino.patch), grid \(dino.grid)"))
+      let parts = ["patch \(dino.patch)", "grid \(dino.grid)"] + Self.second(dino).map { $0.text }
+      lines.append(line("dino", dino.blocks, parts.joined(separator: ", ")))
     }
     if let sam = config.sam {
       let more =
@@ -141,6 +142,19 @@ package struct ModelListing {
     return lines
   }
 
+  /// What DINOv2 has beside DINO's sizes, for people and for programs.
+  private static func second(_ dino: VisionConfig) -> [(text: String, field: (String, JSON))] {
+    var parts: [(text: String, field: (String, JSON))] = []
+    if dino.registers > 0 {
+      parts.append(("\(dino.registers) registers", ("registers", .int(dino.registers))))
+    }
+    if dino.positions != .bicubicWithFactor, let rule = dino.positions.name {
+      parts.append(("positions by \(rule)", ("position_rule", .string(rule))))
+    }
+    if dino.blocks.isGated { parts.append(("SwiGLU", ("mlp", .string("swiglu")))) }
+    return parts
+  }
+
   package var json: JSON {
     func sizes(_ blocks: TransformerConfig, patch: Int, grid: Int) -> JSON {
       .object([
@@ -158,7 +172,9 @@ package struct ModelListing {
     if let text = config.text { fields.append(("text", sizes(text.blocks, patch: 0, grid: text.context))) }
     if let tower = config.clipText { fields.append(("text_model", .string(tower))) }
     if let dino = config.dino {
-      fields.append(("dino", sizes(dino.blocks, patch: dino.patch, grid: dino.grid)))
+      var numbers = sizes(dino.blocks, patch: dino.patch, grid: dino.grid)
+      if case .object(let plain) = numbers { numbers = .object(plain + Self.second(dino).map { $0.field }) }
+      fields.append(("dino", numbers))
     }
     if let sam = config.sam {
       fields.append(("sam", sizes(sam.blocks, patch: sam.vision.patch, grid: sam.grid)))

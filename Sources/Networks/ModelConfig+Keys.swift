@@ -84,9 +84,7 @@ extension ModelConfig {
       }
       if keys.has(.text) { text = try keys.text(activation: clipActivation, embedWidth: clip?.embedWidth) }
       if keys.has(.dino) {
-        let blocks = try keys.transformer(
-          .dino, activation: .gelu, epsilon: try keys.epsilon("trident.dino.norm_epsilon"))
-        dino = try keys.pixels(try keys.fill(.dino(blocks, patch: 1, grid: 1), "trident.dino"))
+        dino = try keys.dino()
       }
       if keys.has(.sam) { sam = try keys.sam() }
       if keys.has(.radio) { radio = try keys.radio() }
@@ -151,6 +149,29 @@ private struct KeyReader {
   ) throws(ContainerError) -> TransformerConfig {
     let empty = TransformerConfig(role: role, activation: activation, normEpsilon: epsilon)
     return try fill(empty, "trident.\(role.rawValue)", TransformerConfig.numbers)
+  }
+
+  /// DINO, and what DINOv2 has besides.
+  func dino() throws(ContainerError) -> VisionConfig {
+    let keys = VisionConfig.secondKeys
+    var blocks = try transformer(
+      .dino, activation: .gelu, epsilon: try epsilon("trident.dino.norm_epsilon"))
+    blocks.isGated = try word(keys.mlp, ["swiglu"]) != nil
+    let rule = try word(keys.positions, ["step", "size", "antialias"]).flatMap { PositionRule(name: $0) }
+    let registers = file.hasKey(keys.registers) ? try number(keys.registers, limit: 64) : 0
+    let config = VisionConfig.dino(
+      blocks, patch: 1, grid: 1, positions: rule ?? .bicubicWithFactor, registers: registers)
+    return try pixels(try fill(config, "trident.dino"))
+  }
+
+  /// One of some words; nil where the file has no such key.
+  private func word(_ key: String, _ known: [String]) throws(ContainerError) -> String? {
+    guard file.hasKey(key) else { return nil }
+    let found = try file.string(key)
+    guard known.contains(found) else {
+      throw refuse(key, known.joined(separator: " or "), "'\(found.prefix(40))'")
+    }
+    return found
   }
 
   func activation(_ key: String) throws(ContainerError) -> Activation {

@@ -26,6 +26,23 @@ extension VisionConfig {
   }
 }
 
+extension VisionConfig {
+  /// What DINOv2 has beside DINO's keys; each is missing where the network is as DINO is.
+  static let secondKeys = (
+    registers: "trident.dino.registers", positions: "trident.dino.position_rule", mlp: "trident.dino.mlp"
+  )
+
+  fileprivate var second: KeyValues {
+    var keys: KeyValues = []
+    if registers > 0 { keys.append((Self.secondKeys.registers, .uint32(UInt32(clamping: registers)))) }
+    if positions != .bicubicWithFactor, let rule = positions.name {
+      keys.append((Self.secondKeys.positions, .string(rule)))
+    }
+    if blocks.isGated { keys.append((Self.secondKeys.mlp, .string("swiglu"))) }
+    return keys
+  }
+}
+
 extension TextMarks {
   static let keys = (begin: "trident.text.begin_token", end: "trident.text.end_token")
 }
@@ -40,6 +57,11 @@ extension AdaptorConfig {
 
 extension ModelConfig {
   static let clipTextKey = "trident.clip.text_model"
+
+  /// The oldest version whose readers understand all keys.
+  package var formatVersion: Int {
+    dino.map { !$0.second.isEmpty } ?? false ? MappedModel.formatVersion : 2
+  }
 
   /// What `init` reads, for the writer of a model file.
   package var keys: KeyValues {
@@ -62,7 +84,7 @@ extension ModelConfig {
         keys.append((TextMarks.keys.end, .uint32(UInt32(clamping: marks.end))))
       }
     }
-    if let dino { keys += dino.sizes + dino.epsilon + dino.statistics }
+    if let dino { keys += dino.sizes + dino.epsilon + dino.statistics + dino.second }
     if let sam {
       var sizes = [("image_side", sam.imageSide), ("neck_width", sam.neckWidth)]
       if sam.hasEncoder {

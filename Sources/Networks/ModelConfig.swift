@@ -18,6 +18,8 @@ package struct TransformerConfig: Equatable, Sendable {
   package var mlpWidth: Int
   package var normEpsilon: Float
   package var activation: Activation
+  /// The MLP is gated: `mlp_in` makes two halves of `mlpWidth` each, silu(first) * second goes on. DINOv2-g.
+  package var isGated = false
 
   package init(
     role: NetworkRole, width: Int, depth: Int, headWidth: Int, mlpWidth: Int, normEpsilon: Float,
@@ -44,6 +46,8 @@ package struct TransformerConfig: Equatable, Sendable {
   package var paddedHead: Int { roundUp(headWidth, to: 16) }
   /// Width of all heads as stored.
   package var inner: Int { heads * paddedHead }
+  /// Outputs of the MLP's first layer.
+  package var mlpOutputs: Int { isGated ? 2 * mlpWidth : mlpWidth }
   /// Factor on scores before the softmax.
   package var attentionScale: Float { 1 / Float(headWidth).squareRoot() }
 }
@@ -80,10 +84,15 @@ package struct PixelStatistics: Equatable, Sendable {
 
 /// How a stored position table is brought to the grid of a window.
 package enum PositionRule: Equatable, Sendable {
-  /// Bicubic with a step of stored / (grid + 0.1); rows for the prefix tokens come first. CLIP, DINO.
+  /// Bicubic with a step of stored / (grid + 0.1); rows for the prefix tokens come first. CLIP, DINO, the
+  /// torch hub's DINOv2 without registers.
   case bicubicWithFactor
-  /// Bicubic with a step of stored / grid; rows for the prefix tokens come first. BLIP.
+  /// Bicubic with a step of stored / grid; rows for the prefix tokens come first. BLIP, Hugging Face's DINOv2
+  /// without registers.
   case bicubic
+  /// Bicubic with a step of stored / grid, the kernel as wide as the step; rows for the prefix tokens come
+  /// first. DINOv2 with registers.
+  case bicubicAntialias
   /// Bilinear to a square of the longer side, then cut; prefix tokens have none. C-RADIO.
   case bilinearCropped
   /// As stored, a cell each; prefix tokens have none. SAM.
@@ -101,6 +110,8 @@ package struct VisionConfig: Equatable, Sendable {
   package var positions: PositionRule
   /// Tokens in front of the patches: a class token; class tokens and registers; or none.
   package var prefixTokens: Int
+  /// The last of the prefix tokens, where they are stored apart and have no position. DINOv2.
+  package var registers = 0
   package var patchHasBias: Bool
   package var hasPreNorm: Bool
   package var hasPostNorm: Bool
@@ -112,7 +123,7 @@ package struct VisionConfig: Equatable, Sendable {
   /// Prefix tokens that the position table has rows for.
   package var positionedPrefix: Int {
     switch positions {
-    case .bicubicWithFactor, .bicubic: prefixTokens
+    case .bicubicWithFactor, .bicubic, .bicubicAntialias: prefixTokens - registers
     case .bilinearCropped, .stored: 0
     }
   }
@@ -126,11 +137,14 @@ package struct VisionConfig: Equatable, Sendable {
       hasPostNorm: true)
   }
 
-  /// DINO. Source: facebookresearch/dino `vision_transformer.py`.
-  package static func dino(_ blocks: TransformerConfig, patch: Int, grid: Int) -> VisionConfig {
+  /// DINO and DINOv2. Source: `vision_transformer.py` of facebookresearch/dino and facebookresearch/dinov2.
+  package static func dino(
+    _ blocks: TransformerConfig, patch: Int, grid: Int, positions: PositionRule = .bicubicWithFactor,
+    registers: Int = 0
+  ) -> VisionConfig {
     VisionConfig(
-      blocks: blocks, patch: patch, grid: grid, pixels: .imageNet, positions: .bicubicWithFactor,
-      prefixTokens: 1, patchHasBias: true,
+      blocks: blocks, patch: patch, grid: grid, pixels: .imageNet, positions: positions,
+      prefixTokens: 1 + registers, registers: registers, patchHasBias: true,
       hasPreNorm: false, hasPostNorm: true)
   }
 
@@ -334,6 +348,24 @@ package struct ModelConfig: Equatable, Sendable {
       case .bert: bert != nil
       }
     }
+  }
+}
+
+extension PositionRule {
+  /// As the model file and `--dino-positions` spell it; nil: rules that a network's kind implies.
+  package var name: String? {
+    switch self {
+    case .bicubicWithFactor: "step"
+    case .bicubic: "size"
+    case .bicubicAntialias: "antialias"
+    case .bilinearCropped, .stored: nil
+    }
+  }
+
+  package init?(name: String) {
+    let known: [PositionRule] = [.bicubicWithFactor, .bicubic, .bicubicAntialias]
+    guard let rule = known.first(where: { $0.name == name }) else { return nil }
+    self = rule
   }
 }
 

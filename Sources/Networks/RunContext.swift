@@ -27,6 +27,9 @@ package struct Stage: Equatable, Sendable {
 
   package static let text = Stage("text", cut: .textRows)
   package static let photo = Stage("photo")
+  package static let dino = Stage("dino", cut: .windows)
+  package static let clip = Stage("clip", cut: .windows)
+  package static let sam = Stage("sam")
   package static let scores = Stage("scores")
   package static let presence = Stage("presence")
   package static let labels = Stage("labels")

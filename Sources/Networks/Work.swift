@@ -34,7 +34,7 @@ package struct Work: Equatable, Sendable {
 extension TransformerConfig {
   /// One pre-norm block without its attention: four projections and the MLP.
   package func linearWork(tokens: Int) -> Work {
-    .linear(rows: tokens, inputs: width, outputs: 4 * inner + 2 * mlpWidth)
+    .linear(rows: tokens, inputs: width, outputs: 4 * inner + mlpOutputs + mlpWidth)
   }
 
   /// Both products of attention.

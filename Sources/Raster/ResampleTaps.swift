@@ -2,10 +2,12 @@
 
 /// Where the cells of one resampled axis draw from.
 ///
-/// - Shapes: `indices` and `weights` [target, tapCount], row-major; 2 taps for bilinear, 4 for bicubic.
+/// - Shapes: `indices` and `weights` [target, tapCount], row-major; 2 taps for bilinear, 4 for bicubic, twice
+///   the widened kernel's reach and one where it is antialiased.
 /// - Units: indices are source cells, already clamped; weights of a target cell sum to 1.
 /// - Memory: 8 bytes a tap.
-/// - Source: PyTorch `F.interpolate(align_corners=False)`, no antialias, in its single-precision arithmetic.
+/// - Source: PyTorch `F.interpolate(align_corners=False)`, in its single-precision arithmetic; antialiased in
+///   double precision.
 package struct ResampleTaps: Equatable, Sendable {
   /// Source cells of each target cell.
   package let indices: [Int32]
@@ -24,15 +26,24 @@ package struct ResampleTaps: Equatable, Sendable {
     case bilinear
     /// Four neighbours, Keys' kernel with A = -0.75.
     case bicubic
+    /// Keys' kernel with A = -0.5, widened by the step where that is above one; cells beyond the axis do not
+    /// count, and the others are brought to sum one.
+    case antialiasedBicubic
   }
 
   /// Taps of one axis.
   ///
   /// - Units: `step` is source cells for one target cell. PyTorch uses `source / target` where it is given a
-  ///   size, and `1 / scale_factor` where it is given a factor: pass that here.
+  ///   size, and `1 / scale_factor` where it is given a factor: pass that here. Antialiasing knows the
+  ///   first only.
   /// - Errors: none; traps on an empty axis.
   package init(_ rule: Rule, source: Int, target: Int, step: Double? = nil) {
     precondition(source > 0 && target > 0, "an axis cannot be empty")
+    if rule == .antialiasedBicubic {
+      (indices, weights, tapCount) = Self.antialiased(source: source, target: target)
+      self.source = source
+      return
+    }
     let step = step.map { Float($0) } ?? Float(source) / Float(target)
     let count = rule == .bilinear ? 2 : 4
     var indices: [Int32] = []
@@ -54,12 +65,39 @@ package struct ResampleTaps: Equatable, Sendable {
         let part = min(max(position - Float(first), 0), 1)
         for k in -1...2 { indices.append(Int32(min(max(first + k, 0), source - 1))) }
         weights += Self.keys(part)
+      case .antialiasedBicubic: preconditionFailure("made above")
       }
     }
     self.indices = indices
     self.weights = weights
     self.source = source
     tapCount = count
+  }
+
+  /// Taps of the widened kernel; places that a target cell does not need have weight 0.
+  private static func antialiased(source: Int, target: Int) -> ([Int32], [Float], Int) {
+    let step = Double(source) / Double(target)
+    let wide = max(step, 1)
+    let count = 2 * Int((2 * wide).rounded(.up)) + 1
+    func weight(_ distance: Double) -> Double {
+      let x = abs(distance)
+      if x < 1 { return (1.5 * x - 2.5) * x * x + 1 }
+      return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0
+    }
+    var indices: [Int32] = []
+    var weights: [Float] = []
+    for cell in 0..<target {
+      let centre = (Double(cell) + 0.5) * step
+      let first = max(Int(centre - 2 * wide + 0.5), 0)
+      let end = min(Int(centre + 2 * wide + 0.5), source)
+      let own = (first..<end).map { weight((Double($0) + 0.5 - centre) / wide) }
+      let sum = own.reduce(0, +)
+      for tap in 0..<count {
+        indices.append(Int32(min(first + tap, source - 1)))
+        weights.append(tap < own.count ? Float(own[tap] / sum) : 0)
+      }
+    }
+    return (indices, weights, count)
   }
 
   /// Keys' cubic kernel at the four neighbours of a point `part` beyond the second one.

@@ -1,5 +1,12 @@
 // What options of a run need of each other.
 
+/// The smallest number that both divide.
+func leastCommonMultiple(_ a: Int, _ b: Int) -> Int {
+  var (x, y) = (a, b)
+  while y != 0 { (x, y) = (y, x % y) }
+  return a / x * b
+}
+
 /// What options of a run need of each other and of the model's patches.
 struct OptionRule: Sendable {
   typealias Patches = [(network: String, patch: Int)]
@@ -18,7 +25,10 @@ struct OptionRule: Sendable {
     OptionRule(.trident, .radseg) { options, patches in
       if patches.allSatisfy({ options.window % $0.patch == 0 }) { return nil }
       let list = patches.map { "\($0.network) \($0.patch)" }.joined(separator: ", ")
-      return "--window \(options.window) is not a multiple of the model's patches (\(list))"
+      let step = patches.reduce(1) { leastCommonMultiple($0, $1.patch) }
+      let lower = options.window / step * step
+      let near = lower > 0 ? "\(lower) or \(lower + step)" : "\(step)"
+      return "--window \(options.window) is not a multiple of the model's patches (\(list)): \(near) is"
     },
     OptionRule(.trident, .radseg) { options, patches in
       let (network, patch) = patches[0]

@@ -242,9 +242,10 @@ import Testing
     let folder = TemporaryFolder()
     let path = folder.file("new")
     var values = Sample.values
-    values[2].value = .uint32(3)
+    let newest = UInt32(MappedModel.formatVersion)
+    values[2].value = .uint32(newest + 1)
     try ModelWriter(path: path, values: values, tensors: [], overwrite: false).finish()
-    let reason = ContainerError.Reason.unsupportedVersion(found: 3, supported: 2)
+    let reason = ContainerError.Reason.unsupportedVersion(found: newest + 1, supported: newest)
     #expect(throws: ContainerError(reason, path: path, name: "trident.format_version")) {
       try MappedModel(path: path)
     }

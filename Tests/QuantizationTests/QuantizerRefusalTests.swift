@@ -109,10 +109,6 @@ import Testing
     var clip = ToyCheckpoint.clip()
     clip.add("text.transformer.embeddings.word_embeddings.weight", 4, 4)
     expect(try ToyFolder(clip: clip), says: "word_embeddings", "not CLIP's own")
-    var dino = ToyCheckpoint.dino()
-    dino.add("mask_token", 1, 64)
-    dino.add("blocks.0.ls1.gamma", 64)
-    expect(try ToyFolder(dino: dino), says: "blocks.0.ls1.gamma", "DINOv2", "dino_vitbase16_pretrain.pth")
     expect(
       try ToyFolder(sam: alone("image_encoder.patch_embed.seq.0.c.weight")), says: "MobileSAM",
       "sam_vit_b_01ec64.pth")
@@ -132,7 +128,6 @@ import Testing
         "DINOv3",
         ["embeddings.patch_embeddings.weight", "embeddings.register_tokens", "layer.0.norm1.weight"]
       ),
-      ("DINOv2", ["patch_embed.proj.weight", "mask_token", "blocks.0.ls1.gamma"]),
       ("CoCa", ["visual.conv1.weight", "visual.class_embedding", "text_decoder.ln_final.weight"]),
       ("LongCLIP", ["visual.conv1.weight", "visual.class_embedding", "positional_embedding_res"]),
       ("AlphaCLIP", ["visual.conv1.weight", "visual.class_embedding", "visual.conv1_alpha.weight"]),

@@ -65,6 +65,31 @@ extension ToyCheckpoint {
     return copy
   }
 
+  /// The DINOv2 toy as transformers' Dinov2Model names it.
+  func huggingFaceDINOv2() -> ToyCheckpoint {
+    var copy = respelled([
+      ("cls_token", "embeddings.cls_token"), ("mask_token", "embeddings.mask_token"),
+      ("register_tokens", "embeddings.register_tokens"), ("pos_embed", "embeddings.position_embeddings"),
+      ("patch_embed.proj", "embeddings.patch_embeddings.projection"), ("ls1.gamma", "layer_scale1.lambda1"),
+      ("ls2.gamma", "layer_scale2.lambda1"), ("mlp.w12", "mlp.weights_in"), ("mlp.w3", "mlp.weights_out"),
+      ("attn.proj", "attention.output.dense"), ("blocks", "encoder.layer"),
+    ])
+    for leaf in ["weight", "bias"] {
+      copy.tensors["layernorm." + leaf] = copy.tensors.removeValue(forKey: "norm." + leaf)
+      for block in 0..<2 {
+        let layer = "encoder.layer.\(block)."
+        let fused = copy.tensors.removeValue(forKey: layer + "attn.qkv." + leaf)!
+        let size = fused.values.count / 3
+        for (index, part) in ["query", "key", "value"].enumerated() {
+          let values = Array(fused.values[(index * size)..<((index + 1) * size)])
+          copy.tensors[layer + "attention.attention.\(part).\(leaf)"] =
+            ([fused.shape[0] / 3] + fused.shape.dropFirst(), values)
+        }
+      }
+    }
+    return copy
+  }
+
   /// The SAM toy as transformers' SamModel names it.
   func huggingFaceSAM() -> ToyCheckpoint {
     let gaussian = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"

@@ -152,7 +152,8 @@ import Testing
     let listed = Set(documentedNames(try document()))
     let schemas: [any NetworkSchema] =
       model.schemas + [
-        RADIOSchema(Self.radio), SigLIPSchema(Self.siglip), VisionSchema(Self.blip),
+        VisionSchema(Self.dinov2), RADIOSchema(Self.radio), SigLIPSchema(Self.siglip),
+        VisionSchema(Self.blip),
         BERTSchema(Self.bert, imageWidth: Self.blip.width),
       ]
     for schema in schemas {
@@ -173,7 +174,7 @@ import Testing
     _ = try folder.quantize()
     var config = try ModelConfig(MappedModel(path: folder.request.output))
     (config.radio, config.siglip) = (Self.radio, Self.siglip)
-    (config.blip, config.bert) = (Self.blip, Self.bert)
+    (config.blip, config.bert, config.dino) = (Self.blip, Self.bert, Self.dinov2)
     let text = try document()
     let end = try #require(text.range(of: "\n## Tensors")).lowerBound
     let lines = text[..<end].split(separator: "\n").filter { $0.hasPrefix("| `") }
@@ -202,6 +203,11 @@ import Testing
     tower: TextConfig(blocks: blocks(.siglip), context: 64, vocabularySize: 512, embedWidth: 48),
     textModel: "siglip2-so400m")
 
+  private static let dinov2: VisionConfig = {
+    var blocks = Self.blocks(.dino)
+    blocks.isGated = true
+    return .dino(blocks, patch: 14, grid: 4, positions: .bicubicAntialias, registers: 4)
+  }()
   private static let blip = VisionConfig.blip(blocks(.blip), patch: 16, grid: 4)
   private static let bert = TextConfig(
     blocks: blocks(.bert), context: 64, vocabularySize: 512, embedWidth: 48)

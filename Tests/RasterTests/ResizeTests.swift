@@ -86,7 +86,10 @@ func resize(
       func step(_ source: Int, _ target: Int) -> Double? {
         n[4] == 1 ? 1 / ((Double(target) + 0.1) / Double(source)) : nil
       }
-      let rule: ResampleTaps.Rule = fields[0] == "bilinear" ? .bilinear : .bicubic
+      let rules: [String: ResampleTaps.Rule] = [
+        "bilinear": .bilinear, "bicubic": .bicubic, "antialias": .antialiasedBicubic,
+      ]
+      let rule = try #require(rules[fields[0]])
       let rows = ResampleTaps(rule, source: h, target: th, step: step(h, th))
       let columns = ResampleTaps(rule, source: w, target: tw, step: step(w, tw))
       let source = pattern(width: w, height: h, channels: 2).map { Float($0) / 255 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""DINOv2 (S, B and L, with and without registers) in DINO's place: names, layer scale, positions, toys.
+"""DINOv2 (S, B, L and g, with and without registers) in DINO's place: names, layer scale, positions, toys.
 
     dinov2.py            compares with transformers' Dinov2Model and Dinov2WithRegistersModel on random
                          weights
@@ -79,7 +79,7 @@ HF_FIXED = {"embeddings.cls_token": "cls_token", "embeddings.mask_token": "mask_
             "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
             "layernorm.weight": "norm.weight", "layernorm.bias": "norm.bias"}
 HF_BLOCK = {"norm1": "norm1", "norm2": "norm2", "attention.output.dense": "attn.proj", "mlp.fc1": "mlp.fc1",
-            "mlp.fc2": "mlp.fc2"}
+            "mlp.fc2": "mlp.fc2", "mlp.weights_in": "mlp.w12", "mlp.weights_out": "mlp.w3"}
 
 
 def plain_names(state):
@@ -114,20 +114,18 @@ def is_dinov2(state):
 def add(model, state, rule=None):
     """DINOv2 as `model.dino`; `rule` overrides how positions are resampled."""
     state, huggingface = plain_names(state)
-    if any(".mlp.w12." in n for n in state):
-        raise ValueError("the giant's gated MLP is not read")
     t = model.tensors
     for name, value in state.items():
         match = re.match(r"blocks\.(\d+)\.(.*)\.(weight|bias)$", name)
         if not match:
             continue
         stem, value = match[2], value.float()
-        scale = {"attn.proj": "ls1", "mlp.fc2": "ls2"}.get(stem)
+        scale = {"attn.proj": "ls1", "mlp.fc2": "ls2", "mlp.w3": "ls2"}.get(stem)
         if scale:
             gamma = state[f"blocks.{match[1]}.{scale}.gamma"].float()
             value = value * (gamma[:, None] if value.ndim == 2 else gamma)
         ours = {"norm1": "norm1", "norm2": "norm2", "attn.qkv": "qkv", "attn.proj": "out",
-                "mlp.fc1": "mlp_in", "mlp.fc2": "mlp_out"}[stem]
+                "mlp.fc1": "mlp_in", "mlp.fc2": "mlp_out", "mlp.w12": "mlp_in", "mlp.w3": "mlp_out"}[stem]
         t[f"dino.blocks.{match[1]}.{ours}.{match[3]}"] = value
     conv = state["patch_embed.proj.weight"].float()
     t["dino.patch.weight"], t["dino.patch.bias"] = conv.flatten(1), state["patch_embed.proj.bias"].float()
@@ -142,7 +140,7 @@ def add(model, state, rule=None):
     model.dino = SimpleNamespace(
         width=conv.shape[0], patch=conv.shape[-1], grid=round((len(t["dino.position"]) - 1) ** 0.5),
         epsilon=1e-6, depth=weights._depth(t, r"dino\.blocks\.(\d+)\."), heads=conv.shape[0] // 64,
-        registers=len(registers),
+        registers=len(registers), mlp="swiglu" if "blocks.0.mlp.w12.weight" in state else "gelu",
         position_rule=rule or RULES["hf" if huggingface else "hub", len(registers) > 0])
 
 
@@ -167,8 +165,12 @@ def toy_tensors(config, seed):
         v.linear(p + "attn.proj", t.width, t.width, 0.7)
         v.normal(p + "ls1.gamma", t.width, std=0.3, mean=0.7)
         v.norm(p + "norm2", t.width)
-        v.linear(p + "mlp.fc1", t.mlp, t.width)
-        v.linear(p + "mlp.fc2", t.width, t.mlp, 0.7)
+        if config.dino_gated:
+            v.linear(p + "mlp.w12", 2 * t.mlp, t.width, 1.4)
+            v.linear(p + "mlp.w3", t.width, t.mlp)
+        else:
+            v.linear(p + "mlp.fc1", t.mlp, t.width)
+            v.linear(p + "mlp.fc2", t.width, t.mlp, 0.7)
         v.normal(p + "ls2.gamma", t.width, std=0.3, mean=0.7)
     v.norm("norm", t.width)
     return v.tensors
@@ -197,12 +199,12 @@ def huggingface_names(tensors, prefix=""):
 
 # ------------------------------------------------------------------ against transformers
 
-def compare(registers, grid, width, depth, size, seed):
+def compare(registers, grid, width, depth, size, seed, gated=False):
     """Largest difference of the final features from transformers', and their size."""
     from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
     torch.manual_seed(seed)
     common = dict(hidden_size=width, num_hidden_layers=depth, num_attention_heads=width // 64,
-                  image_size=14 * grid, patch_size=14, layerscale_value=1.0)
+                  image_size=14 * grid, patch_size=14, layerscale_value=1.0, use_swiglu_ffn=gated)
     theirs = (Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**common, num_register_tokens=registers))
               if registers
               else Dinov2Model(Dinov2Config(**common))).eval()
@@ -254,6 +256,9 @@ def main():
             difference, scale, rule = compare(registers, grid, width, depth, size, 10 * grid + depth)
             print(f"registers {registers}, table {grid}, width {width}, {depth} blocks, {size[0]}x{size[1]}, "
                   f"{rule}: largest difference {difference:.1e} of {scale:.2f}")
+        difference, scale, rule = compare(registers, 16, 192, 4, (224, 224), 7, gated=True)
+        print(f"registers {registers}, SwiGLU, width 192, 4 blocks, 224x224, {rule}: largest difference "
+              f"{difference:.1e} of {scale:.2f}")
 
 
 if __name__ == "__main__":

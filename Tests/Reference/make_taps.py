@@ -49,9 +49,14 @@ CASES = [
     ("toy-dino8", "toy-dino8", (96, 128), {}),
     ("toy-dinov2", "toy-dinov2", (96, 128), {}),
     ("toy-dinov2-reg", "toy-dinov2-reg", (131, 97), dict(logit_scale=20.0, refine=False)),
+    ("toy-dinov2", "toy-dinov2-wide", (120, 160), dict(window=224, stride=112, short_side=240, refine=False)),
+    ("toy-dinov2-hf", "toy-dinov2-hf", (96, 128), dict(affinity="none", refine=False)),
+    ("toy-dinov2-g", "toy-dinov2-g", (96, 128), dict(refine=False)),
 ]
 # cases that keep every stage
 FULL = {"toy-b", "toy-h", "toy-l", "toy-dino8", "toy-dinov2", "toy-dinov2-reg"}
+# and those that keep DINO's stages beside what all keep
+FULL_DINO = {"toy-dinov2-wide", "toy-dinov2-hf", "toy-dinov2-g"}
 
 KEEP_OF_VARIANTS = ("windows.origins", "affinity.features", "affinity.strip", "affinity.threshold",
                     "affinity.0.strip",
@@ -89,7 +94,8 @@ def slim(name, taps, limit):
     full = name in FULL
     kept, steps = {}, {}
     for tap, value in taps.items():
-        if not full and tap not in KEEP_OF_VARIANTS:
+        own = name in FULL_DINO and tap.startswith(("dino.", "proxy."))
+        if not full and not own and tap not in KEEP_OF_VARIANTS:
             continue
         if tap.startswith("refine.") and tap.split(".")[-1].isdigit() and int(tap.split(".")[-1]) > 2:
             continue

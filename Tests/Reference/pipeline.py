@@ -156,6 +156,9 @@ def norm(m, name, x, epsilon):
 
 
 def activate(x, kind):
+    if kind == "swiglu":
+        first, second = x.chunk(2, -1)
+        return F.silu(first) * second
     return x * torch.sigmoid(1.702 * x) if kind == "quickgelu" else F.gelu(x)
 
 
@@ -199,7 +202,7 @@ def dino_features(m, window, index, taps):
     if index is not None:
         taps.put(f"dino.embed.{index}", x)
     for n in range(c.depth):
-        x = block(m, f"dino.blocks.{n}", c, x, "gelu")
+        x = block(m, f"dino.blocks.{n}", c, x, getattr(c, "mlp", "gelu"))
         if index is not None:
             taps.put(f"dino.blocks.{n}.{index}", x)
     x = norm(m, "dino.norm_post", x, c.epsilon)[len(x) - h * w:]

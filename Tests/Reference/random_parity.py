@@ -2,14 +2,17 @@
 """Both programs against the reference on configurations drawn at random: sizes of the three networks,
 checkpoint flavours, photos, classes and options.
 
-    random_parity.py [--count 20] [--seed 1] [--bin .build/release] [--keep FOLDER]
+    random_parity.py [--count 20] [--seed 1] [--bin .build/release] [--keep FOLDER] [--dinov2]
 
 A line a case: largest difference of class scores, share of equal labels, in float32, and what INT8 keeps of
 both. In float32 scores must agree within 1e-3 and labels on 99.9 % of the pixels whose two best probabilities
 are 1e-3 apart; the script ends with 1 where they do not. An affinity or a predicted overlap within 1e-5 of
 the value it is cut at may fall on either side: such cases are said to be on a cut and do not count.
+`--dinov2` puts a DINOv2 into each case: registers, gated MLP, names and table are drawn.
 """
 
+import dataclasses
+import math
 import random
 import subprocess
 import sys
@@ -70,6 +73,19 @@ def draw_config(r, name, preset):
         activation=activation, context=r.choice([77, 77, 24]), grain=1, clip_form=form, window=window,
         stride=patch * r.choice([1, 3, 4, 5, window // patch]),
         short_side=window + r.choice([patch * r.choice([0, 1, 3, 6]), r.randint(-window // 2, 90)]))
+
+
+def with_dinov2(r, config, preset):
+    """The same with a DINOv2 of patch 14, in a window that fits both."""
+    step = math.lcm(14, config.clip.patch)
+    window = config.window if config.window % step == 0 else step * r.choice([1, 2] if step < 200 else [1])
+    dino = toys.Tower(64 * r.choice([1, 2, 3]), r.choice([1, 2, 3]), 0, r.choice([40, 88, 96]), 14,
+                      r.choice([5, 8, 11, 16]))
+    moved = {} if preset else dict(window=window, stride=min(config.stride, window),
+                                   short_side=config.short_side + window - config.window)
+    return dataclasses.replace(
+        config, dino=dino, dino_form=r.choice(["dinov2", "dinov2-hf"]), registers=r.choice([0, 0, 1, 4]),
+        dino_gated=r.random() < 0.3, **moved)
 
 
 def with_heads(config):
@@ -184,7 +200,10 @@ def draw(a, folder, number):
     """One case with its files: its drawing, networks, options, flags, photo, classes and command."""
     r = random.Random(1000 * a.seed + number)
     preset = r.choice([None] * 5 + [r.choice(list(PRESETS))])
-    config = with_heads(draw_config(r, f"random-{number}", preset))
+    config = draw_config(r, f"random-{number}", preset)
+    if getattr(a, "dinov2", False):
+        config = with_dinov2(random.Random(number), config, preset)
+    config = with_heads(config)
     o = draw_options(r, config, preset)
     profile = r.choice([None] * 9 + ["fast", "balanced"]) if not preset else None
     if profile:
@@ -205,8 +224,17 @@ def draw(a, folder, number):
     (folder / "classes.txt").write_text("".join("; ".join(c) + "\n" for c in classes))
     command = [a.bin / "trident", "segment", "-m", model, "--classes", folder / "classes.txt", "--no-cache",
                "--quiet",
-               *flags(o, preset, profile), *r.choice([[], ["--background"]]), path]
+               *flags(o, preset, profile), *r.choice([[], ["--background-class", classes[0][0]]]),
+               "--absent", "keep", path]
     return r, config, o, flags(o, preset, profile), (path, kind, size), classes, command
+
+
+def second(config):
+    """What is drawn of a DINOv2."""
+    if config.dino_form == "dino":
+        return ""
+    names = "hf" if config.dino_form == "dinov2-hf" else "hub"
+    return f" {names} r{config.registers}{' gated' if config.dino_gated else ''} {config.dino.grid}"
 
 
 def run(a, folder, number):
@@ -223,11 +251,14 @@ def run(a, folder, number):
     print(f"{number:3} {verdict}{' (on a cut)' if cut else ''}{'' if found['same'] else ' THREADS OR LIMIT'} "
           f"{kind} {size[1]}x{size[0]}, {len(classes)} classes, clip {config.clip_form} "
           f"{config.clip.width}:{config.clip.head_width}/{config.clip.patch}, dino "
-          f"{config.dino.width}/{config.dino.patch}, sam {config.sam.width}/{config.sam.patch} "
-          f"{config.sam.grid}: float32 {found['float32'][0]:.1e} {found['float32'][1]:.2%}, int8 "
+          f"{config.dino.width}/{config.dino.patch}{second(config)}, sam "
+          f"{config.sam.width}/{config.sam.patch} {config.sam.grid}: float32 "
+          f"{found['float32'][0]:.1e} {found['float32'][1]:.2%}, int8 "
           f"{found['int8'][0]:.1e} {found['int8'][1]:.2%}; {' '.join(named)}", flush=True)
     return verdict
 
 
 if __name__ == "__main__":
-    sys.exit(draws.main(draws.parser(__doc__).parse_args(), run))
+    flags_of_all = draws.parser(__doc__)
+    flags_of_all.add_argument("--dinov2", action="store_true")
+    sys.exit(draws.main(flags_of_all.parse_args(), run))

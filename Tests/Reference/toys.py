@@ -77,6 +77,7 @@ class Config:
     borrow: dict = field(default_factory=dict)    # networks that are another configuration's, byte for byte
     dino_form: str = "dino"        # or DINOv2 under the names of the torch hub (dinov2) or of Hugging Face (dinov2-hf)
     registers: int = 0             # DINOv2's
+    dino_gated: bool = False       # DINOv2-g's MLP
     # pipeline settings that suit the size
     window: int = 336
     stride: int = 224
@@ -124,6 +125,13 @@ _add(dataclasses.replace(
 _add(dataclasses.replace(
     CONFIGS["toy-l"], name="toy-dinov2-reg", dino=Tower(64, 3, 1, 128, 14, 11), dino_form="dinov2-hf", registers=4,
     borrow={"clip": "toy-l", "sam": "toy-b"}))
+_add(dataclasses.replace(
+    CONFIGS["toy-b"], name="toy-dinov2-hf", dino=Tower(64, 2, 1, 96, 14, 11), dino_form="dinov2-hf",
+    borrow={"clip": "toy-b", "sam": "toy-b"}))
+# As the giant: registers, a gated MLP whose width is no multiple of 16, the hub's names.
+_add(dataclasses.replace(
+    CONFIGS["toy-b"], name="toy-dinov2-g", dino=Tower(128, 2, 2, 88, 14, 11), dino_form="dinov2", registers=4,
+    dino_gated=True, borrow={"clip": "toy-b", "sam": "toy-b"}))
 _add(dataclasses.replace(
     CONFIGS["toy-b"], name="toy-b-1024",
     sam=dataclasses.replace(CONFIGS["toy-b"].sam, grid=64), grain=0))

@@ -282,6 +282,8 @@ def from_gguf(path):
         model.dino = read("dino", common + " patch grid epsilon=norm_epsilon")
         if "trident.dino.position_rule" in reader.fields:          # DINOv2
             model.dino.position_rule = key("trident.dino.position_rule")
+        if "trident.dino.mlp" in reader.fields:
+            model.dino.mlp = key("trident.dino.mlp")
     if "trident.sam.width" in reader.fields:
         model.sam = read("sam", common + " patch grid window side=image_side neck=neck_width epsilon=norm_epsilon "
                          "decoder_depth=decoder.depth decoder_heads=decoder.heads")
@@ -300,8 +302,8 @@ def from_gguf(path):
             return model.clip.embed_dim, c.width
         if ".blocks." in stem:
             last = stem.rsplit(".", 1)[1]
-            return {"qkv": (3 * c.width, c.width), "out": (c.width, c.width), "mlp_in": (mlp(), c.width),
-                    "mlp_out": (c.width, mlp())}[last]
+            return {"qkv": (3 * c.width, c.width), "out": (c.width, c.width),
+                    "mlp_in": (mlp() * (2 if hasattr(c, "mlp") else 1), c.width), "mlp_out": (c.width, mlp())}[last]
         d = model.sam.neck
         inner = key("trident.sam.decoder.attention_width")
         hidden = key("trident.sam.decoder.mlp_width")

@@ -12,7 +12,8 @@ import Synchronization
 struct GoldenCase: CustomStringConvertible, Sendable {
   static let names = [
     "toy-b", "toy-b-odd", "toy-b-halves", "toy-b-window", "toy-b-cosine", "toy-b-attention", "toy-b-none",
-    "toy-b-no-dino", "toy-h", "toy-l", "toy-dino8",
+    "toy-b-no-dino", "toy-h", "toy-l", "toy-dino8", "toy-dinov2", "toy-dinov2-reg", "toy-dinov2-wide",
+    "toy-dinov2-hf", "toy-dinov2-g",
   ]
 
   private static let fixtures: String = {

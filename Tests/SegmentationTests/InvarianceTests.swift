@@ -7,7 +7,7 @@ import Testing
 /// The toy-b model with its photo and words.
 struct ToyModel {
   /// Where the processor is emulated, one network: how it is cut up does not depend on the processor.
-  static let names = Effort.isEmulated ? ["toy-b"] : ["toy-b", "toy-h", "toy-l", "toy-dino8"]
+  static let names = Effort.isEmulated ? ["toy-b"] : ["toy-b", "toy-h", "toy-l", "toy-dino8", "toy-dinov2-g"]
 
   let golden: GoldenCase
   let photo: PhotoFile

@@ -15,9 +15,12 @@ struct RandomModel {
     case .pnpOVSS: Self.addBLIP(&config, &attack)
     case .trident:
       Self.addCLIP(&config, &attack)
+      var blocks = Self.blocks(.dino, &attack)
+      blocks.isGated = attack.below(4) == 0
       config.dino = .dino(
-        Self.blocks(.dino, &attack), patch: attack.pick([1, 2, 4, 8, 16, config.clip?.patch ?? 3]),
-        grid: 1 + attack.below(8))
+        blocks, patch: attack.pick([1, 2, 4, 8, 16, config.clip?.patch ?? 3]), grid: 1 + attack.below(8),
+        positions: attack.pick([.bicubicWithFactor, .bicubicWithFactor, .bicubic, .bicubicAntialias]),
+        registers: attack.pick([0, 0, 1, 4]))
       config.sam = Self.sam(&attack)
     }
     var values: [(key: String, value: GGUFValue)] = [

@@ -167,6 +167,30 @@ extension ToyCheckpoint {
     return toy
   }
 
+  /// DINO's sizes with what DINOv2 has besides, under the torch hub's names, in two blocks.
+  package static func dinov2(registers: Int = 0, gated: Bool = false) -> ToyCheckpoint {
+    var toy = ToyCheckpoint(seed: 16)
+    toy.add("cls_token", 1, 1, 64)
+    toy.add("mask_token", 1, 64)
+    toy.add("pos_embed", 1, 10, 64)
+    if registers > 0 { toy.add("register_tokens", 1, registers, 64) }
+    toy.linear("patch_embed.proj", 64, 192)
+    toy.tensors["patch_embed.proj.weight"]!.shape = [64, 3, 8, 8]
+    toy.norm("norm", 64)
+    for index in 0..<2 {
+      let block = "blocks.\(index)."
+      toy.norm(block + "norm1", 64)
+      toy.norm(block + "norm2", 64)
+      toy.linear(block + "attn.qkv", 192, 64)
+      toy.linear(block + "attn.proj", 64, 64)
+      toy.add(block + "ls1.gamma", 64)
+      toy.add(block + "ls2.gamma", 64)
+      toy.linear(block + (gated ? "mlp.w12" : "mlp.fc1"), gated ? 144 : 70, 64)
+      toy.linear(block + (gated ? "mlp.w3" : "mlp.fc2"), 64, gated ? 72 : 70)
+    }
+    return toy
+  }
+
   /// Two heads of 20 in an encoder 40 wide: a windowed block and a global one.
   package static func sam() -> ToyCheckpoint {
     var toy = ToyCheckpoint(seed: 13)

@@ -87,6 +87,11 @@ package enum Catalogue {
     func dino(_ name: String, _ file: String, _ about: Int) -> PublishedFile {
       Self.file(name, "\(meta)/dino/\(file)/\(file).pth", about, "\(apache) (facebookresearch/dino)")
     }
+    func dinov2(_ name: String, _ size: String, _ about: Int, registers: Bool = false) -> PublishedFile {
+      let file = "dinov2_\(size)\(registers ? "_reg4" : "")_pretrain.pth"
+      return Self.file(
+        name, "\(meta)/dinov2/dinov2_\(size)/\(file)", about, "\(apache) (facebookresearch/dinov2)")
+    }
     func sam(_ name: String, _ file: String, _ about: Int) -> PublishedFile {
       Self.file(
         name, "\(meta)/segment_anything/\(file)", about, "\(apache) (facebookresearch/segment-anything)")
@@ -96,6 +101,10 @@ package enum Catalogue {
       dino("dino-b8", "dino_vitbase8_pretrain", 340_000_000),
       dino("dino-s16", "dino_deitsmall16_pretrain", 90_000_000),
       dino("dino-s8", "dino_deitsmall8_pretrain", 90_000_000),
+      dinov2("dinov2-s14", "vits14", 90_000_000),
+      dinov2("dinov2-b14", "vitb14", 350_000_000),
+      dinov2("dinov2-b14-reg", "vitb14", 350_000_000, registers: true),
+      dinov2("dinov2-l14", "vitl14", 1_200_000_000),
       sam("sam-b", "sam_vit_b_01ec64.pth", 380_000_000),
       sam("sam-l", "sam_vit_l_0b3195.pth", 1_250_000_000),
       sam("sam-h", "sam_vit_h_4b8939.pth", 2_560_000_000),
@@ -129,6 +138,9 @@ package enum Catalogue {
       "trident-h14", "Trident, the largest",
       ["--clip clip-h14", "--dino dino-b16", "--sam sam-h", "--vocab vocab"],
       arguments: ["--activation", "gelu"]),
+    model(
+      "trident-b16-dinov2", "Trident with DINOv2 (registers) in DINO's place",
+      ["--clip clip-b16", "--dino dinov2-b14-reg", "--sam sam-b", "--vocab vocab"]),
     model("sc-clip-b16", "SC-CLIP: CLIP alone, small and fast", ["--clip clip-b16", "--vocab vocab"]),
     model("radseg-b", "RADSeg; words from siglip2-so400m-text", ["--radio radio-b"]),
     model(

@@ -7,18 +7,12 @@ extension SegmentOptions {
   /// SAM refines because that is what asks for the whole of SAM's last block.
   package init(calibrating clip: CLIPConfig, _ dino: VisionConfig) {
     self.init()
-    let step = Self.leastCommonMultiple(clip.patch, dino.patch)
+    let step = leastCommonMultiple(clip.patch, dino.patch)
     let limit = min(window, 24 * clip.patch)
     window = max(step, limit / step * step)
     stride = max(step, 2 * window / 3 / step * step)
     shortSide = max(16, 4 * window / 3)
     refinement = .sam
-  }
-
-  private static func leastCommonMultiple(_ a: Int, _ b: Int) -> Int {
-    var (x, y) = (a, b)
-    while y != 0 { (x, y) = (y, x % y) }
-    return a / x * b
   }
 }
 

@@ -57,9 +57,3 @@ struct WindowFeatures {
     rows.load(engine, window * cells..<(window + 1) * cells, into: out)
   }
 }
-
-extension Stage {
-  static let dino = Stage("dino", cut: .windows)
-  static let clip = Stage("clip", cut: .windows)
-  static let sam = Stage("sam")
-}

@@ -15,6 +15,8 @@ package struct BlockSchema: Sendable {
   package let norm2: NormSpec
   package let mlpIn: LinearSpec
   package let mlpOut: LinearSpec
+  /// Of what `mlpIn` makes, silu(first half) * second half goes on.
+  package let isGated: Bool
 
   init(_ config: TransformerConfig, _ block: Int, relativeSide side: Int? = nil) {
     let name = "\(config.role.rawValue).blocks.\(block)"
@@ -26,8 +28,9 @@ package struct BlockSchema: Sendable {
     relativeWidth = side.map { FloatsSpec(name + ".rel_w", [config.headWidth, 2 * $0 - 1]) }
     out = LinearSpec(name + ".out", inputs: config.inner, outputs: width)
     norm2 = NormSpec(name + ".norm2", width: width, epsilon: config.normEpsilon)
-    mlpIn = LinearSpec(name + ".mlp_in", inputs: width, outputs: config.mlpWidth)
+    mlpIn = LinearSpec(name + ".mlp_in", inputs: width, outputs: config.mlpOutputs)
     mlpOut = LinearSpec(name + ".mlp_out", inputs: config.mlpWidth, outputs: width)
+    isGated = config.isGated
   }
 
   package var parts: [any WeightSpec] {
@@ -41,9 +44,11 @@ package struct VisionSchema: NetworkSchema {
   package let role: NetworkRole
   /// Shapes: [width, 3 * patch * patch] in order (channel, y, x).
   package let patch: LinearSpec
-  /// Shapes: [prefixTokens, width].
+  /// Shapes: [prefixTokens - registers, width].
   package let classToken: FloatsSpec?
-  /// Shapes: [prefixTokens + grid * grid, width].
+  /// Shapes: [registers, width].
+  package let registers: FloatsSpec?
+  /// Shapes: [positionedPrefix + grid * grid, width].
   package let position: PositionSpec
   package let normPre: NormSpec?
   package let blocks: [BlockSchema]
@@ -64,6 +69,8 @@ package struct VisionSchema: NetworkSchema {
       case _ where config.blocks.role == .radio: FloatsSpec(name + ".prefix", [width, config.prefixTokens])
       default: FloatsSpec(name + ".class_embedding", [width])
       }
+    registers =
+      config.registers == 0 ? nil : FloatsSpec(name + ".registers", [width, config.registers])
     position = PositionSpec(name + ".position", width: width, rows: config.positionCount)
     normPre = config.hasPreNorm ? norm("norm_pre") : nil
     blocks = (0..<config.depth).map { BlockSchema(config.blocks, $0, relativeSide: relativeSide($0)) }
@@ -71,7 +78,7 @@ package struct VisionSchema: NetworkSchema {
   }
 
   package var head: [any WeightSpec] {
-    let token: [any WeightSpec] = [classToken].compactMap { $0 }
+    let token: [any WeightSpec] = [classToken, registers].compactMap { $0 }
     let norm: [any WeightSpec] = [normPre].compactMap { $0 }
     return [patch] + token + [position] + norm
   }

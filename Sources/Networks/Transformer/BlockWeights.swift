@@ -3,7 +3,7 @@ import Compute
 
 /// One pre-norm block.
 ///
-/// - Shapes: `qkv` [3 * inner, width]; `out` [width, inner]; `mlpIn` [mlpWidth, width]; `mlpOut` [width,
+/// - Shapes: `qkv` [3 * inner, width]; `out` [width, inner]; `mlpIn` [mlpOutputs, width]; `mlpOut` [width,
 ///   mlpWidth];
 ///   `relativeHeight`, `relativeWidth` [2 * side - 1, headWidth] (SAM only).
 package struct BlockWeights {
@@ -13,6 +13,8 @@ package struct BlockWeights {
   package let norm2: NormWeights
   package let mlpIn: PackedLinear
   package let mlpOut: PackedLinear
+  /// Of what `mlpIn` makes, silu(first half) * second half goes on.
+  package let isGated: Bool
   package let relativeHeight: UnsafePointer<Float>?
   package let relativeWidth: UnsafePointer<Float>?
 
@@ -23,6 +25,7 @@ package struct BlockWeights {
     norm2 = model[block.norm2]
     mlpIn = model[block.mlpIn]
     mlpOut = model[block.mlpOut]
+    isGated = block.isGated
     relativeHeight = block.relativeHeight.map { model[$0] }
     relativeWidth = block.relativeWidth.map { model[$0] }
   }

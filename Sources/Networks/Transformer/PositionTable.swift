@@ -32,8 +32,13 @@ package struct PositionTable {
         return
       }
       func axis(_ side: Int) -> ResampleTaps {
-        let target = config.positions == .bicubic ? Double(side) : Double(side) + 0.1
-        return ResampleTaps(.bicubic, source: grid, target: side, step: Double(grid) / target)
+        switch config.positions {
+        case .bicubicAntialias: return ResampleTaps(.antialiasedBicubic, source: grid, target: side)
+        case .bicubic: return ResampleTaps(.bicubic, source: grid, target: side)
+        default:
+          return ResampleTaps(
+            .bicubic, source: grid, target: side, step: Double(grid) / (Double(side) + 0.1))
+        }
       }
       GridTaps(rows: axis(size.rows), columns: axis(size.columns)).resample(
         from.base, channels: width, into: to.base)

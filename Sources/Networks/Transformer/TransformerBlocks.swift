@@ -5,7 +5,7 @@ import Compute
 
 /// Room for one worker to take rows through projections and MLP.
 ///
-/// - Memory: rows * mlpWidth floats and rows * mlpWidth bytes, twice as many where rows are fine.
+/// - Memory: rows * mlpOutputs floats and rows * mlpWidth bytes, twice as many where rows are fine.
 package struct RowRoom {
   package let scratch: RowScratch
   private let storage: UnsafeMutablePointer<Float>
@@ -16,7 +16,7 @@ package struct RowRoom {
   ) throws(ComputeError) {
     let widest = max(config.width, config.inner, config.mlpWidth, depth)
     scratch = try RowScratch(run.arena, engine: run.engine, rows: rows, depth: widest, isFine: isFine)
-    capacity = rows * max(config.mlpWidth, config.inner, config.width, depth)
+    capacity = rows * max(config.mlpOutputs, config.inner, config.width, depth)
     storage = try run.arena.floats(capacity)
   }
 
@@ -147,11 +147,29 @@ func strips(of count: Int, _ limit: Int) -> [Range<Int>] {
 }
 
 extension Engine {
-  /// x += mlpOut(activation(mlpIn(norm2(x)))) for some rows.
+  /// x += mlpOut(activation(mlpIn(norm2(x)))) for some rows; a gated MLP has its gate for activation.
   package func mlp(_ x: Rows, _ weights: BlockWeights, _ activation: Activation, _ room: RowRoom) {
     let hidden = room.rows(x.count, weights.mlpIn.outputs)
     let normalized = prepare(x, normalizedBy: weights.norm2, room.scratch)
-    linear(weights.mlpIn, normalized, activation: activation, into: hidden)
-    linear(weights.mlpOut, prepare(hidden, room.scratch), accumulate: true, into: x)
+    linear(weights.mlpIn, normalized, activation: weights.isGated ? .none : activation, into: hidden)
+    let inner = weights.isGated ? gate(hidden) : hidden
+    linear(weights.mlpOut, prepare(inner, room.scratch), accumulate: true, into: x)
+  }
+
+  /// silu(first half) * second half of every row, in place of the first half.
+  ///
+  /// The kernels have x sigmoid(1.702 x), so silu(x) is taken as 1.702 times that of x / 1.702.
+  /// - Shapes: `rows` [count, 2 * width]; the result [count, width], a view of it.
+  /// - Source: DINOv2 `swiglu_ffn.py`; Shazeer, arXiv 2002.05202.
+  private func gate(_ rows: Rows) -> Rows {
+    let width = rows.width / 2
+    let factor: Float = 1.702
+    for index in 0..<rows.count {
+      let (first, second) = (rows.row(index), rows.row(index) + width)
+      for column in 0..<width { first[column] /= factor }
+      activate(first, width, .quickGELU)
+      for column in 0..<width { first[column] *= factor * second[column] }
+    }
+    return rows.columns(0..<width)
   }
 }

@@ -112,11 +112,15 @@ package struct WindowTransformer {
 
   /// Prefix tokens, patches, positions.
   private func embed(_ window: Int, _ positions: PositionTable, into x: Rows, _ room: SequenceRoom) {
-    let prefix = config.prefixTokens
+    let (prefix, own) = (config.prefixTokens, config.prefixTokens - config.registers)
     if let token = schema.classToken {
-      x.prefix(prefix).update(from: Rows(reading: run.model[token], count: prefix, width: config.width))
+      x.prefix(own).update(from: Rows(reading: run.model[token], count: own, width: config.width))
       let positioned = config.positionedPrefix
       x.prefix(positioned).add(positions.rows.prefix(positioned))
+    }
+    if let registers = schema.registers {
+      x[own..<prefix].update(
+        from: Rows(reading: run.model[registers], count: config.registers, width: config.width))
     }
     let first = config.positionedPrefix
     let origin = plan.origins[window]

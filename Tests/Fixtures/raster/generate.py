@@ -165,19 +165,25 @@ def resizing():
 
 def tables():
     """PyTorch's interpolation: rule, source h x w, target h x w, whether the factor is (target + 0.1) /
-    source."""
+    source. `antialias` is bicubic with it."""
     cases = [("bilinear", 21, 21, 28, 37, False), ("bilinear", 28, 37, 21, 21, False),
              ("bilinear", 5, 7, 5, 7, False),
              ("bicubic", 14, 14, 21, 21, True), ("bicubic", 14, 14, 20, 28, True),
              ("bicubic", 7, 7, 3, 5, True),
              ("bicubic", 14, 14, 14, 14, True), ("bilinear", 24, 24, 21, 21, True),
              ("bicubic", 16, 9, 31, 4, False),
-             ("bilinear", 1, 1, 6, 4, False), ("bicubic", 1, 2, 3, 3, False)]
+             ("bilinear", 1, 1, 6, 4, False), ("bicubic", 1, 2, 3, 3, False),
+             ("antialias", 37, 37, 24, 24, False), ("antialias", 37, 37, 8, 16, False),
+             ("antialias", 11, 11, 16, 8, False), ("antialias", 5, 3, 1, 3, False),
+             ("antialias", 6, 7, 20, 9, False)]
     lines, results = [], io.BytesIO()
     for rule, h, w, th, tw, plus in cases:
         source = torch.from_numpy(pattern(w, h, 2).astype(np.float32) / 255)[None].permute(0, 3, 1, 2)
         options = dict(scale_factor=((th + 0.1) / h, (tw + 0.1) / w)) if plus else dict(size=(th, tw))
-        out = F.interpolate(source, mode=rule, align_corners=False, **options)
+        if rule == "antialias":
+            options["antialias"] = True
+        mode = "bilinear" if rule == "bilinear" else "bicubic"
+        out = F.interpolate(source, mode=mode, align_corners=False, **options)
         assert out.shape[2:] == (th, tw)
         lines.append(f"{rule},{h},{w},{th},{tw},{int(plus)},{results.tell()}")
         results.write(out[0].permute(1, 2, 0).contiguous().numpy().astype("<f4").tobytes())

@@ -1,4 +1,4 @@
-// RADSeg's copy of the photo and its published settings: sections 1, 2 and 12.
+// RADSeg's copy of the photo and its windows: sections 1 and 2.
 import Compute
 
 extension WindowPlan {
