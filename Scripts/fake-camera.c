@@ -3,6 +3,8 @@
 // in the order in which they were given; a picture without a buffer is left out, and its number is missing.
 //   FAKE_CAMERA=/dev/full FAKE_PICTURE=photo.jpg FAKE_FORMAT=MJPG LD_PRELOAD=fake-camera.so trident watch ...
 //   /dev/full
+// It offers FAKE_FIRST (YUYV) and FAKE_FORMAT. Plain pixels have any size that is asked for, rows FAKE_STRIDE
+// bytes apart, and are whatever the file holds.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -76,6 +78,7 @@ void *mmap(void *place, size_t size, int protection, int flags, int fd, off_t of
 static int answer(unsigned long request, void *argument) {
   struct v4l2_capability *can = argument;
   struct v4l2_fmtdesc *format = argument;
+  struct v4l2_format *settled = argument;
   struct v4l2_requestbuffers *wanted = argument;
   struct v4l2_buffer *buffer = argument;
   struct itimerspec every = {.it_interval.tv_nsec = TICK_US * 1000, .it_value.tv_nsec = TICK_US * 1000};
@@ -89,10 +92,13 @@ static int answer(unsigned long request, void *argument) {
       return 0;
     case VIDIOC_ENUM_FMT:
       if (format->index > 1) return EINVAL;
-      if (format->index == 0) letters = "YUYV";
+      if (format->index == 0) letters = getenv("FAKE_FIRST") ? getenv("FAKE_FIRST") : "YUYV";
       format->pixelformat = v4l2_fourcc(letters[0], letters[1], letters[2], letters[3]);
       return 0;
-    case VIDIOC_S_FMT: return 0;
+    case VIDIOC_S_FMT:
+      if (getenv("FAKE_STRIDE")) settled->fmt.pix.bytesperline = (uint32_t)atoi(getenv("FAKE_STRIDE"));
+      settled->fmt.pix.colorspace = V4L2_COLORSPACE_SRGB;
+      return 0;
     case VIDIOC_REQBUFS: count = wanted->count; return 0;
     case VIDIOC_QUERYBUF:
       if (buffer->index >= count) return EINVAL;

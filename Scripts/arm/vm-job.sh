@@ -1,6 +1,6 @@
 #!/bin/sh
 # What runs inside the virtual machine (vm.sh puts it there): busybox, no swap, a clock at 1970, a read-only root and
-# home, results on the disk /dev/vdb. The kernel's command line says what to do: job=scene, job=full or job=faults.
+# home, results on the disk /dev/vdb. The kernel's command line says what to do: job=scene, job=full, job=faults or job=camera.
 export HOME=/root PATH=/bin TRIDENT_CPU='' LD_LIBRARY_PATH=/lib/swift
 job=$(sed -n 's/.*job=\([a-z]*\).*/\1/p' /proc/cmdline)
 out=/tmp/results
@@ -102,10 +102,65 @@ faults() {
   return $failed
 }
 
+# watch NAME OPTION...: its lines are NAME.jsonl. What is less certain than certain is of no class, so that an overlay shows
+# the picture itself.
+watch() {
+  name=$1
+  shift
+  /app/trident watch --model /app/model.gguf --no-cache --profile fast --short-side 64 --window 64 --stride 64 \
+    --class sky --class grass --class water --unknown-threshold 1 --camera-size 640x360 "$@" /dev/video0 \
+    > "$out/$name.jsonl" 2> "/tmp/$name.log"
+}
+
+# ended CODE WORDS GOT NAME: of a watch.
+ended() {
+  cp "/tmp/$4.log" /tmp/log
+  said "$@"
+}
+
+# lines NAME COUNT: of frames, each with the picture's size and all classes, and a last line that counts them.
+lines() {
+  frames=$(grep -c '"width":640,"height":360,.*"name":"sky".*"name":"grass".*"name":"water"' "$out/$1.jsonl")
+  if [ "$frames" -ne "$2" ] || ! tail -n 1 "$out/$1.jsonl" | grep -q "\"done\":$2,"; then
+    echo "FAILED: $1: $frames frames of $2: $(tail -n 1 "/tmp/$1.log") $(tail -n 1 "$out/$1.jsonl")"
+    failed=1
+  else
+    echo "as it should: $1: $frames frames"
+  fi
+}
+
+camera() {
+  failed=0
+  cat /sys/class/video4linux/video0/name
+  for form in YUYV UYVY NV12 YU12 RGB3 BGR3 GREY; do
+    watch $form --camera-format $form --count 1 --overlay $out/$form.png
+    ended 0 "" $? $form
+    lines $form 1
+  done
+  echo "- frames one after another, in the form that the camera has"
+  watch usual --count 3 --every 500ms
+  ended 0 "" $? usual
+  lines usual 3
+  echo "- a form that it has not"
+  watch none --camera-format MJPG --count 1
+  ended 3 "gives no MJPG, only YUYV" $? none
+  echo "- unplugged"
+  watch unplugged --every 100ms --overlay /tmp/over.png &
+  run=$!
+  until grep -q '"frame":2' $out/unplugged.jsonl 2> /dev/null; do sleep 0.1; done
+  watch busy --count 1
+  ended 3 "busy" $? busy
+  echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind
+  wait $run
+  ended 3 "take a picture: no such device" $? unplugged
+  return $failed
+}
+
 case $job in
   scene) segment 0.2 --no-cache --quiet --classes /app/words ;;
   full) segment 2 --vocabulary /app/words --quiet ;;
   faults) faults ;;
+  camera) camera ;;
 esac
 echo "JOB ENDED WITH $?"
 tar -c -C $out -f /dev/vdb . 2> /dev/null

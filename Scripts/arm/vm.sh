@@ -1,8 +1,9 @@
 #!/bin/bash
-# vm.sh [ROOT] [--full MODEL PHOTO WORDS.tvoc]: runs the ARM program in emulated ARM machines (QEMU's "virt", 4 cores, no
-# swap, Debian's kernel): the demo model on a shipped scene with 512 MB and 256 MB, with 512 MB and pages of 16 KiB, and
-# with faults of weak boards (full card, unreadable blocks, files cut short). Labels are compared with x86-64's, peak
-# memory with limits. --full runs one big model in the 512 MB machine instead; that takes half an hour.
+# vm.sh [ROOT] [--camera | --full MODEL PHOTO WORDS.tvoc]: runs the ARM program in emulated ARM machines (QEMU's "virt",
+# 4 cores, no swap, Debian's kernel): the demo model on a shipped scene with 512 MB and 256 MB, with 512 MB and pages of
+# 16 KiB, with faults of weak boards (full card, unreadable blocks, files cut short), and watching the camera that Linux's
+# test driver "vivid" plays, until it is unplugged. Labels are compared with x86-64's, peak memory with limits. --camera runs
+# the last of these alone; --full runs one big model in the 512 MB machine instead; that takes half an hour.
 # Needs what test.sh built. Emulated time says nothing about a board.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -79,6 +80,14 @@ within() {
   [ "$found" -gt 0 ] && [ "$found" -le $(($3 * 1024)) ]
 }
 
+# Frames of a real driver, Linux's test camera: its colour bars, as raw pixels of every form, and its end.
+camera() {
+  local form
+  boot camera arm64 max 512 demo camera 900
+  for form in YUYV UYVY NV12 YU12 RGB3 BGR3; do python3 "$project/Scripts/check_bars.py" "$vm/camera/$form.png"; done
+  python3 "$project/Scripts/check_bars.py" --grey "$vm/camera/GREY.png"
+}
+
 kernel arm64
 if [ "${2:-}" = --full ]; then
   disk full "$3" "$4" "$5"
@@ -87,8 +96,12 @@ if [ "${2:-}" = --full ]; then
   within full RssAnon 56
   exit
 fi
-kernel arm64-16k
 disk demo "$project/models/demo/demo.gguf" "$scenes/images/street.jpg" "$scenes/classes.txt"
+if [ "${2:-}" = --camera ]; then
+  camera
+  exit
+fi
+kernel arm64-16k
 x86_labels street "$vm/street.png"
 for run in "512MB arm64 cortex-a72 512" "256MB arm64 cortex-a72 256" "16KiB-pages arm64-16k cortex-a76 512"; do
   name=${run%% *}
@@ -99,3 +112,4 @@ for run in "512MB arm64 cortex-a72 512" "256MB arm64 cortex-a72 256" "16KiB-page
   within "$name" RssAnon 16
 done
 boot faults arm64 cortex-a72 256 demo faults 3600
+camera

@@ -15,8 +15,8 @@ struct WatchCommand: ParsableCommand {
     commandName: "watch", abstract: "Segments photos as they arrive, and says what appears and goes.",
     discussion: """
       SOURCE is a folder (files count once they are written to their end, or moved in), '-' \
-      for a stream of JPEGs on standard input, a camera such as /dev/video0 that gives \
-      JPEGs, or a pipe or file of them:
+      for a stream of JPEGs on standard input, a camera such as /dev/video0, or a pipe or \
+      file of JPEGs:
         trident watch -m demo.gguf --class cat --class grass --every 10s /srv/camera
         rpicam-vid -t 0 -n --codec mjpeg --framerate 2 -o - | \\
           trident watch -m demo.gguf --classes words.txt -
@@ -48,7 +48,7 @@ struct WatchCommand: ParsableCommand {
     let job = try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: watchFlags.quiet)
     let source = try WatchSource(
       source, includesExisting: watchFlags.existing, keepsAll: watchFlags.all,
-      cameraSize: watchFlags.cameraSize.pixels)
+      cameraSize: watchFlags.cameraSize.pixels, cameraFormat: watchFlags.cameraFormat?.letters)
     var receivers: [any WatchReceiver] = [WatchPrinter(onlyChanges: watchFlags.changes)]
     let quiet = watchFlags.quiet
     let told = try brokerFlags.start(job) {
@@ -75,6 +75,8 @@ struct WatchFlags: ParsableArguments {
   @Flag(help: "Every photo, in order; a stream waits meanwhile.") var all = false
   @Option(help: "Size that a camera is asked for; it gives the nearest that it has.")
   var cameraSize = PixelSize(pixels: (1280, 720))
+  @Option(help: "Form of a camera's pictures (JPEG where it has that, else YUYV, UYVY, NV12, ...).")
+  var cameraFormat: CameraFormat?
   @Option(help: "A class is there from this share of the pixels on: 0.5% or 0.005.")
   var presentAbove = PixelShare(value: 0.005)
   @Option(help: "It is gone below this share (half of the other).") var absentBelow: PixelShare?
@@ -115,6 +117,18 @@ struct Interval: ExpressibleByArgument {
     }
     seconds = number * (unit?.1 ?? 1)
   }
+}
+
+/// A form of a camera's pictures, by Video4Linux's four letters.
+struct CameraFormat: ExpressibleByArgument {
+  let letters: String
+
+  init?(argument: String) {
+    letters = argument.uppercased()
+    guard CameraArrivals.formats.contains(letters) else { return nil }
+  }
+
+  static var allValueStrings: [String] { CameraArrivals.formats }
 }
 
 /// A share that people write: `0.5%` or `0.005`.

@@ -10,12 +10,12 @@ package struct WatchSource {
 
   /// `path`: a folder, `-` for standard input, a pipe or file of JPEGs, a camera. `includesExisting`: what a
   /// folder holds already arrived first; `keepsAll`: nothing is given up for newer ones; `cameraSize`: the
-  /// pixels that a camera is asked for.
+  /// pixels that a camera is asked for; `cameraFormat`: the form of its pictures (`CameraArrivals.formats`).
   ///
   /// - Errors: `.usage` for what is none of these, `.photo` for what cannot be opened.
   package init(
     _ path: String, includesExisting: Bool = false, keepsAll: Bool = false,
-    cameraSize: (width: Int, height: Int) = (1280, 720)
+    cameraSize: (width: Int, height: Int) = (1280, 720), cameraFormat: String? = nil
   ) throws(SegmentationError) {
     do throws(SystemError) {
       if isFolder(path) {
@@ -32,7 +32,8 @@ package struct WatchSource {
           throw SystemError(
             .unsupported("--all is for files and streams; '\(path)', a camera, does not wait"))
         }
-        arrivals = try CameraArrivals(path: path, width: cameraSize.width, height: cameraSize.height)
+        arrivals = try CameraArrivals(
+          path: path, width: cameraSize.width, height: cameraSize.height, format: cameraFormat)
         return
       }
       // Of a file every picture is meant: none is newer than the others.
