@@ -20,12 +20,43 @@ package protocol SegmentationMethod {
   ///
   /// - Memory: the result stays reserved.
   func scores(of scored: Scored, _ photo: any PhotoPixels, in run: RunContext) throws -> any ScoreField
+
+  /// What of a tile's scores fades into its neighbours'.
+  func fading(_ tile: Scored) -> FadingScores
+
+  /// A raster. `blended`: with the field that its tiles faded into as its scores, and all that was found in
+  /// them.
+  ///
+  /// - Memory: the result stays reserved.
+  func raster(_ blended: Scored, _ photo: any PhotoPixels, words: Wording, in run: RunContext) throws
+    -> Scored
 }
 
 extension SegmentationMethod {
+  package func fading(_ tile: Scored) -> FadingScores { FadingScores(tile.scores) }
+
+  package func raster(_ blended: Scored, _: any PhotoPixels, words _: Wording, in _: RunContext) throws
+    -> Scored
+  {
+    blended
+  }
+
   /// Where labels alone look at such options.
   package func scores(of scored: Scored, _: any PhotoPixels, in _: RunContext) throws -> any ScoreField {
     scored.scores
+  }
+}
+
+/// A tile's scores that fade into its neighbours'.
+package struct FadingScores {
+  package let field: any ScoreField
+  /// How densely a tile is read.
+  package let cells: (rows: Int, columns: Int)
+
+  /// `cells`: nil: as many as the field has.
+  package init(_ field: any ScoreField, cells: (rows: Int, columns: Int)? = nil) {
+    self.field = field
+    self.cells = cells ?? (field.grid.rows, field.grid.columns)
   }
 }
 

@@ -71,11 +71,11 @@ struct OptionRule: Sendable {
       if !options.halves || options.paradigm != .window { return nil }
       return "halves (city preset) need --paradigm splice"
     },
-    OptionRule(.trident, .scCLIP) { options, _ in
+    OptionRule(.trident, .radseg, .scCLIP, .pnpOVSS) { options, _ in
       if options.tile == 0 || (options.tile >= 64 && options.overlap * 2 <= options.tile) { return nil }
       return "--tile \(options.tile) must be at least 64 and twice --overlap \(options.overlap)"
     },
-    OptionRule(.trident) { options, _ in
+    OptionRule(.trident, .radseg) { options, _ in
       if options.tile == 0 || options.refinement != .sam { return nil }
       return "--tile needs --refine none, pamr or crf: SAM mends the borders of whole photos"
     },

@@ -150,13 +150,11 @@ package struct OptionRow: Sendable {
       "tile", \.tile, 0...16_384, OptionValue.int,
       "Cut rasters into tiles of this side, each segmented as a photo of its own, pixels ({}: not cut)."
     )
-    .of(.trident, .scCLIP)
     tile.silentAt = [.int(0)]
     var overlap = number(
       "overlap", \.overlap, 0...8192, OptionValue.int,
       "What neighbouring tiles share at least, where their scores fade into each other, pixels ({})."
     )
-    .of(.trident, .scCLIP)
     overlap.silentAt = [.int(128)]
     return [
       method,

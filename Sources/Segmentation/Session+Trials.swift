@@ -85,6 +85,9 @@ extension Session {
     _ request: TrialRequest, in run: RunContext, progress: (Double) -> Void, take: TakeMask
   ) throws {
     if request.options[0].method == .pnpOVSS {
+      guard request.options.allSatisfy({ $0.tile == 0 }) else {
+        throw SegmentationError(.usage("--tile: trials of pnp-ovss look at whole photos"))
+      }
       try CaptionTrials(model, request).run(in: run, progress: progress, take: take)
       return
     }

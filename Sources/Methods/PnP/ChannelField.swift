@@ -67,6 +67,8 @@ struct ChannelField: ScoreField {
   private let side: Int
   private let labels: [Int]
   private let hasBackground: Bool
+  /// Of classes that are not there.
+  private var absent = ScoreGrid.padding
   /// As the maps came, before anything was taken out of them.
   let isFinite: Bool
   private let down: ChannelAxis
@@ -194,6 +196,13 @@ struct ChannelField: ScoreField {
     }
   }
 
+  /// The same with absent classes just below the least that a channel has, which is 0.
+  var fading: ChannelField {
+    var field = self
+    field.absent = -0.001
+    return field
+  }
+
   // MARK: Rows
 
   private func scratchCount(_ channels: Int) -> Int {
@@ -228,7 +237,7 @@ struct ChannelField: ScoreField {
     into out: UnsafeMutablePointer<Float>
   ) {
     let line = values(engine, index, scratch)
-    out.update(repeating: ScoreGrid.padding, count: grid.rowLength)
+    out.update(repeating: absent, count: grid.rowLength)
     let places = (hasBackground ? [0] : []) + labels
     for (channel, label) in places.enumerated() {
       let (least, factor) = (low[channel], factor[channel])

@@ -37,7 +37,7 @@ package struct PnPOVSSMethod: SegmentationMethod {
       throw SegmentationError(.usage("--background leaves no class to look for; name another one"))
     }
     let candidates = words.present ?? classes
-    let rule = words.presenceRule ?? (options.presence == .all ? .all : .match)
+    let rule = words.rule(options, candidates: candidates.count)
     let most = rule == .match ? min(ClassMatching.shortList, candidates.count) : candidates.count
     let tower = BLIPImageTower(run, image.config, image.schema, side: options.shortSide)
     let reader = BERTTower(run, text.config, text.schema)
@@ -87,7 +87,69 @@ package struct PnPOVSSMethod: SegmentationMethod {
   }
 }
 
+extension PnPOVSSMethod {
+  /// Channels, in which a class that is not there lies just below all that are, so that it can fade in. They
+  /// are made of so few patches that four cells for each hold what a value a pixel would.
+  package func fading(_ tile: Scored) -> FadingScores {
+    guard let channels = tile.scores as? ChannelField else { return FadingScores(tile.scores) }
+    let (grid, patches) = (channels.grid, tile.grid)
+    return FadingScores(
+      channels.fading, cells: (min(grid.rows, 4 * patches.rows), min(grid.columns, 4 * patches.columns)))
+  }
+
+  /// Classes that no tile shows have no pixel.
+  package func raster(_ blended: Scored, _: any PhotoPixels, words: Wording, in _: RunContext) throws
+    -> Scored
+  {
+    let present = blended.found?.matches.filter(\.isPresent).map(\.label) ?? []
+    let labels = (words.background ? [0] : []) + present
+    let scores = FoundClasses(blended.scores, labels: labels)
+    return Scored(
+      scores: scores, grid: blended.grid, embedding: nil, geometry: blended.geometry,
+      guided: GuidedSettings(field: .pnpOVSS, labels: labels, capacity: scores.grid.classCount),
+      found: blended.found)
+  }
+}
+
+/// Scores of the classes that were found; all others are far below.
+struct FoundClasses: ScoreField {
+  private let field: any ScoreField
+  /// [lanes * 8].
+  private let isFound: [Bool]
+
+  init(_ field: any ScoreField, labels: [Int]) {
+    self.field = field
+    var isFound = [Bool](repeating: false, count: field.grid.lanes * 8)
+    for label in labels { isFound[label] = true }
+    self.isFound = isFound
+  }
+
+  var grid: ScoreGrid { field.grid }
+  var rule: ScoreRule { field.rule }
+  var scratchCount: Int { field.scratchCount }
+  var rowWork: Double { field.rowWork }
+  var isFinite: Bool { field.isFinite }
+
+  func row(
+    _ engine: Engine, _ index: Int, scratch: UnsafeMutablePointer<Float>,
+    into out: UnsafeMutablePointer<Float>
+  ) {
+    field.row(engine, index, scratch: scratch, into: out)
+    for column in 0..<grid.columns {
+      let cell = out + column * isFound.count
+      for index in isFound.indices where !isFound[index] { cell[index] = ScoreGrid.padding }
+    }
+  }
+}
+
 extension Wording {
+  /// What says which classes take part. What is known of a raster is asked of each of its tiles, unless those
+  /// are more classes than are asked one by one.
+  fileprivate func rule(_ options: SegmentOptions, candidates: Int) -> PresenceRule {
+    let isAsked = options.presence == .match && isTile && candidates <= ClassMatching.shortList
+    return isAsked ? .match : presenceRule ?? (options.presence == .all ? .all : .match)
+  }
+
   /// What was found where BLIP itself looks for nothing: all that are there, or the shares of all.
   fileprivate func matches(_ present: [Int], of classes: [Int]) -> [ClassMatch] {
     (shares == nil ? present : classes).map { label in
@@ -104,6 +166,23 @@ package struct PresenceFindings: Sendable {
   package let matches: [ClassMatch]
 
   init(_ rule: PresenceRule, _ matches: [ClassMatch]) { (self.rule, self.matches) = (rule, matches) }
+
+  /// Of two tiles: what is in either, as sure as the surer one.
+  func joined(with other: PresenceFindings) -> PresenceFindings {
+    func larger<Number: Comparable>(_ one: Number?, _ two: Number?) -> Number? {
+      guard let one, let two else { return one ?? two }
+      return max(one, two)
+    }
+    let both = zip(matches, other.matches).map { one, two in
+      precondition(one.label == two.label, "tiles were asked for other classes")
+      var match = one
+      match.cosine = larger(one.cosine, two.cosine)
+      match.probability = larger(one.probability, two.probability)
+      match.isPresent = one.isPresent || two.isPresent
+      return match
+    }
+    return PresenceFindings(rule, both)
+  }
 }
 
 extension Stage {

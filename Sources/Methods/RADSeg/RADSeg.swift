@@ -93,8 +93,19 @@ package struct RADSegMethod: SegmentationMethod {
   package func scores(of scored: Scored, _ photo: any PhotoPixels, in run: RunContext) throws
     -> any ScoreField
   {
-    guard let cosines = scored.reported as? FeatureScores else { return scored.scores }
-    return try GridProbabilities(run, cosines, photo, scale: options.logitScale, gate: options.classGate)
+    try GridProbabilities(run, scored.reported, photo, scale: options.logitScale, gate: options.classGate)
+  }
+
+  /// Cosines: which classes pass the gate is a matter of the whole raster.
+  package func fading(_ tile: Scored) -> FadingScores { FadingScores(tile.reported) }
+
+  package func raster(_ blended: Scored, _ photo: any PhotoPixels, words _: Wording, in run: RunContext)
+    throws
+    -> Scored
+  {
+    Scored(
+      scores: try scores(of: blended, photo, in: run), reported: blended.reported, grid: blended.grid,
+      embedding: nil, geometry: blended.geometry)
   }
 
   /// Sections 3 to 5: windows through the blocks, the last one with SCRA, features to their places.

@@ -14,13 +14,13 @@ import Compute
 package struct GridProbabilities: ScoreField {
   package let grid: ScoreGrid
   package var rule: ScoreRule { .probabilities }
-  private let cosines: FeatureScores
+  private let cosines: any ScoreField
   private let scale: Float
   /// [classCount]: 1 where a class stays.
   private let kept: UnsafeMutablePointer<Float>
 
   package init(
-    _ run: RunContext, _ cosines: FeatureScores, _ photo: any PhotoPixels, scale: Float, gate: Float
+    _ run: RunContext, _ cosines: any ScoreField, _ photo: any PhotoPixels, scale: Float, gate: Float
   ) throws(ComputeError) {
     let inner = cosines.grid
     self.cosines = cosines

@@ -25,15 +25,16 @@ final class ScoreMosaic: ScoreField {
   private var rowByteCount: Int { grid.rowLength * MemoryLayout<Float>.stride }
   private var byteCount: Int { grid.rows * rowByteCount }
 
-  /// `shape`: of one tile's scores.
+  /// `cells`: rows and columns of one tile's part.
   init(
-    _ run: RunContext, _ layout: TileLayout, shape: ScoreGrid, rule: ScoreRule, phraseClass: [Int]
+    _ run: RunContext, _ layout: TileLayout, cells: (rows: Int, columns: Int), rule: ScoreRule,
+    phraseClass: [Int]
   ) throws(ComputeError) {
-    func cells(_ axis: TileAxis, _ count: Int) -> Int {
+    func all(_ axis: TileAxis, _ count: Int) -> Int {
       max(count, (axis.length * count + axis.side / 2) / axis.side)
     }
     grid = try ScoreGrid(
-      run.arena, rows: cells(layout.down, shape.rows), columns: cells(layout.across, shape.columns),
+      run.arena, rows: all(layout.down, cells.rows), columns: all(layout.across, cells.columns),
       phraseClass: phraseClass)
     self.rule = rule
     if run.isPlanning {

@@ -15,8 +15,9 @@ import System
 ///   has lie in an unlinked temporary file, the scores in another (`ScoreMosaic`).
 /// - Errors: those of the method; `.photo` for one that is stored turned; `temporaryFile` where disk is
 ///   short.
-/// - Source: ours. Differs from a run without tiles wherever a tile sees less of the raster; a raster that
-///   fits one tile is left to the method itself.
+/// - Source: ours; docs/decisions/0011-rasters.md says what is decided of a tile and what of the raster.
+///   Differs from a run without tiles wherever a tile sees less of the raster; a raster that fits one tile is
+///   left to the method itself.
 struct TiledMethod: SegmentationMethod {
   static let networks: [NetworkRole] = []
 
@@ -34,12 +35,18 @@ struct TiledMethod: SegmentationMethod {
     let layout = TileLayout(
       width: photo.width, height: photo.height, tile: options.tile, overlap: options.overlap)
     if layout.count == 1 { return try method.score(photo, text: text, words: words, in: run) }
+    var words = words
+    words.isTile = true
     let one = try shape(layout, text, words, run)
     let purity = ClassPurity(options, words)
+    let (field, cells) = (method.fading(one).field, method.fading(one).cells)
     let mosaic = try ScoreMosaic(
-      run, layout, shape: one.scores.grid, rule: one.scores.rule, phraseClass: words.phraseClass)
+      run, layout, cells: cells, rule: field.rule,
+      phraseClass: field.grid.isPlain ? Array(0..<field.grid.classCount) : words.phraseClass)
+    var found = run.isPlanning ? one.found : nil
     try run.scope {
-      let work = try TileWork(run, layout, mosaic, shape: one.scores, rowByteCount: photo.rowByteCount)
+      let work = try TileWork(
+        run, layout, mosaic, shape: field, columns: cells.columns, rowByteCount: photo.rowByteCount)
       if run.isPlanning {
         let first = run.log.entries.count
         try tile(work, text, words, purity, run) { _ in }
@@ -51,7 +58,10 @@ struct TiledMethod: SegmentationMethod {
         for down in layout.down.origins.indices where layout.down.origins[down] + layout.down.side == y + 1 {
           for across in layout.across.origins.indices {
             try work.load(across: across, down: down)
-            try tile(work, text, words, purity, run) { try work.add($0, across: across, down: down, run) }
+            try tile(work, text, words, purity, run) { tile in
+              found = tile.found.map { found?.joined(with: $0) ?? $0 }
+              try work.add(method.fading(tile).field, across: across, down: down, run)
+            }
           }
         }
       }
@@ -60,9 +70,16 @@ struct TiledMethod: SegmentationMethod {
     let geometry = PhotoGeometry(
       height: photo.height, width: photo.width, patch: 1, grid: one.geometry.grid,
       imageSide: one.geometry.imageSide)
-    return Scored(
+    let blended = Scored(
       scores: mosaic, grid: (mosaic.grid.rows, mosaic.grid.columns), embedding: nil, geometry: geometry,
-      guided: one.guided, purity: purity)
+      guided: one.guided, found: found, purity: purity)
+    return try method.raster(blended, photo, words: words, in: run)
+  }
+
+  package func scores(of scored: Scored, _ photo: any PhotoPixels, in run: RunContext) throws
+    -> any ScoreField
+  {
+    try method.scores(of: scored, photo, in: run)
   }
 
   /// What one tile gives, but for its numbers: a run that only counts.
@@ -78,13 +95,13 @@ struct TiledMethod: SegmentationMethod {
 
   private func tile(
     _ work: TileWork, _ text: Rows, _ words: Wording, _ purity: ClassPurity?, _ run: RunContext,
-    _ body: (any ScoreField) throws -> Void
+    _ body: (Scored) throws -> Void
   ) throws {
     try run.checkCancelled()
     try run.scope {
       let scored = try method.score(work.photo, text: text, words: words, in: run)
       if let own = scored.purity { purity?.take(own.ratios) }
-      try body(scored.scores)
+      try body(scored)
     }
   }
 }
@@ -106,9 +123,11 @@ private final class TileWork {
   private let rows: UnnamedFile?
   private var rowByteCount: Int { 3 * layout.across.length }
 
-  /// `rowByteCount`: what the raster's decoder holds while tiles are worked on.
+  /// `columns`: of the mosaic for a tile; `rowByteCount`: what the raster's decoder holds while tiles are
+  /// worked on.
   init(
-    _ run: RunContext, _ layout: TileLayout, _ mosaic: ScoreMosaic, shape: any ScoreField, rowByteCount: Int
+    _ run: RunContext, _ layout: TileLayout, _ mosaic: ScoreMosaic, shape: any ScoreField, columns: Int,
+    rowByteCount: Int
   ) throws {
     (self.layout, self.mosaic) = (layout, mosaic)
     let (width, height) = (layout.across.side, layout.down.side)
@@ -118,7 +137,7 @@ private final class TileWork {
     upper = try run.arena.floats(shape.grid.rowLength)
     lower = try run.arena.floats(shape.grid.rowLength)
     // A tile covers a cell more than it has where the grids are not aligned.
-    let cells = min(mosaic.grid.columns, shape.grid.columns + 2)
+    let cells = min(mosaic.grid.columns, columns + 2)
     blended = try run.arena.floats(cells * mosaic.grid.lanes * 8)
     line = try run.arena.floats(cells * mosaic.grid.lanes * 8)
     shares = try run.arena.floats(cells)

@@ -27,6 +27,8 @@ package struct Wording {
   /// What another model gave every class of the photo's pixels, where it said what is present. Shapes:
   /// [classes].
   package var shares: [Double]?
+  /// The photo is a tile: what is said to be present was said of the raster.
+  package var isTile = false
 
   package init(
     source: TextSource, phraseClass: [Int], background: Bool = false, hasNegatives: Bool = false,
