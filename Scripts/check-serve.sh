@@ -43,6 +43,11 @@ else
   left="$left declarations (microhttpd.h is missing);"
 fi
 
+"$bin/trident" serve --help-all >"$work/help"
+for default in 32M 1m 10m; do
+  grep -q "default: $default" "$work/help" || { echo "FAILED: serve --help-all tells no default of $default"; exit 1; }
+done
+
 seconds=8
 [ $long = no ] || seconds=300
 # package NAME PIN: whether Python has the package, or it can be had.

@@ -97,6 +97,13 @@ json "$work/bare.out" 'len(f) == 2 and f[0]["classes"] == f[1]["classes"]'
 code=0
 head -c 100000 models/demo/demo.gguf | watch --class sky --class grass - >"$work/none.out" 2>"$work/none.err" || code=$?
 if [ $code != 3 ] || ! grep -q "without a whole JPEG" "$work/none.err"; then fail "a stream without pictures: exit code $code"; fi
+# Pictures that cannot be kept (here for a limit on files, 512 bytes each) end the watch; none is shown cut short.
+code=0
+# shellcheck disable=SC2086
+(ulimit -f 100 && watch $words "$work/many.mjpeg") >"$work/full.out" 2>"$work/full.err" || code=$?
+if [ $code != 3 ] || grep -q "exit_code" "$work/full.out" || ! grep -q "keep a picture" "$work/full.err"; then
+  fail "pictures that cannot be kept: exit code $code"
+fi
 if command -v ffmpeg >/dev/null 2>&1; then
   # shellcheck disable=SC2086
   ffmpeg -v error -loop 1 -i $scenes/farm.jpg -frames:v 4 -f mjpeg - | watch $words --all - >"$work/ffmpeg.out" 2>"$work/ffmpeg.err"

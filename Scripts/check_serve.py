@@ -32,9 +32,9 @@ def check(fact, text):
 class Server:
     """A server on a port of its own, ended with the block."""
 
-    def __init__(self, program, *flags):
+    def __init__(self, program, *flags, quiet=True):
         self.process = subprocess.Popen(
-            [program, "serve", "--model", MODEL, "--port", "0", "--quiet", *flags],
+            [program, "serve", "--model", MODEL, "--port", "0", *["--quiet"][: int(quiet)], *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -290,12 +290,24 @@ def slow_clients(program):
         check(server.ask("GET", "/healthz", timeout=50)[0] == 200, "half-open clients hold the server")
         took = time.monotonic() - start
         check(took < 40, f"half-open clients held the server for {took:.0f} s")
+        late = server.metrics().get('trident_responses_total{code="408"}', 0)
+        check(late > 0, "clients that made room are not counted as 408")
         for connection in half:
             connection.close()
     print(
         f"serve: slow and half-open clients are ended; among 64 of them another "
         f"waits {took:.0f} s, with 16 places"
     )
+
+
+def lines_about_photos(program):
+    with Server(program, quiet=False) as server:
+        check(server.ask("POST", "/nowhere", b"x" * 5000)[0] == 404, "an address that is none")
+        check(server.segment("class=a", b"no photo")[0] == 400, "no photo")
+        server.process.terminate()
+        said = server.process.stderr.read()
+        check("photo: 400" in said and "404" not in said, f"lines about photos: {said}")
+    print("serve: what was no photo is not told as one")
 
 
 def full_queue(program):
@@ -495,6 +507,7 @@ def main():
     with Server(program, "--max-body", "1M", "--max-classes", "30", "--max-pixels", "1000000") as server:
         refusals(server)
     slow_clients(program)
+    lines_about_photos(program)
     full_queue(program)
     tokens(program)
     with Server(program) as server:

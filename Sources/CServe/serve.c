@@ -57,8 +57,7 @@ cserve_library cserve_declared = {MHD_start_daemon,
                                   MHD_create_response_from_fd64,
                                   MHD_add_response_header,
                                   MHD_queue_response,
-                                  MHD_destroy_response,
-                                  MHD_get_version};
+                                  MHD_destroy_response};
 #endif
 
 struct MHD_Daemon *cserve_start(const cserve_library *library, const cserve_settings *settings) {

@@ -115,9 +115,13 @@ package final class Broker: @unchecked Sendable {
     bell.ring()
   }
 
-  /// Sends what is left and says goodbye; gives up after so long.
+  /// Sends what is left and says goodbye; gives up after so long. Only the first call does.
   package func finish(within seconds: Double = 3) {
-    lock.with { isEnding = true }
+    let isFirst = lock.with {
+      defer { isEnding = true }
+      return !isEnding
+    }
+    guard isFirst else { return }
     endBell.ring()
     Bell.wait([doneBell.descriptor], seconds: seconds)
   }

@@ -18,4 +18,13 @@ package struct ByteCount: Equatable, Sendable {
     guard let number = Double(text), number > 0, number * unit < 9e15 else { return nil }
     value = Int(number * unit)
   }
+
+  /// As short as it can be read back: `32M`.
+  package var text: String {
+    for (unit, size) in [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)] where value > 0 && value % size == 0
+    {
+      return "\(value / size)\(unit)"
+    }
+    return "\(value)"
+  }
 }

@@ -50,8 +50,6 @@ package struct JPEGFrames {
   private var rest = 0
   private var hasScan = false
   private var byteCount = 0
-  /// Bytes that belong to no whole picture.
-  package private(set) var skippedByteCount = 0
 
   /// `limit`: bytes of the longest picture that is taken.
   package init(limit: Int) { self.limit = limit }
@@ -109,7 +107,6 @@ package struct JPEGFrames {
   }
 
   private mutating func giveUp(_ reason: String, _ take: (Event) -> Void) {
-    skippedByteCount += byteCount
     byteCount = 0
     take(.broken(reason))
   }
@@ -165,24 +162,17 @@ package struct JPEGFrames {
         (state, hasScan) = (.code, false)
         return place + 1
       }
-      skippedByteCount += 2
       state = .outside
       return place
     case .edge:
       switch bytes[place] {
       case 0xD8: state = .opening
-      case 0xFF: skippedByteCount += 1
-      default:
-        skippedByteCount += 2
-        state = .outside
+      case 0xFF: break
+      default: state = .outside
       }
       return place + 1
     default:
-      guard let found = Self.firstFF(bytes, from: place) else {
-        skippedByteCount += bytes.count - place
-        return bytes.count
-      }
-      skippedByteCount += found - place
+      guard let found = Self.firstFF(bytes, from: place) else { return bytes.count }
       state = .edge
       return found + 1
     }

@@ -73,8 +73,6 @@ package final class StreamArrivals: ArrivalSource, @unchecked Sendable {
   package var descriptor: Int32 { bell.descriptor }
   package var droppedCount: Int { lock.with { dropped } }
   package var brokenCount: Int { lock.with { broken } }
-  /// What was wrong with the picture that broke last.
-  package var flaw: String { lock.with { lastFlaw } }
 
   package func take() throws(SystemError) -> Taken {
     lock.lock()
@@ -129,6 +127,8 @@ package final class StreamArrivals: ArrivalSource, @unchecked Sendable {
   }
 
   private func take(_ event: JPEGFrames.Event) {
+    // A picture that could not be kept is not delivered, and what follows it is not read.
+    if lock.with({ failure != nil }) { return }
     switch event {
     case .begin:
       if ftruncate(filling, 0) != 0 || lseek(filling, 0, SEEK_SET) != 0 { fail(errno) }

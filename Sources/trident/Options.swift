@@ -23,6 +23,29 @@ extension SideRounding: ExpressibleByArgument {}
 extension PresenceChoice: ExpressibleByArgument {}
 extension ByteCount: ExpressibleByArgument {
   package init?(argument: String) { self.init(argument) }
+  package var defaultValueDescription: String { text }
+}
+
+/// A time that people write: `10s`, `500ms`, `2m`, `1h`, or seconds.
+struct Interval: ExpressibleByArgument {
+  let seconds: Double
+  private static let units = [("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600)]
+
+  init(seconds: Double) { self.seconds = seconds }
+
+  init?(argument: String) {
+    let unit = Self.units.first { argument.hasSuffix($0.0) }
+    guard let number = Double(argument.dropLast(unit?.0.count ?? 0)), number >= 0, number <= 1e7 else {
+      return nil
+    }
+    seconds = number * (unit?.1 ?? 1)
+  }
+
+  var defaultValueDescription: String {
+    let whole = Int(seconds)
+    if Double(whole) != seconds { return "\(seconds)s" }
+    return whole > 0 && whole % 60 == 0 ? "\(whole / 60)m" : "\(whole)s"
+  }
 }
 
 /// Where the model is and how to run it.

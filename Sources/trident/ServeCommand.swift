@@ -4,21 +4,6 @@ import ArgumentParser
 import Segmentation
 import System
 
-/// A time as people write it: `60s`, `10m`, or seconds.
-struct Seconds: ExpressibleByArgument {
-  let value: Int
-
-  init(value: Int) { self.value = value }
-
-  init?(argument: String) {
-    let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600]
-    let unit = argument.last.flatMap { units[$0] }
-    guard let number = Int(unit == nil ? argument : String(argument.dropLast())), (1...86400).contains(number)
-    else { return nil }
-    value = number * (unit ?? 1)
-  }
-}
-
 struct ServeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve", abstract: "A web page and a REST interface, for this machine or a network.",
@@ -48,9 +33,9 @@ struct ServeCommand: ParsableCommand {
   @Option(help: "Most classes, synonyms and negative phrases of a request, together.")
   var maxClasses = Self.limits.phraseCount
   @Option(help: "Longest time for a request to come in, e.g. 60s.")
-  var timeout = Seconds(value: Self.limits.seconds)
+  var timeout = Interval(seconds: Double(Self.limits.seconds))
   @Option(help: "Longest time for one photo's work.")
-  var timeLimit = Seconds(value: Self.limits.workSeconds)
+  var timeLimit = Interval(seconds: Double(Self.limits.workSeconds))
   @Option(help: "Photos that wait while one is worked on; more are refused.")
   var queue = Self.limits.queueLength
   @Option(help: "Most connections at once.") var connections = Self.limits.connectionCount
@@ -79,6 +64,10 @@ struct ServeCommand: ParsableCommand {
       throw SegmentationError(
         .usage("\(name) \(value) is outside \(range.lowerBound)...\(range.upperBound)"))
     }
+    func whole(_ name: String, _ time: Interval) throws(SegmentationError) -> Int {
+      if (1...86_400).contains(time.seconds) { return Int(time.seconds.rounded()) }
+      throw SegmentationError(.usage("\(name) \(time.seconds) s is outside 1 s...24 h"))
+    }
     try check("--port", port, 0...65535)
     try check("--queue", queue, 0...1000)
     try check("--max-classes", maxClasses, 1...10000)
@@ -91,8 +80,8 @@ struct ServeCommand: ParsableCommand {
     settings.limits.bodyByteCount = maxBody.value
     settings.limits.phraseCount = maxClasses
     settings.limits.pixelCount = maxPixels
-    settings.limits.seconds = timeout.value
-    settings.limits.workSeconds = timeLimit.value
+    settings.limits.seconds = try whole("--timeout", timeout)
+    settings.limits.workSeconds = try whole("--time-limit", timeLimit)
     settings.limits.queueLength = queue
     settings.limits.connectionCount = connections
     return settings

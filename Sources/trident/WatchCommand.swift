@@ -105,20 +105,6 @@ struct WatchFlags: ParsableArguments {
   }
 }
 
-/// A time that people write: `10s`.
-struct Interval: ExpressibleByArgument {
-  let seconds: Double
-
-  init?(argument: String) {
-    let units = [("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600)]
-    let unit = units.first { argument.hasSuffix($0.0) }
-    guard let number = Double(argument.dropLast(unit?.0.count ?? 0)), number >= 0, number <= 1e7 else {
-      return nil
-    }
-    seconds = number * (unit?.1 ?? 1)
-  }
-}
-
 /// A form of a camera's pictures, by Video4Linux's four letters.
 struct CameraFormat: ExpressibleByArgument {
   let letters: String

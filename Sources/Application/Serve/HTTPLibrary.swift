@@ -23,8 +23,7 @@ struct HTTPLibrary: @unchecked Sendable {
       create_response_from_fd64: try library.function("MHD_create_response_from_fd64"),
       add_response_header: try library.function("MHD_add_response_header"),
       queue_response: try library.function("MHD_queue_response"),
-      destroy_response: try library.function("MHD_destroy_response"),
-      get_version: try library.function("MHD_get_version"))
+      destroy_response: try library.function("MHD_destroy_response"))
   }
 
   /// A connection that rests; any thread may wake it.

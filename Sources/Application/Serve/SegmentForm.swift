@@ -16,9 +16,6 @@ package struct SegmentForm: Sendable {
   package private(set) var include: [ServedFormat] = []
   package private(set) var options: SegmentOptions
 
-  /// Keys that are no options of a run.
-  static let keys = ["class", "classes", "background", "negative", "format", "include"]
-
   /// `hasVocabulary`: the server has words of its own, and takes no others.
   package init(
     _ fields: FormFields, _ defaults: SegmentOptions, _ limits: ServeLimits, hasVocabulary: Bool = false

@@ -144,6 +144,7 @@ package final class WebServer: @unchecked Sendable {
   ) -> MHD_Result {
     var head = RequestHead()
     (head.method, head.target) = (method, request.target)
+    request.isPhoto = method == "POST" && request.target.prefix { $0 != "?" } == "/v1/segment"
     head.contentType = library.header("Content-Type", of: connection)
     head.contentLength = library.header("Content-Length", of: connection)
     head.authorization = library.header("Authorization", of: connection)
@@ -257,8 +258,8 @@ package final class WebServer: @unchecked Sendable {
           }
         }
       }
+      lateCount += makeRoom(now, limit)
       for _ in 0..<lateCount { metrics.answered(408) }
-      makeRoom(now)
     }
     for call in gone where queue.withdraw(call) {
       call.answer(Answer(Refusal(503, "the client is gone")))
@@ -266,18 +267,23 @@ package final class WebServer: @unchecked Sendable {
   }
 
   /// Where no place is left, half of them is made free: first of those whose request has no head yet, then of
-  /// those that have been at it longest.
-  private func makeRoom(_ now: Double) {
-    guard connections.count >= site.limits.connectionCount else { return }
+  /// those that have been at it longest. Returns how many were told that they are late.
+  private func makeRoom(_ now: Double, _ limit: Double) -> Int {
+    guard connections.count >= site.limits.connectionCount else { return 0 }
+    var lateCount = 0
+    // Those whose time is over were ended already.
     let slow = connections.values.filter {
-      ($0.phase == .reading || $0.phase == .idle) && now - $0.since > 2
+      ($0.phase == .reading || $0.phase == .idle) && now - $0.since > 2 && now - $0.since <= limit
     }
     for connection in slow.sorted(by: { ($0.hasHead ? 1 : 0, $0.since) < ($1.hasHead ? 1 : 0, $1.since) })
       .prefix(site.limits.connectionCount / 2)
     {
-      let text = connection.phase == .reading ? Self.late : ""
+      let isLate = connection.phase == .reading
+      let text = isLate ? Self.late : ""
       cserve_hang_up(connection.socket, text, text.utf8.count)
+      lateCount += isLate ? 1 : 0
     }
+    return lateCount
   }
 
   /// Takes no more connections; photos that wait or are worked on are answered with 503.
@@ -311,13 +317,13 @@ final class WebRequest: @unchecked Sendable {
   var upload: Upload?
   /// Written before the connection is woken, read afterwards.
   var answer: Answer?
-  private(set) var isPhoto = false
+  /// Sent to where photos go.
+  var isPhoto = false
 
   init(target: String) { self.target = target }
 
   /// A piece of the body; after an error the rest is dropped.
   func take(_ piece: UnsafeRawBufferPointer) {
-    isPhoto = true
     guard answer == nil, let upload else { return }
     do { try upload.add(piece) } catch {
       answer = Answer(Refusal(error, path: upload.path, name: upload.name))

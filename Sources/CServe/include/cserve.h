@@ -61,7 +61,6 @@ typedef struct cserve_library {
   enum MHD_Result (*queue_response)(struct MHD_Connection *connection, unsigned int status,
                                     struct MHD_Response *response);
   void (*destroy_response)(struct MHD_Response *response);
-  const char *(*get_version)(void);
 } cserve_library;
 
 // How a server runs.

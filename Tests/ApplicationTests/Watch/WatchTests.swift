@@ -165,6 +165,8 @@ import Testing
 }
 
 @Suite struct ArrivalTests {
+  private let temporaryFiles = TemporaryFiles()
+
   @Test func filesArriveWhenTheyAreWhole() throws {
     let folder = Folder()
     try folder.write("old.jpg", "1")
