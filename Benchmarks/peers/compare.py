@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Trident beside other runtimes: the same photo, weights and threads, in one run, turn by turn.
 
-    compare.py --trident .build/release/trident [--model M.gguf] [--cache DIR] [--rounds 3] [--record
-    FILE.json]
+    compare.py --trident .build/release/trident [--method trident] [--model M.gguf] [--cache DIR] [--rounds 3]
+               [--record FILE.json]
+
+METHOD: trident, radseg or sc-clip, each beside the same network in other runtimes.
 
 Every peer is a process of its own that prepares, warms up and then takes turns with `trident segment`, so
 that both see the same machine; peers come one after another, since together they would not fit. Prints a
@@ -113,24 +115,41 @@ class Trident:
 
 def make_model(a):
     """Random weights of the published shapes, quantized."""
-    sys.path.insert(0, str(REFERENCE))
-    from toys import published_vocabulary
+    quantize = [str(pathlib.Path(a.trident).parent / "trident-quantize"), "--output", a.model]
     folder = a.cache / "checkpoints"
+    if a.method == "radseg":
+        subprocess.run([sys.executable, REFERENCE / "radseg_toys.py", "b", folder], check=True)
+        subprocess.run([*quantize, "--radio", folder / "b.pth.tar"], check=True)
+        return
+    from toys import published_vocabulary
     subprocess.run([sys.executable, REFERENCE / "toys.py", "b", folder], check=True)
     clip = next(folder.glob("clip*"))
-    subprocess.run([str(pathlib.Path(a.trident).parent / "trident-quantize"), "--clip", clip, "--dino",
-                    folder / "dino.pth", "--sam", folder / "sam.pth", "--vocab", published_vocabulary(),
-                    "--output", a.model], check=True)
+    others = ["--dino", folder / "dino.pth", "--sam", folder / "sam.pth"] if a.method == "trident" else []
+    subprocess.run([*quantize, "--clip", clip, *others, "--vocab", published_vocabulary()], check=True)
+
+
+def random_vocabulary(a):
+    """Words of a text tower that is not here: directions at random, named as the model file asks."""
+    import numpy as np
+    import radio_weights
+    radio = radio_weights.from_gguf(a.model).radio
+    phrases = [(n, phrase.strip()) for n, line in enumerate(WORDS) for phrase in line.split(";")]
+    vectors = np.random.default_rng(1).standard_normal((len(phrases), radio.embed_dim)).astype(np.float32)
+    a.vocabulary = a.cache / "classes.npz"
+    np.savez(a.vocabulary, vectors=vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+             class_index=np.array([n for n, _ in phrases], np.int32),
+             phrases=np.array([phrase for _, phrase in phrases]), text_model=np.array(radio.text_model))
 
 
 def inputs(a):
-    """Photo, class list, vocabulary; returns the number of regions that trident refines."""
-    sys.path.insert(0, str(REFERENCE))
+    """Photo, class list, vocabulary."""
     from photos import synthetic
     from PIL import Image
     a.photo, a.words, a.vocabulary = a.cache / "photo.jpg", a.cache / "classes.txt", a.cache / "classes.tvoc"
     Image.fromarray(synthetic(448, 448, 3)).save(a.photo, quality=92)
     a.words.write_text("\n".join(WORDS) + "\n")
+    if a.method == "radseg":
+        return random_vocabulary(a)
     subprocess.run([a.trident, "text", "-m", a.model, "--classes", a.words, "-o", a.vocabulary, "--quiet"],
                    check=True)
 
@@ -171,6 +190,7 @@ def take_turns(peer, ours, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--trident", default=".build/release/trident")
+    parser.add_argument("--method", choices=["trident", "radseg", "sc-clip"], default="trident")
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--cache", type=pathlib.Path, default=".build/peers")
     parser.add_argument("--peers", default=",".join(PEERS))
@@ -186,10 +206,13 @@ def main():
     for kind in kinds:
         if kind not in PEERS:
             parser.error(f"--peers: '{kind}' is none of {', '.join(PEERS)}")
-    a.cache = a.cache.resolve()
+    a.cache = a.cache.resolve() / ("" if a.method == "trident" else a.method)
     a.cache.mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(REFERENCE))
+    if a.text and a.method != "trident":
+        parser.error("--text is Trident's text tower")
     if a.model is None:
-        a.model = a.cache / "trident-b.gguf"
+        a.model = a.cache / f"{a.method}-b.gguf"
         if not a.model.exists():
             make_model(a)
     inputs(a)
@@ -204,12 +227,15 @@ def main():
         peers = [Peer("torch-text-fp32", a, ["--words", str(a.words)])]
     else:
         segment = ["segment", "--vocabulary", a.vocabulary, a.photo, "-o", a.cache / "out.png", "--overwrite",
-                   "--json"]
+                   "--json", *(["--method", a.method] if a.method == "sc-clip" else [])]
         ours = Trident("trident", a, segment)
         ours.once()
-        regions = ours.report["regions"]["refined"] + ours.report["regions"]["failed"]
+        regions = 0
+        if a.method == "trident":
+            regions = ours.report["regions"]["refined"] + ours.report["regions"]["failed"]
         reference = a.cache / "reference.npy"
-        common = ["--photo", str(a.photo), "--regions", str(regions), "--reference", str(reference)]
+        common = ["--photo", str(a.photo), "--regions", str(regions), "--reference", str(reference),
+                  "--method", a.method]
         if not reference.exists():
             Peer("reference", a, common).prepare()
         peers = []
@@ -228,8 +254,8 @@ def main():
         rows = [{"kind": r.kind, "name": r.name, "seconds": r.seconds, "trident_beside": r.beside,
                  "peak_mib": r.peak,
                  "agreement": r.agreement} for r in peers]
-        facts = {"machine": machine(), "threads": a.threads, "rounds": a.rounds, "no_amx": a.no_amx,
-                 "amx_leaves_given": bool(a.leaves),
+        facts = {"machine": machine(), "method": a.method, "threads": a.threads, "rounds": a.rounds,
+                 "no_amx": a.no_amx, "amx_leaves_given": bool(a.leaves),
                  "trident_peak_mib": ours.peak, "results": rows, "trident": ours.report}
         a.record.parent.mkdir(parents=True, exist_ok=True)
         a.record.write_text(json.dumps(facts, indent=1) + "\n")

@@ -103,9 +103,12 @@ class Tower(nn.Module):
         self.before = norm(m, net + ".norm_pre", c.epsilon) if before else nn.Identity()
         self.blocks = nn.ModuleList(Block(m, f"{net}.blocks.{n}", c, kind, fused) for n in range(blocks))
 
-    def forward(self, x):
+    def enter(self, x):
         x = self.patch(x).flatten(2).transpose(1, 2) + self.position
-        x = self.before(torch.cat([self.start.expand(len(x), -1, -1), x], 1))
+        return self.before(torch.cat([self.start.expand(len(x), -1, -1), x], 1))
+
+    def forward(self, x):
+        x = self.enter(x)
         for block in self.blocks:
             x = block(x)
         return x[:, 1:]

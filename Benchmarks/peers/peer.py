@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """One runtime in one process: prepares the networks, then answers every line on standard input with seconds.
 
-    peer.py KIND --model M.gguf --photo P.jpg --regions N --cache DIR [--threads 2] [--prepare]
+    peer.py KIND --model M.gguf --photo P.jpg --regions N --cache DIR [--method METHOD] [--threads 2]
+            [--prepare]
 
 KIND: torch-fp32, torch-bf16, ort-int8, openvino-bf16, openvino-int8; reference writes plain float32 scores;
-torch-text-fp32 encodes classes instead.
+torch-text-fp32 encodes classes instead. METHOD: trident, radseg, sc-clip; the last two have no decoder.
 Weights are those of the model file, as float32. `--prepare` converts (and quantizes) into the cache and ends,
 so that a measured process holds only what it runs. A run: both copies of the photo are there as floats;
 scores of the grid, embedding, and N calls of the mask decoder come out. Decoding, resizing, upsampling,
@@ -16,6 +17,7 @@ import os
 import sys
 import time
 
+import methods
 import networks
 import numpy as np
 import pipeline
@@ -53,13 +55,31 @@ def prompts(m, regions):
             for n in range(regions)]
 
 
-def modules(m, side, fused):
-    o = pipeline.Options()
-    return networks.Encoders(m, o, side, fused).eval(), networks.Decoder(m, o).eval()
+class TridentJob:
+    """What a peer of Trident is given, and what it is compared with."""
+
+    def __init__(self, path, photo):
+        self.m, self.photo = weights.from_gguf(path), photo
+
+    def inputs(self, phrases):
+        return inputs_of(self.m, self.photo, pipeline.Options())
+
+    def module(self, fused):
+        return networks.Encoders(self.m, pipeline.Options(), self.photo.shape[0], fused).eval()
+
+    def reference(self, text):
+        _, taps = pipeline.segment(self.m, self.photo, [[str(n)] for n in range(PHRASES)],
+                                   pipeline.Options(refine=False), text)
+        return taps["scores.phrases"]
 
 
-def torch_runner(m, inputs, regions, side, precision, fused):
-    encoders, decoder = modules(m, side, fused)
+def decoder_of(m):
+    return networks.Decoder(m, pipeline.Options()).eval()
+
+
+def torch_runner(job, inputs, regions, precision, fused):
+    m, encoders = job.m, job.module(fused)
+    decoder = decoder_of(m) if regions else None
     if precision == "bf16":
         encoders = encoders.bfloat16()
         inputs = [t.bfloat16() for t in inputs]
@@ -67,25 +87,27 @@ def torch_runner(m, inputs, regions, side, precision, fused):
 
     def run():
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            scores, embedding = encoders(*inputs)
+            made = encoders(*inputs)
             for prompt in regions:
-                decoder(embedding, *prompt)
-        return scores.float()
+                decoder(made[1], *prompt)
+        return (made[0] if regions else made).float()
     return run
 
 
-def export(m, inputs, regions, side, plain, fused, write):
+def export(job, inputs, regions, plain, fused, write):
     """Calls write(name, module, example) for the graphs whose file is not there yet."""
-    encoders, decoder = modules(m, side, fused)
-    embedding = torch.randn(1, m.sam.neck, m.sam.grid, m.sam.grid)
-    for name, module, example in (("encoders", encoders, inputs),
-                                  ("decoder", decoder, [embedding, *regions[0]])):
+    graphs = [("encoders", job.module(fused), inputs)]
+    if regions:
+        m = job.m
+        embedding = torch.randn(1, m.sam.neck, m.sam.grid, m.sam.grid)
+        graphs.append(("decoder", decoder_of(m), [embedding, *regions[0]]))
+    for name, module, example in graphs:
         if not os.path.exists(plain(name)):
             with torch.no_grad():
                 write(name, module, tuple(example))
 
 
-def openvino_prepare(m, inputs, regions, side, cache, precision, fused):
+def openvino_prepare(job, inputs, regions, cache, precision, fused):
     import openvino as ov
     plain = lambda name: f"{cache}/{name}-bf16.xml"
 
@@ -93,7 +115,7 @@ def openvino_prepare(m, inputs, regions, side, cache, precision, fused):
         model = ov.convert_model(module, example_input=example, input=[list(t.shape) for t in example])
         ov.save_model(model, plain(name), compress_to_fp16=False)
 
-    export(m, inputs, regions, side, plain, fused, write)
+    export(job, inputs, regions, plain, fused, write)
     if precision == "int8" and not os.path.exists(f"{cache}/encoders-int8.xml"):
         import nncf
         feed = {port: t.numpy() for port, t in enumerate(inputs)}
@@ -111,27 +133,27 @@ def openvino_runner(inputs, regions, cache, precision, threads):
     settings = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": threads}
     # NNCF makes a decoder that does not load: it stays bf16.
-    encoders, decoder = (core.compile_model(f"{cache}/{name}.xml", "CPU", settings).create_infer_request()
-                         for name in (f"encoders-{precision}", "decoder-bf16"))
+    load = lambda name: core.compile_model(f"{cache}/{name}.xml", "CPU", settings).create_infer_request()
+    encoders, decoder = load(f"encoders-{precision}"), load("decoder-bf16") if regions else None
     inputs = [t.numpy() for t in inputs]
     regions = [[t.numpy() for t in region] for region in regions]
 
     def run():
-        scores, embedding = encoders.infer(inputs, share_inputs=True, share_outputs=True).values()
+        made = list(encoders.infer(inputs, share_inputs=True, share_outputs=True).values())
         for region in regions:
-            decoder.infer([embedding, *region], share_inputs=True, share_outputs=True)
-        return scores
+            decoder.infer([made[1], *region], share_inputs=True, share_outputs=True)
+        return made[0]
     return run
 
 
-def ort_prepare(m, inputs, regions, side, cache, precision, fused):
+def ort_prepare(job, inputs, regions, cache, precision, fused):
     plain = lambda name: f"{cache}/{name}-fp32.onnx"
-    export(m, inputs, regions, side, plain, fused, lambda name, module, example: torch.onnx.export(
+    export(job, inputs, regions, plain, fused, lambda name, module, example: torch.onnx.export(
         module, example, plain(name), dynamo=True, external_data=False))
     if precision == "int8":
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
-        for name in ("encoders", "decoder"):
+        for name in ("encoders", "decoder") if regions else ("encoders",):
             if os.path.exists(f"{cache}/{name}-int8.onnx"):
                 continue
             model = onnx.load(plain(name))
@@ -144,18 +166,18 @@ def ort_runner(inputs, regions, cache, precision, threads):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    encoders, decoder = (onnxruntime.InferenceSession(f"{cache}/{name}-{precision}.onnx", options,
-                                                      ["CPUExecutionProvider"])
-                         for name in ("encoders", "decoder"))
+    load = lambda name: onnxruntime.InferenceSession(f"{cache}/{name}-{precision}.onnx", options,
+                                                     ["CPUExecutionProvider"])
+    encoders, decoder = load("encoders"), load("decoder") if regions else None
     feed = lambda session, values: {port.name: t for port, t in zip(session.get_inputs(), values)}
     inputs = feed(encoders, [t.numpy() for t in inputs])
     regions = [[t.numpy() for t in region] for region in regions]
 
     def run():
-        scores, embedding = encoders.run(None, inputs)
+        made = encoders.run(None, inputs)
         for region in regions:
-            decoder.run(None, feed(decoder, [embedding, *region]))
-        return scores
+            decoder.run(None, feed(decoder, [made[1], *region]))
+        return made[0]
     return run
 
 
@@ -182,12 +204,6 @@ def agreement(reference, scores):
                                               1e-12)).mean())
 
 
-def write_reference(m, photo, text, path):
-    _, taps = pipeline.segment(m, photo, [[str(n)] for n in range(PHRASES)], pipeline.Options(refine=False),
-                               text)
-    np.save(path, taps["scores.phrases"])
-
-
 def peak_mib():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
@@ -198,6 +214,7 @@ def main():
     parser.add_argument("kind")
     parser.add_argument("--model", required=True)
     parser.add_argument("--photo")
+    parser.add_argument("--method", choices=["trident", *methods.JOBS], default="trident")
     parser.add_argument("--regions", type=int, default=5)
     parser.add_argument("--words", help="class file, for torch-text-fp32")
     parser.add_argument("--cache")
@@ -212,20 +229,21 @@ def main():
     torch.manual_seed(1)
     runtime, _, precision = a.kind.rpartition("-")
     fused = a.attention == "fused"
-    m = weights.from_gguf(a.model)
     if runtime == "torch-text":
-        run = text_runner(m, open(a.words).read().split("\n")[:-1])
+        run = text_runner(weights.from_gguf(a.model), open(a.words).read().split("\n")[:-1])
     else:
         photo = np.asarray(Image.open(a.photo).convert("RGB"))
-        inputs, regions = inputs_of(m, photo, pipeline.Options()), prompts(m, a.regions)
+        job = {"trident": TridentJob, **methods.JOBS}[a.method](a.model, photo)
+        inputs, m = job.inputs(PHRASES), job.m
+        regions = prompts(m, a.regions) if a.method == "trident" else []
         if a.kind == "reference":
-            return write_reference(m, photo, inputs[-1], a.reference)
+            return np.save(a.reference, job.reference(inputs[-1]))
         if a.prepare:
             os.makedirs(a.cache, exist_ok=True)
             prepare = {"ort": ort_prepare, "openvino": openvino_prepare}[runtime]
-            return prepare(m, inputs, regions, photo.shape[0], a.cache, precision, fused)
+            return prepare(job, inputs, regions, a.cache, precision, fused)
         if runtime == "torch":
-            run = torch_runner(m, inputs, regions, photo.shape[0], precision, fused)
+            run = torch_runner(job, inputs, regions, precision, fused)
         else:
             m.tensors.clear()
             run = {"ort": ort_runner, "openvino": openvino_runner}[runtime](
