@@ -64,9 +64,12 @@ extension Session {
   /// - Errors: `.model` for a file without a text tower, and for one whose table is not its tower's.
   package func makeTokenizer() throws(SegmentationError) -> PromptTokenizer {
     if let tokenizer = try model.makeTokenizer() { return tokenizer }
-    let tower = model.textTower.map { " with the text tower \($0)" } ?? ""
+    var made = "'trident text'"
+    if let name = model.textTower {
+      made += " with the \(Model.isIdentity(name) ? "model file of id" : "text tower") \(name)"
+    }
     throw SegmentationError(
-      .model("\(modelPath) holds no text tower; give words as --vocabulary, made by 'trident text'\(tower)"))
+      .model("\(modelPath) holds no text tower; give words as --vocabulary, made by \(made)"))
   }
 }
 

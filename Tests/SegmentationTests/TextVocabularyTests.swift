@@ -136,6 +136,7 @@ import Testing
     #expect(vocabulary.classes.phrases == ["sky", "wall", "cat"])
     #expect(vocabulary.vectors == [0.5, 0, 0.56, 0.75, -0.6, 0.8])
     #expect(vocabulary.modelID == Model.textIdentity(ofTower: "siglip2-so400m"))
+    #expect(Model.textIdentity(ofTower: Self.modelID) == Self.modelID, "a model file's id stands for itself")
     let long = thrownError(SegmentationError.self) {
       try VocabularyFile.read(path: folder + "/tower-long.npz")
     }

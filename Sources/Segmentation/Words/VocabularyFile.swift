@@ -238,9 +238,7 @@ package enum VocabularyFile {
     }
   }
 
-  static func isModelID(_ text: String) -> Bool {
-    text.utf8.count == 64 && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
-  }
+  static func isModelID(_ text: String) -> Bool { Model.isIdentity(text) }
 
   /// The 32 bytes of 64 hexadecimal digits.
   static func packed(_ modelID: String) -> [UInt8] {
