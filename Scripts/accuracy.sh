@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measures the demo model on held-out scenes and writes the tables of docs/lab/accuracy.md. An ended run goes on where it stopped.
+# Measures the demo models on held-out scenes and writes the tables of docs/lab/accuracy.md. An ended run goes on where it stopped.
 # Usage: [SCENES=300] [STUDY=100] [DATA=FOLDER] accuracy.sh [TRIDENT [MODEL]]
 # SCENES: for INT8 beside float32; STUDY: for every other row. DATA holds images/, labels/, classes.txt; without it the
 # scenes are made (needs python3 with numpy and Pillow, and the packages of models/demo/README.md).
@@ -17,13 +17,19 @@ if [ ! -f "$data/classes.txt" ]; then
   python3 models/demo/train/scenes.py --split test --count 300 --seed 20 --out "$data"
 fi
 
+# The network of a table and where its words come from.
+network=$model
+words="--classes $data/classes.txt"
 # evaluate COUNT FLAGS...: means of the first COUNT scenes as "mIoU mAcc aAcc COUNT".
 evaluate() {
   count=$1
   shift
   name=$(printf '%s' "$count $*" | tr -c 'a-zA-Z0-9.' '_')
+  if [ "$network" != "$model" ]; then name=$(sha256sum "$network" | cut -c1-12)-$name; fi
   echo "$count scenes $*" >&2
-  "$trident" evaluate --model "$model" --images "$data/images" --labels "$data/labels" --classes "$data/classes.txt" \
+  # $words is a flag and its value.
+  # shellcheck disable=SC2086
+  "$trident" evaluate --model "$network" --images "$data/images" --labels "$data/labels" $words \
     --limit "$count" --results "$out/$name.txt" "$@" >"$out/$name.log"
   sed -n 's/^\(all \)*\([0-9]*\) .*: mIoU \([0-9.]*\), mAcc \([0-9.]*\), aAcc \([0-9.]*\)$/\3 \4 \5 \2/p' "$out/$name.log"
 }
@@ -103,6 +109,18 @@ for side in 336 448 560 672; do
   row "$side, windows" "$study" --refine none --short-side "$side" --paradigm window >>"$file"
   row "$side, splice" "$study" --refine none --short-side "$side" >>"$file"
 done
+
+network=models/demo/radseg.gguf
+words="--vocabulary models/demo/words.tvoc"
+table radseg "RADSeg"
+row "INT8" "$scenes" >>"$file"
+row "float32" "$scenes" --precision float32 >>"$file"
+row "INT8" "$study" >>"$file"
+row "PAMR" "$study" --refine pamr >>"$file"
+row "dense CRF" "$study" --refine crf >>"$file"
+row "SAM's decoder (RADSeg+)" "$study" --refine sam >>"$file"
+row "sides to the patch" "$study" --round-sides patch >>"$file"
+row "one pass, no windows" "$study" --windows none >>"$file"
 publish
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)

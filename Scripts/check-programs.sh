@@ -872,6 +872,45 @@ check_evaluate() {
   check "mIoU of 40 held-out scenes" between 62 100 "$out/held"
 }
 
+# RADSeg's demo network on held-out scenes: a floor for each refinement, float32 beside INT8, another tower's words.
+check_radseg_demo() {
+  out=$work/radseg-demo
+  mkdir "$out"
+  radseg() { # FOLDER FLAGS...
+    folder=$1
+    shift
+    "$bin/trident" evaluate --model models/demo/radseg.gguf --vocabulary models/demo/words.tvoc --quiet \
+      --images "$folder/images" --labels "$folder/labels" "$@"
+  }
+  expect 0 "RADSeg on 40 held-out scenes" radseg Tests/Fixtures/scenes --threads 2
+  cp "$work/log" "$out/held"
+  check "mIoU of RADSeg on 40 held-out scenes" between 62 100 "$out/held"
+  for refinement in pamr crf sam; do
+    expect 0 "RADSeg on 10 scenes, $refinement" radseg Tests/Fixtures/scenes --limit 10 --refine $refinement
+    cp "$work/log" "$out/$refinement"
+    check "mIoU of RADSeg with $refinement" between 67 100 "$out/$refinement"
+  done
+  if ldconfig -p 2>/dev/null | grep -q libopenblas; then
+    expect 0 "RADSeg in float32" radseg Tests/Fixtures/scenes --precision float32 --threads 2
+    cp "$work/log" "$out/float"
+    low=$(awk -v found="$(miou "$out/held")" 'BEGIN { print found - 1 }')
+    high=$(awk -v found="$(miou "$out/held")" 'BEGIN { print found + 1 }')
+    check "RADSeg: float32 beside INT8" between "$low" "$high" "$out/float"
+  else
+    skip "RADSeg in float32 (OpenBLAS is missing)"
+  fi
+  # The demo's CLIP makes the words, and no other model's are taken.
+  head -n 3 models/demo/scenes/classes.txt >"$out/words.txt"
+  expect 0 "words of the demo's CLIP" "$bin/trident" text --model models/demo/demo.gguf --classes "$out/words.txt" --quiet \
+    --output "$out/words.tvoc"
+  expect 0 "RADSeg takes them" "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary "$out/words.tvoc" --quiet \
+    --output "$out/labels.png" models/demo/scenes/images/farm.jpg
+  expect 0 "words of another model" "$bin/trident" text --model "$model" --classes "$out/words.txt" --quiet \
+    --output "$out/others.tvoc"
+  expect 4 "RADSeg does not take them" "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary "$out/others.tvoc" \
+    --quiet --output "$out/labels2.png" models/demo/scenes/images/farm.jpg
+}
+
 # One version, whichever program is asked, on standard output.
 check_version() {
   "$bin/trident" --version >"$work/version"
@@ -1027,6 +1066,7 @@ if [ -f models/demo/demo.gguf ]; then
   check_hard_cases
   check_evaluate
   check_tune
+  check_radseg_demo
   check "shards, lists, archives (Scripts/check-fleet.sh)" sh Scripts/check-fleet.sh "$bin"
 else
   skip "evaluate, tune and hard cases (no demo model)"

@@ -13,6 +13,13 @@ for photo in models/demo/scenes/images/*.jpg; do
     --output "$out/$name.png" --overlay "$out/$name-overlay.png"
 done
 echo
-echo "Pictures: $(pwd)/$out (NAME.png = labels, NAME.json = legend, NAME-overlay.png = labels over the photo)"
+echo "RADSeg, one network in place of three, on all 84 words at once:"
+for photo in models/demo/scenes/images/*.jpg; do
+  name=$(basename "$photo" .jpg)-radseg
+  "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary models/demo/words.tvoc --refine pamr "$photo" \
+    --output "$out/$name.png" --overlay "$out/$name-overlay.png"
+done
+echo
+echo "Pictures: $(pwd)/$out (NAME.png = labels, NAME.json = legend, NAME-overlay.png = labels over the photo; NAME-radseg: RADSeg's)"
 echo "Words of your own: $bin/trident segment -m $model --class horse --class grass --class sky \\"
 echo "    models/demo/scenes/images/farm.jpg -o labels.png --overlay overlay.png"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stores the labels of the shipped scenes anew, after the demo model or the numerics changed on purpose.
+# Stores the labels of the shipped scenes anew, after a demo model or the numerics changed on purpose.
 # Usage: store-labels.sh [TRIDENT]; DemoTests compares them with every CPU path.
 set -eu
 trident=${1:-.build/release/trident}
@@ -7,4 +7,6 @@ out=Tests/Fixtures/scene-labels
 mkdir -p "$out"
 "$trident" segment --model models/demo/demo.gguf --classes models/demo/scenes/classes.txt models/demo/scenes/images \
   --output "$out" --overwrite --no-cache
-rm -f "$out"/*.json
+"$trident" segment --model models/demo/radseg.gguf --vocabulary models/demo/words.tvoc models/demo/scenes/images \
+  --output "$out/radseg" --overwrite
+rm -f "$out"/*.json "$out"/radseg/*.json

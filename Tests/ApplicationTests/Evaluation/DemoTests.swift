@@ -1,5 +1,5 @@
 import Application
-// The demo model end to end: stored labels of the shipped scenes on every CPU path, and float32 beside INT8.
+// The demo models end to end: stored labels of the shipped scenes on every CPU path, and float32 beside INT8.
 import Compute
 import Raster
 import Segmentation
@@ -28,7 +28,29 @@ import Testing
     let text = try writer.encodeText(
       source, precision, plan: writer.planText(source, precision), measures: false)
     let wording = Wording(source: .vectors(text.vectors), phraseClass: classes.classIndex.map { Int($0) })
-    return try scenes.map { scene in
+    return try labels(scenes, session, wording, options)
+  }
+
+  /// Labels of a scene by RADSeg's network, the vocabulary's 84 words at once.
+  private func radsegLabels(
+    _ scenes: [String], path: String?, _ precision: PrecisionChoice
+  ) throws -> [[UInt16]] {
+    var runtime = RuntimeOptions()
+    runtime.cpuPath = path
+    let session = try Session(modelPath: repository + "/models/demo/radseg.gguf", runtime: runtime)
+    var options = SegmentOptions(method: .radseg)
+    options.precision = precision
+    let words = try VocabularyFile.read(path: repository + "/models/demo/words.tvoc")
+    try words.check(modelID: session.textIdentity, width: session.embedWidth)
+    let wording = Wording(
+      source: .vectors(words.vectors), phraseClass: words.classes.classIndex.map { Int($0) })
+    return try labels(scenes, session, wording, options)
+  }
+
+  private func labels(
+    _ scenes: [String], _ session: Session, _ wording: Wording, _ options: SegmentOptions
+  ) throws -> [[UInt16]] {
+    try scenes.map { scene in
       let photo = try PhotoFile(path: repository + "/models/demo/scenes/images/\(scene).jpg")
       var labels: [UInt16] = []
       let sinks = RunSinks { _, row in
@@ -61,6 +83,28 @@ import Testing
       #expect(found.count == wanted.count)
       let different = zip(found, wanted).count { $0 != $1 }
       #expect(different == 0, "\(scene) on \(path); if meant, run Scripts/store-labels.sh")
+    }
+  }
+
+  @Test(arguments: paths) func storedRADSegLabels(_ path: String) throws {
+    let scenes = path == "scalar" || Effort.isSanitized ? ["farm"] : Self.scenes
+    for (scene, found) in zip(scenes, try radsegLabels(scenes, path: path, .int8)) {
+      let wanted = try stored("radseg/" + scene)
+      #expect(found.count == wanted.count)
+      let different = zip(found, wanted).count { $0 != $1 }
+      #expect(different == 0, "\(scene) on \(path); if meant, run Scripts/store-labels.sh")
+    }
+  }
+
+  @Test(
+    .enabled(if: (try? OpenBLAS.load()) != nil, "OpenBLAS is missing"),
+    .disabled(if: Effort.isEmulated, "minutes of OpenBLAS under emulation"))
+  func float32RADSegLabels() throws {
+    let scenes = Effort.isSanitized ? ["farm"] : ["farm", "winter"]
+    for (scene, found) in zip(scenes, try radsegLabels(scenes, path: nil, .float32)) {
+      let wanted = try stored("radseg/" + scene)
+      let same = Double(zip(found, wanted).count { $0 == $1 }) / Double(wanted.count)
+      #expect(same > 0.99, "\(scene): \(same)")
     }
   }
 
