@@ -40,7 +40,7 @@ from PIL import Image
 from taps import write_taps
 
 CALIBRATED = ("square", "rules", "large")
-TRIDENT = ("toy-b", "toy-dino8", "toy-b-no-dino", "toy-l")
+TRIDENT = ("toy-b", "toy-dino8", "toy-dinov2", "toy-b-no-dino", "toy-l")
 TAP_BYTES = 900
 
 

@@ -48,7 +48,7 @@ struct PurityTests {
   static let names =
     Effort.isEmulated
     ? ["square", "toy-b"]
-    : ["square", "rules", "large", "toy-b", "toy-dino8", "toy-b-no-dino", "toy-l"]
+    : ["square", "rules", "large", "toy-b", "toy-dino8", "toy-dinov2", "toy-b-no-dino", "toy-l"]
   private static let few = Effort.isEmulated ? ["square"] : ["square", "toy-b"]
 
   // MARK: Against the reference
