@@ -905,7 +905,7 @@ check_radseg_demo() {
     --output "$out/words.tvoc"
   expect 0 "RADSeg takes them" "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary "$out/words.tvoc" --quiet \
     --output "$out/labels.png" models/demo/scenes/images/farm.jpg
-  expect 0 "words of another model" "$bin/trident" text --model "$model" --classes "$out/words.txt" --quiet \
+  expect 0 "words of another model" "$bin/trident" text --model "$toy" --classes "$out/words.txt" --quiet \
     --output "$out/others.tvoc"
   expect 4 "RADSeg does not take them" "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary "$out/others.tvoc" \
     --quiet --output "$out/labels2.png" models/demo/scenes/images/farm.jpg
