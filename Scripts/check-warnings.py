@@ -8,9 +8,14 @@ import pathlib
 import re
 import sys
 
-found = sorted(pathlib.Path(sys.argv[1]).glob("*.build/*.dia"))
+folder = pathlib.Path(sys.argv[1])
+found = sorted(folder.glob("*.build/*.dia"))
 if not found:
-    sys.exit(f"{sys.argv[1]}: no module's diagnostics are here; build first")
+    if not any(folder.glob("*.build/*.swift.o")):
+        sys.exit(f"{folder}: no module's diagnostics are here; build first")
+    # Debian 13's package manager (6.0.3) tells the compiler to write none.
+    print("compiler: left out: this Swift keeps no diagnostics; 6.3 does")
+    sys.exit(0)
 problems = 0
 for path in found:
     texts = [text.decode() for text in re.findall(rb"[ -~]{12,}", path.read_bytes())]
