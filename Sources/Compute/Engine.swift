@@ -166,8 +166,8 @@ package final class Engine: @unchecked Sendable {
 
   /// Shares `count` rows out among the threads, at most `limit` at a time.
   ///
-  /// `multiple`: of 4, shares come out nearly even; what kernels lose at a share's end is less than one thread
-  /// waiting for the other.
+  /// `multiple`: of 4, shares come out nearly even; what kernels lose at a share's end is less than what a
+  /// thread loses that waits.
   package func share(_ count: Int, limit: Int, multiple: Int = 4, _ body: (Range<Int>, Int) -> Void) {
     pool.run(count: count, chunk: pool.chunk(count: count, limit: limit, multiple: multiple), body)
   }
