@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the packages that building and testing need, where they are missing; on systems without apt it only looks.
-# Usage: setup.sh [lint|test]    lint: what `make lint` needs; test: Python too, which a small Debian does not have
+# Usage: setup.sh [lint|test]    lint: what `make lint` needs; test: also what a small Debian does not have: Python, a
+#                                compiler of C++ for the C library's check, what labelme's Qt loads
 set -eu
 missing=""
 extra=""
@@ -21,6 +22,12 @@ if [ "${1:-}" != lint ]; then
 fi
 if [ "${1:-}" = test ]; then
   python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3 python3-venv"
+  cc=${CC:-cc}
+  command -v "$cc" >/dev/null 2>&1 || cc=clang
+  echo '#include <string>' | "$cc" -x c++ -fsyntax-only - 2>/dev/null || missing="$missing g++"
+  loaded=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p)
+  case $loaded in *libGL.so.1*) ;; *) missing="$missing libgl1" ;; esac
+  case $loaded in *libgthread-2.0.so.0*) ;; *) missing="$missing libglib2.0-0" ;; esac
 fi
 [ -n "$missing$extra" ] || exit 0
 
