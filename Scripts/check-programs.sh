@@ -797,6 +797,20 @@ between() {
   echo "mIoU $(miou "$3"), wanted $1 to $2"
   awk -v found="$(miou "$3")" -v low="$1" -v high="$2" 'BEGIN { exit !(found != "" && found >= low && found <= high) }'
 }
+# beside_float NAME LOG COMMAND...: an evaluation in float32 is within a point of the one in INT8 that LOG has.
+beside_float() {
+  name=$1 int8=$2
+  shift 2
+  if ldconfig -p 2>/dev/null | grep -q libopenblas; then
+    expect 0 "$name in float32" "$@" --precision float32
+    cp "$work/log" "$int8.float"
+    low=$(awk -v found="$(miou "$int8")" 'BEGIN { print found - 1 }')
+    high=$(awk -v found="$(miou "$int8")" 'BEGIN { print found + 1 }')
+    check "$name: float32 beside INT8" between "$low" "$high" "$int8.float"
+  else
+    skip "$name in float32 (OpenBLAS is missing)"
+  fi
+}
 # evaluate FOLDER FLAGS...
 evaluate() {
   folder=$1
@@ -841,15 +855,7 @@ check_evaluate() {
   expect 0 "evaluate without refinement" evaluate $shown --refine none
   cp "$work/log" "$out/coarse"
   check "mIoU without refinement" between 60 100 "$out/coarse"
-  if ldconfig -p 2>/dev/null | grep -q libopenblas; then
-    expect 0 "evaluate in float32" evaluate $shown --precision float32
-    cp "$work/log" "$out/float"
-    low=$(awk -v found="$(miou "$out/whole")" 'BEGIN { print found - 1 }')
-    high=$(awk -v found="$(miou "$out/whole")" 'BEGIN { print found + 1 }')
-    check "float32 beside INT8" between "$low" "$high" "$out/float"
-  else
-    skip "float32 (OpenBLAS is missing)"
-  fi
+  beside_float evaluate "$out/whole" evaluate $shown
   mkdir "$out/images" "$out/labels"
   cp $shown/images/farm.jpg "$out/images"
   cp $shown/classes.txt "$out"
@@ -890,15 +896,7 @@ check_radseg_demo() {
     cp "$work/log" "$out/$refinement"
     check "mIoU of RADSeg with $refinement" between 67 100 "$out/$refinement"
   done
-  if ldconfig -p 2>/dev/null | grep -q libopenblas; then
-    expect 0 "RADSeg in float32" radseg Tests/Fixtures/scenes --precision float32 --threads 2
-    cp "$work/log" "$out/float"
-    low=$(awk -v found="$(miou "$out/held")" 'BEGIN { print found - 1 }')
-    high=$(awk -v found="$(miou "$out/held")" 'BEGIN { print found + 1 }')
-    check "RADSeg: float32 beside INT8" between "$low" "$high" "$out/float"
-  else
-    skip "RADSeg in float32 (OpenBLAS is missing)"
-  fi
+  beside_float RADSeg "$out/held" radseg Tests/Fixtures/scenes --threads 2
   # The demo's CLIP makes the words, and no other model's are taken.
   head -n 3 models/demo/scenes/classes.txt >"$out/words.txt"
   expect 0 "words of the demo's CLIP" "$bin/trident" text --model models/demo/demo.gguf --classes "$out/words.txt" --quiet \

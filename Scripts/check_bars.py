@@ -9,49 +9,19 @@ by BT.709, as Linux's vivid has it.
 """
 
 import argparse
-import struct
 import sys
-import zlib
+
+import plain_png
 
 # Red, green and blue, on or off.
 BARS = [tuple(191 * int(on) for on in bar) for bar in "111 110 011 010 101 100 001 000".split()]
-
-
-def pixels(path):
-    """Width, height and rows of an 8-bit RGB PNG without interlacing."""
-    file = open(path, "rb").read()
-    place, packed = 8, b""
-    while place < len(file):
-        size, kind = struct.unpack(">I4s", file[place : place + 8])
-        body = file[place + 8 : place + 8 + size]
-        if kind == b"IHDR":
-            width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", body)
-            assert (depth, colour, interlace) == (8, 2, 0), f"{path}: no RGB picture"
-        packed += body if kind == b"IDAT" else b""
-        place += size + 12
-    raw, above, rows = zlib.decompress(packed), bytearray(3 * width), []
-    for y in range(height):
-        start = y * (3 * width + 1)
-        method, row = raw[start], bytearray(raw[start + 1 : start + 1 + 3 * width])
-        for x in range(3 * width if method else 0):
-            a, b, c = (row[x - 3] if x > 2 else 0), above[x], (above[x - 3] if x > 2 else 0)
-            row[x] = row[x] + (0, a, b, (a + b) // 2, nearest(a, b, c))[method] & 255
-        rows.append(bytes(row))
-        above = row
-    return width, height, rows
-
-
-def nearest(a, b, c):
-    """The neighbour closest to a + b - c. Source: PNG specification, 9.4."""
-    return min((a, b, c), key=lambda near: abs(a + b - c - near))
-
 
 parser = argparse.ArgumentParser()
 parser.add_argument("picture")
 parser.add_argument("--grey", action="store_true")
 parser.add_argument("--tolerance", type=int, default=6)
 wanted = parser.parse_args()
-width, height, rows = pixels(wanted.picture)
+width, height, rows = plain_png.read(wanted.picture, 3)
 worst = 0
 for index, bar in enumerate(BARS):
     if wanted.grey:

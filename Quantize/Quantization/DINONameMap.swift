@@ -74,7 +74,7 @@ enum DINONameMap {
     }
     try view.positions(schema.position, from: "pos_embed", shape: [1, config.positionCount, width], &plan)
     for (index, block) in schema.blocks.enumerated() {
-      try view.block(block, names(view, index), config.blocks, &plan)
+      try view.block(block, names(view, index, isGated: config.blocks.isGated), config.blocks, &plan)
     }
     if let norm = schema.normPost { try view.norm(norm, from: "norm", &plan) }
     // Projection and classification heads and pooling are for training and evaluation.
@@ -144,11 +144,11 @@ enum DINONameMap {
     return .bicubicWithFactor
   }
 
-  private static func names(_ view: CheckpointView, _ index: Int) -> BlockNames {
+  private static func names(_ view: CheckpointView, _ index: Int, isGated: Bool) -> BlockNames {
     let from = "blocks.\(index)."
     let attention = from + "attn."
     let parts = view.has(attention + "query.weight") ? ["query", "key", "value"] : ["qkv"]
-    let (isSecond, isGated) = (view.has(layerScaleName), view.has(layerScaleName) && view.has(gateName))
+    let isSecond = view.has(layerScaleName)
     return BlockNames(
       norm1: from + "norm1", norm2: from + "norm2", qkvWeights: parts.map { attention + $0 + ".weight" },
       qkvBiases: parts.map { attention + $0 + ".bias" }, out: attention + "proj",

@@ -232,10 +232,9 @@ package struct ModelQuantizer {
   private func makeHeader() throws(QuantizationFailure) -> KeyValues {
     var header: KeyValues = [
       ("general.architecture", .string(MappedModel.architecture)), ("general.name", .string(modelName)),
-      // Older programs read what they can.
       (
         "trident.format_version",
-        .uint32(UInt32(max(config.formatVersion, items.contains(where: \.isHalves) ? 3 : 2)))
+        .uint32(UInt32(config.formatVersion(hasHalves: items.contains(where: \.isHalves))))
       ),
       ("trident.packing", .string(MappedModel.packing)),
     ]

@@ -49,13 +49,17 @@ package struct ModelIdentity {
 extension MappedModel {
   static let identityKey = "trident.model_id"
 
+  /// Whether a text can be an identity: 64 lower-case hexadecimal digits.
+  package static func isIdentity(_ text: String) -> Bool {
+    text.utf8.count == 64 && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+  }
+
   /// What the file says it is.
   ///
   /// - Errors: anything but 64 lower-case hexadecimal digits.
   package func claimedIdentity() throws(ContainerError) -> String {
     let text = try string(Self.identityKey)
-    let isHexadecimal = text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
-    guard text.utf8.count == 64, isHexadecimal else {
+    guard Self.isIdentity(text) else {
       throw fail(
         .valueOutOfRange(
           expected: "64 lower-case hexadecimal digits", found: "'\(printable(text, limit: 64))'"),

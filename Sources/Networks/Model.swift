@@ -78,12 +78,7 @@ package final class Model {
   /// 64 hexadecimal digits that stand for a text tower: of a published one a digest of its name. A name that
   /// is the id of a model file means the tower in that file, and stands for itself.
   package static func textIdentity(ofTower name: String) -> String {
-    isIdentity(name) ? name : SHA256Digest.hex(of: "trident text tower \(name)")
-  }
-
-  /// Whether a text is an id as model files have them: 64 lower-case hexadecimal digits.
-  package static func isIdentity(_ text: String) -> Bool {
-    text.utf8.count == 64 && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+    MappedModel.isIdentity(name) ? name : SHA256Digest.hex(of: "trident text tower \(name)")
   }
 
   /// Where the words that training saw are, if the file tells: a string each, synonyms separated by "; ".

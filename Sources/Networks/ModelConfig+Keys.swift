@@ -157,7 +157,9 @@ private struct KeyReader {
     var blocks = try transformer(
       .dino, activation: .gelu, epsilon: try epsilon("trident.dino.norm_epsilon"))
     blocks.isGated = try word(keys.mlp, ["swiglu"]) != nil
-    let rule = try word(keys.positions, ["step", "size", "antialias"]).flatMap { PositionRule(name: $0) }
+    let rule = try word(keys.positions, PositionRule.named.compactMap(\.name)).flatMap {
+      PositionRule(name: $0)
+    }
     let registers = file.hasKey(keys.registers) ? try number(keys.registers, limit: 64) : 0
     let config = VisionConfig.dino(
       blocks, patch: 1, grid: 1, positions: rule ?? .bicubicWithFactor, registers: registers)

@@ -58,9 +58,11 @@ extension AdaptorConfig {
 extension ModelConfig {
   static let clipTextKey = "trident.clip.text_model"
 
-  /// The oldest version whose readers understand all keys.
-  package var formatVersion: Int {
-    dino.map { !$0.second.isEmpty } ?? false ? MappedModel.formatVersion : 2
+  /// The oldest version whose readers understand a file: 4 where DINOv2 has keys of its own, 3 where a
+  /// position table is in half floats, else 2.
+  package func formatVersion(hasHalves: Bool) -> Int {
+    if let dino, !dino.second.isEmpty { return 4 }
+    return hasHalves ? 3 : 2
   }
 
   /// What `init` reads, for the writer of a model file.

@@ -362,9 +362,11 @@ extension PositionRule {
     }
   }
 
+  /// Rules that have a name.
+  static let named: [PositionRule] = [.bicubicWithFactor, .bicubic, .bicubicAntialias]
+
   package init?(name: String) {
-    let known: [PositionRule] = [.bicubicWithFactor, .bicubic, .bicubicAntialias]
-    guard let rule = known.first(where: { $0.name == name }) else { return nil }
+    guard let rule = Self.named.first(where: { $0.name == name }) else { return nil }
     self = rule
   }
 }

@@ -22,9 +22,9 @@ package final class AntialiasRows {
     /// Keys' cubic with A = -0.5.
     case cubic
 
-    fileprivate var support: Double { self == .triangle ? 1 : 2 }
+    var support: Double { self == .triangle ? 1 : 2 }
 
-    fileprivate func weight(_ distance: Double) -> Double {
+    func weight(_ distance: Double) -> Double {
       let x = abs(distance)
       if self == .triangle { return max(1 - x, 0) }
       if x < 1 { return ((1.5 * x) - 2.5) * x * x + 1 }
@@ -33,7 +33,7 @@ package final class AntialiasRows {
   }
 
   /// One axis of the filter: which source cells a target cell draws from, and how much.
-  private struct Axis {
+  struct Axis {
     let source: Int
     let target: Int
     /// The seen axis runs against the stored one; cells and weights are in stored order all the same.
@@ -65,8 +65,8 @@ package final class AntialiasRows {
       return (first, min(Int(centre + support + 0.5), source) - first)
     }
 
-    /// Fills `weights` with the fixed-point weights of one target cell.
-    func weigh(_ cell: Int, _ weights: UnsafeMutablePointer<Int32>) -> (first: Int, count: Int) {
+    /// Hands over what each source cell of one target cell counts, in stored order.
+    func forEachShare(_ cell: Int, _ body: (_ tap: Int, _ share: Double) -> Void) {
       let seen = isReversed ? target - 1 - cell : cell
       let (first, count) = seenRange(seen)
       let centre = (Double(seen) + 0.5) * scale
@@ -74,10 +74,14 @@ package final class AntialiasRows {
       func weight(_ i: Int) -> Double { filter.weight((Double(i + first) - centre + 0.5) * step) }
       var sum = 0.0
       for i in 0..<count { sum += weight(i) }
-      for i in 0..<count {
-        let share = sum == 0 ? weight(i) : weight(i) / sum
+      for i in 0..<count { body(isReversed ? count - 1 - i : i, sum == 0 ? weight(i) : weight(i) / sum) }
+    }
+
+    /// Fills `weights` with the fixed-point weights of one target cell.
+    func weigh(_ cell: Int, _ weights: UnsafeMutablePointer<Int32>) -> (first: Int, count: Int) {
+      forEachShare(cell) { tap, share in
         let fixed = share * Double(1 << AntialiasRows.precision)
-        weights[isReversed ? count - 1 - i : i] = Int32(fixed < 0 ? fixed - 0.5 : fixed + 0.5)
+        weights[tap] = Int32(fixed < 0 ? fixed - 0.5 : fixed + 0.5)
       }
       return range(cell)
     }

@@ -76,28 +76,15 @@ package struct ResampleTaps: Equatable, Sendable {
 
   /// Taps of the widened kernel; places that a target cell does not need have weight 0.
   private static func antialiased(source: Int, target: Int) -> ([Int32], [Float], Int) {
-    let step = Double(source) / Double(target)
-    let wide = max(step, 1)
-    let count = 2 * Int((2 * wide).rounded(.up)) + 1
-    func weight(_ distance: Double) -> Double {
-      let x = abs(distance)
-      if x < 1 { return (1.5 * x - 2.5) * x * x + 1 }
-      return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0
-    }
+    let axis = AntialiasRows.Axis(.cubic, source: source, target: target)
     var indices: [Int32] = []
-    var weights: [Float] = []
+    var weights = [Float](repeating: 0, count: target * axis.tapLimit)
     for cell in 0..<target {
-      let centre = (Double(cell) + 0.5) * step
-      let first = max(Int(centre - 2 * wide + 0.5), 0)
-      let end = min(Int(centre + 2 * wide + 0.5), source)
-      let own = (first..<end).map { weight((Double($0) + 0.5 - centre) / wide) }
-      let sum = own.reduce(0, +)
-      for tap in 0..<count {
-        indices.append(Int32(min(first + tap, source - 1)))
-        weights.append(tap < own.count ? Float(own[tap] / sum) : 0)
-      }
+      let first = axis.range(cell).first
+      indices += (0..<axis.tapLimit).map { Int32(min(first + $0, source - 1)) }
+      axis.forEachShare(cell) { tap, share in weights[cell * axis.tapLimit + tap] = Float(share) }
     }
-    return (indices, weights, count)
+    return (indices, weights, axis.tapLimit)
   }
 
   /// Keys' cubic kernel at the four neighbours of a point `part` beyond the second one.

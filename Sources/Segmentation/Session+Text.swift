@@ -66,7 +66,7 @@ extension Session {
     if let tokenizer = try model.makeTokenizer() { return tokenizer }
     var made = "'trident text'"
     if let name = model.textTower {
-      made += " with the \(Model.isIdentity(name) ? "model file of id" : "text tower") \(name)"
+      made += " with the \(MappedModel.isIdentity(name) ? "model file of id" : "text tower") \(name)"
     }
     throw SegmentationError(
       .model("\(modelPath) holds no text tower; give words as --vocabulary, made by \(made)"))

@@ -37,7 +37,7 @@ import Testing
 
   /// Bytes of the reference's maps; its entropy is 1 where nothing is known, ours 255 where all is.
   @Test(
-    "maps are the reference's", .enabled(if: GoldenTests.hasOpenBLAS, "float32 needs OpenBLAS"),
+    "maps are the reference's", .needsOpenBLAS,
     arguments: ["square", "rules"])
   func maps(_ name: String) throws {
     for kind in ConfidenceKind.allCases {

@@ -115,7 +115,7 @@ struct GoldenTests {
   /// Float32 mode computes with the same stored weights as the reference: every stage agrees to rounding.
   @Test(
     "float32, stage by stage",
-    .enabled(if: hasOpenBLAS, "OpenBLAS is missing (libopenblas0-pthread); float32 is not tested"),
+    .needsOpenBLAS,
     arguments: Effort.isEmulated ? ["toy-b"] : caseNames)
   func float32(_ name: String) throws {
     let golden = try GoldenCase(name)
@@ -187,5 +187,13 @@ struct GoldenTests {
     // 73.1 % (toy-dino8) to 97.6 % (toy-h). What INT8 alone costs shows in the coarse labels above.
     let floor = try golden.refines ? 0.72 : 0.98
     #expect(final >= floor)
+  }
+}
+
+extension Trait where Self == ConditionTrait {
+  /// For tests in float32.
+  static var needsOpenBLAS: Self {
+    .enabled(
+      if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing (libopenblas0-pthread); float32 is not tested")
   }
 }

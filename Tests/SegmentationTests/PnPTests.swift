@@ -98,7 +98,7 @@ struct PnPTests {
 
   @Test(
     "float32, stage by stage",
-    .enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing; float32 is not tested"),
+    .needsOpenBLAS,
     arguments: PnPCase.names)
   func float32(_ name: String) throws {
     let test = try PnPCase(name)
@@ -124,7 +124,7 @@ struct PnPTests {
 
   @Test(
     "float32, the dense field",
-    .enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing; float32 is not tested"),
+    .needsOpenBLAS,
     arguments: PnPCase.names)
   func field(_ name: String) throws {
     let test = try PnPCase(name)

@@ -67,8 +67,7 @@ struct PurityTests {
 
   @Test(
     "float32, step by step",
-    .enabled(
-      if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing (libopenblas0-pthread); float32 is not tested"),
+    .needsOpenBLAS,
     arguments: names)
   func steps(_ name: String) throws {
     let one = try PurityCase(name)
@@ -119,7 +118,7 @@ struct PurityTests {
   }
 
   @Test(
-    "a background is a rival and no class", .enabled(if: GoldenTests.hasOpenBLAS, "float32 needs OpenBLAS"),
+    "a background is a rival and no class", .needsOpenBLAS,
     arguments: few)
   func background(_ name: String) throws {
     var one = try PurityCase(name)

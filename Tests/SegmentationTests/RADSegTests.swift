@@ -82,7 +82,7 @@ struct RADSegTests {
 
   @Test(
     "float32, stage by stage",
-    .enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing; float32 is not tested"),
+    .needsOpenBLAS,
     arguments: RADSegCase.names)
   func float32(_ name: String) throws {
     let test = try RADSegCase(name)
@@ -119,7 +119,7 @@ struct RADSegTests {
   /// RADSeg+: SAM's decoder on C-RADIO's own features.
   @Test(
     "masks in float32, stage by stage",
-    .enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing; float32 is not tested"))
+    .needsOpenBLAS)
   func masks() throws {
     let test = try RADSegCase("plus")
     let run = try test.run(.float32, test.session(), taps: Taps())

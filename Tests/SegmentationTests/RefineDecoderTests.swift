@@ -37,7 +37,7 @@ import Testing
     return (values[index * size], Array(values[index * size + 1..<(index + 1) * size]))
   }
 
-  @Test(.enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing"), arguments: 0..<2)
+  @Test(.needsOpenBLAS, arguments: 0..<2)
   func float32IsExact(_ index: Int) throws {
     let engine = try Refine.engine(.float32)
     let found = try decode(engine, case: index)
@@ -50,7 +50,7 @@ import Testing
   /// Stored behind the two cases with all prompts; made with the first case's point, box and mask.
   private static let fewer = ["point", "box", "mask", "point,box", "point,mask", "box,mask"]
 
-  @Test(.enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing"), arguments: fewer.indices)
+  @Test(.needsOpenBLAS, arguments: fewer.indices)
   func fewerPrompts(_ index: Int) throws {
     let prompts = try #require(PromptKinds(names: Self.fewer[index]))
     let found = try decode(Refine.engine(.float32), case: 0, prompts: prompts)

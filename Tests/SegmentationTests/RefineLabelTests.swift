@@ -153,7 +153,7 @@ import Testing
     )
   }
 
-  @Test(.enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing"), arguments: 0..<3)
+  @Test(.needsOpenBLAS, arguments: 0..<3)
   func float32EqualsPyTorch(_ index: Int) throws {
     let engine = try Refine.engine(.float32)
     let wanted = golden(index)
@@ -173,7 +173,7 @@ import Testing
     #expect(share(refined.labels, wanted.coarse) < 0.99, "refinement does something")
   }
 
-  @Test(.enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing"), arguments: 0..<3)
+  @Test(.needsOpenBLAS, arguments: 0..<3)
   func regionsEqualPyTorch(_ index: Int) throws {
     let engine = try Refine.engine(.float32)
     let test = Self.cases[index]

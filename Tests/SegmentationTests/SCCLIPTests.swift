@@ -65,8 +65,7 @@ struct SCCLIPTests {
 
   @Test(
     "float32, stage by stage",
-    .enabled(
-      if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing (libopenblas0-pthread); float32 is not tested"),
+    .needsOpenBLAS,
     arguments: names)
   func float32(_ name: String) throws {
     let one = try CalibratedCase(name)
@@ -232,7 +231,7 @@ struct SCCLIPTests {
   // MARK: Classes that are not there
 
   @Test(
-    "rules of absence", .enabled(if: GoldenTests.hasOpenBLAS, "float32 needs OpenBLAS"),
+    "rules of absence", .needsOpenBLAS,
     arguments: ["square", "rules", "large"])
   func absence(_ name: String) throws {
     let one = try CalibratedCase(name)

@@ -64,7 +64,7 @@ struct SigLIPTests {
 
   @Test(
     "float32, stage by stage",
-    .enabled(if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing; float32 is not tested"))
+    .needsOpenBLAS)
   func float32() throws {
     for stage in try stages(.float32) { #expect(stage.relative <= 2e-5, "\(stage.name)") }
   }

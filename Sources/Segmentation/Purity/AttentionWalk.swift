@@ -59,18 +59,3 @@ struct AttentionWalk {
     }
   }
 }
-
-/// In a fixed order.
-func sum(_ values: UnsafePointer<Float>, _ count: Int) -> Float {
-  var (lanes, index) = (Eight(repeating: 0), 0)
-  while index + 8 <= count {
-    lanes += UnsafeRawPointer(values + index).loadUnaligned(as: Eight.self)
-    index += 8
-  }
-  var rest = total(lanes)
-  while index < count {
-    rest += values[index]
-    index += 1
-  }
-  return rest
-}

@@ -3,6 +3,8 @@ import Compute
 
 /// Marks cells inside the boxes of a map's regions.
 ///
+/// The grid is small and held, so its regions are filled; `RegionFinder` is for maps that pass by in rows.
+///
 /// A region is 8-connected cells above a share of the map's largest 8-bit value. OpenCV, which the public
 /// code asks, gives holes boxes, too; they lie inside their region's and change no union.
 ///

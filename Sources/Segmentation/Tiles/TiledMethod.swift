@@ -39,14 +39,14 @@ struct TiledMethod: SegmentationMethod {
     words.isTile = true
     let one = try shape(layout, text, words, run)
     let purity = ClassPurity(options, words)
-    let (field, cells) = (method.fading(one).field, method.fading(one).cells)
+    let faded = method.fading(one)
+    let grid = faded.field.grid
     let mosaic = try ScoreMosaic(
-      run, layout, cells: cells, rule: field.rule,
-      phraseClass: field.grid.isPlain ? Array(0..<field.grid.classCount) : words.phraseClass)
+      run, layout, cells: faded.cells, rule: faded.field.rule,
+      phraseClass: grid.isPlain ? Array(0..<grid.classCount) : words.phraseClass)
     var found = run.isPlanning ? one.found : nil
     try run.scope {
-      let work = try TileWork(
-        run, layout, mosaic, shape: field, columns: cells.columns, rowByteCount: photo.rowByteCount)
+      let work = try TileWork(run, layout, mosaic, shape: faded, rowByteCount: photo.rowByteCount)
       if run.isPlanning {
         let first = run.log.entries.count
         try tile(work, text, words, purity, run) { _ in }
@@ -123,25 +123,24 @@ private final class TileWork {
   private let rows: UnnamedFile?
   private var rowByteCount: Int { 3 * layout.across.length }
 
-  /// `columns`: of the mosaic for a tile; `rowByteCount`: what the raster's decoder holds while tiles are
-  /// worked on.
+  /// `shape`: of one tile's scores; `rowByteCount`: what the raster's decoder holds while tiles are worked
+  /// on.
   init(
-    _ run: RunContext, _ layout: TileLayout, _ mosaic: ScoreMosaic, shape: any ScoreField, columns: Int,
-    rowByteCount: Int
+    _ run: RunContext, _ layout: TileLayout, _ mosaic: ScoreMosaic, shape: FadingScores, rowByteCount: Int
   ) throws {
     (self.layout, self.mosaic) = (layout, mosaic)
     let (width, height) = (layout.across.side, layout.down.side)
     pixels = try run.arena.reserve(UInt8.self, 3 * width * height)
     // Not touched: it stands for what is allocated elsewhere.
     _ = try run.arena.reserve(UInt8.self, rowByteCount)
-    upper = try run.arena.floats(shape.grid.rowLength)
-    lower = try run.arena.floats(shape.grid.rowLength)
+    upper = try run.arena.floats(shape.field.grid.rowLength)
+    lower = try run.arena.floats(shape.field.grid.rowLength)
     // A tile covers a cell more than it has where the grids are not aligned.
-    let cells = min(mosaic.grid.columns, columns + 2)
+    let cells = min(mosaic.grid.columns, shape.cells.columns + 2)
     blended = try run.arena.floats(cells * mosaic.grid.lanes * 8)
     line = try run.arena.floats(cells * mosaic.grid.lanes * 8)
     shares = try run.arena.floats(cells)
-    scratch = try run.arena.floats(shape.scratchCount)
+    scratch = try run.arena.floats(shape.field.scratchCount)
     photo =
       run.isPlanning
       ? PhotoSize(width: width, height: height) : PhotoInMemory(pixels: pixels, width: width, height: height)

@@ -1,4 +1,5 @@
 // Text vectors kept between runs, one small file a phrase.
+import Container
 import System
 
 /// A folder of text vectors keyed by model, variant and phrase.
@@ -25,7 +26,7 @@ package struct TextVectorCache: Sendable {
 
   /// Uses `base/trident/text`; nil for `base` means there is none.
   package init(base: String?, modelID: String, variant: String, width: Int) {
-    precondition(VocabularyFile.isModelID(modelID), "a model id is 64 lower-case hexadecimal digits")
+    precondition(MappedModel.isIdentity(modelID), "a model id is 64 lower-case hexadecimal digits")
     self.modelID = modelID
     self.variant = variant
     self.width = width

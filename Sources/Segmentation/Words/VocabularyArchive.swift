@@ -1,4 +1,5 @@
 // The .npz form of a vocabulary: a stored ZIP of NumPy arrays.
+import Container
 import System
 
 /// Vocabularies as `numpy.savez` writes them and `numpy.load` reads them.
@@ -68,7 +69,7 @@ enum VocabularyArchive {
       isOfTower
       ? Model.textIdentity(ofTower: try readStrings("text_model", archive, shape: [])[0])
       : try readStrings("model_id", archive, shape: [])[0]
-    guard VocabularyFile.isModelID(modelID) else {
+    guard MappedModel.isIdentity(modelID) else {
       throw broken("needs 64 lower-case hexadecimal digits", "model_id")
     }
     var flag: UInt8 = 0

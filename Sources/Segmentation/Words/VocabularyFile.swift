@@ -1,4 +1,5 @@
 // A vocabulary encoded once: classes, phrases and their text vectors, as .tvoc or .npz.
+import Container
 import System
 
 /// Text vectors of a class list, made with one model.
@@ -20,7 +21,7 @@ package struct Vocabulary: Equatable, Sendable {
   /// Traps if the sizes disagree or the model id is not 64 hexadecimal digits.
   package init(classes: ClassList, width: Int, vectors: [Float], modelID: String, encoding: TextEncoding) {
     precondition(width > 0 && vectors.count == classes.phrases.count * width, "vectors of another size")
-    precondition(VocabularyFile.isModelID(modelID), "a model id is 64 lower-case hexadecimal digits")
+    precondition(MappedModel.isIdentity(modelID), "a model id is 64 lower-case hexadecimal digits")
     self.classes = classes
     self.width = width
     self.vectors = vectors
@@ -237,8 +238,6 @@ package enum VocabularyFile {
       }
     }
   }
-
-  static func isModelID(_ text: String) -> Bool { Model.isIdentity(text) }
 
   /// The 32 bytes of 64 hexadecimal digits.
   static func packed(_ modelID: String) -> [UInt8] {
