@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Memory limits at the edge, with the real program: what the kernel counts never passes the limit.
 
-    limits.py --programs .build/release [--runs 300]
+    limits.py --programs .build/release [--runs 300] [--start 0]
 
-Each run draws a photo's size, words, options and threads (seeded), asks `trident plan --smallest` what they
-need at least, and segments with that limit, or one up to twice as large; every other run shows progress.
-Private memory (RssAnon) is read as often as the system allows, some thousand times a second. A refusal (exit
-code 5) is no problem where the plan for the words, too, is larger. Exit code 1 if a run passed its limit or
-ended badly.
+Each run draws a model and method, a photo's size, words, options and threads (seeded), asks `trident plan
+--smallest` what they need at least, and segments with that limit, or one up to twice as large; every other
+run shows progress. Private memory (RssAnon) is read as often as the system allows, some thousand times a
+second. A refusal (exit code 5) is no problem where the plan for the words, too, is larger. Exit code 1 if a
+run passed its limit or ended badly.
 """
 
 import argparse
@@ -17,6 +17,9 @@ import random
 import subprocess
 import sys
 import tempfile
+
+DEMO = "models/demo"
+SAM, OTHERS = ["sam", "sam"], ["pamr", "crf", "none"]
 
 
 def photo(path, width, height, seed):
@@ -47,12 +50,34 @@ def watch(command, environment):
     return process.returncode, message, peak, samples
 
 
+def draw(rng):
+    """A method of a model in the box, options and words."""
+    flags = ["--threads", str(rng.randrange(1, 4)), "--short-side", str(rng.choice([112, 160, 224]))]
+    flags += ["--window", "112", "--stride", "112"]
+    method = rng.choice(["trident", "trident", "fast", "purify", "sc-clip", "radseg"])
+    if method == "radseg":
+        flags += ["--model", f"{DEMO}/radseg.gguf", "--vocabulary", f"{DEMO}/words.tvoc"]
+        return [*flags, "--refine", rng.choice(OTHERS)]
+    flags += ["--model", f"{DEMO}/demo.gguf"]
+    if method == "sc-clip":
+        flags += ["--method", "sc-clip", "--low-block", "1", "--mid-block", "2", "--levels", "1-2"]
+        flags += ["--class-weight", "0.3"]
+    if method == "fast":
+        flags += ["--profile", "fast"]
+    if method == "purify":
+        flags += ["--absent", "purify"]
+    flags += ["--refine", rng.choice(SAM + OTHERS if method in ("trident", "purify") else OTHERS)]
+    for word in range(rng.choice([1, 2, 8, 60])):
+        flags += ["--class", f"word number {word}"]
+    return flags
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--programs", required=True)
-    parser.add_argument("--model", default="models/demo/demo.gguf")
+    parser.add_argument("--start", type=int, default=0, help="the first run's number")
     parser.add_argument("--runs", type=int, default=300)
     arguments = parser.parse_args()
     trident = os.path.abspath(os.path.join(arguments.programs, "trident"))
@@ -60,26 +85,11 @@ def main():
     closest = 0.0
     with tempfile.TemporaryDirectory(prefix="trident-limits-") as work:
         environment = dict(os.environ, XDG_CACHE_HOME=os.path.join(work, "cache"))
-        for index in range(arguments.runs):
+        for index in range(arguments.start, arguments.start + arguments.runs):
             rng = random.Random(index)
             path = os.path.join(work, "photo.ppm")
             photo(path, rng.choice([40, 200, 640, 1500]), rng.choice([40, 150, 480, 900]), index)
-            flags = [
-                "--model",
-                arguments.model,
-                "--threads",
-                str(rng.randrange(1, 4)),
-                "--short-side",
-                str(rng.choice([112, 160, 224])),
-                "--window",
-                "112",
-                "--stride",
-                "112",
-                "--refine",
-                rng.choice(["sam", "sam", "pamr", "crf", "none"]),
-            ]
-            for word in range(rng.choice([1, 2, 8, 60])):
-                flags += ["--class", f"word number {word}"]
+            flags = draw(rng)
             plan = subprocess.run(
                 [trident, "plan", *flags, "--photo", path, "--smallest", "--json"],
                 capture_output=True,

@@ -100,6 +100,25 @@ package final class Engine: @unchecked Sendable {
       out.stride)
   }
 
+  /// out[r][c] = |a[r] - b[c]|^2, of differences; summed as `productNT` sums.
+  ///
+  /// - Shapes: a [rows, depth], b [columns, depth], out [rows, columns].
+  package func squaredDistances(_ a: Rows, _ b: Rows, into out: Rows) {
+    precondition(a.width == b.width && out.count == a.count && out.width == b.count, "shapes of distances")
+    table.pointee.squared_distances(
+      a.base, a.stride, a.count, b.base, b.stride, b.count, a.width, out.base, out.stride)
+  }
+
+  /// out[i] = x[i] + sum over d of (x[i - d step] + x[i + d step]) taps[d], for d from 1 to `radius`.
+  ///
+  /// - Shapes: `x`, `out` [count], apart; radius * step floats lie in front of x and behind it.
+  package func blurLine(
+    _ x: UnsafePointer<Float>, step: Int, count: Int, taps: UnsafePointer<Float>, radius: Int,
+    into out: UnsafeMutablePointer<Float>
+  ) {
+    table.pointee.blur_line(x, step, count, taps, radius, out)
+  }
+
   /// out[r][c] = sum over k of a[r][k] * b[k][c]; fixed summation order.
   ///
   /// - Shapes: a [rows, depth], b [depth, columns], out [rows, columns].

@@ -2,6 +2,8 @@
 
 /// A position in a buffer of untrusted bytes; throws the errors of the library that reads.
 ///
+/// Inlined everywhere: called as generic functions, a vocabulary of 49,000 words cost 30 ms at every start.
+///
 /// - Memory: borrows or shares the bytes.
 /// - Errors: `.truncated` past the end, `.tooLarge`, `.notUTF8`, with the offset of the field and its name,
 ///   if it has one.
@@ -24,7 +26,9 @@ where Bytes.Element == UInt8, Bytes.Index == Int {
   @inlinable package var remaining: Int { end - offset }
 
   /// The range of the next `count` bytes, which are skipped.
-  @inlinable package mutating func take(_ count: Int, _ name: String? = nil) throws(Failure) -> Range<Int> {
+  @inlinable @inline(__always) package mutating func take(_ count: Int, _ name: String? = nil) throws(Failure)
+    -> Range<Int>
+  {
     guard count >= 0, count <= remaining else {
       throw Failure(
         SystemError(.truncated(needed: max(count, 0), available: remaining), offset: offset, name: name))
@@ -33,7 +37,9 @@ where Bytes.Element == UInt8, Bytes.Index == Int {
     return offset - count..<offset
   }
 
-  @inlinable package mutating func integer<T: FixedWidthInteger>(_ type: T.Type, _ name: String? = nil)
+  @inlinable @inline(__always) package mutating func integer<T: FixedWidthInteger>(
+    _ type: T.Type, _ name: String? = nil
+  )
     throws(Failure) -> T
   {
     var value: T = 0
@@ -45,18 +51,18 @@ where Bytes.Element == UInt8, Bytes.Index == Int {
     return value
   }
 
-  @inlinable package mutating func uint16(_ name: String? = nil) throws(Failure) -> UInt16 {
+  @inlinable @inline(__always) package mutating func uint16(_ name: String? = nil) throws(Failure) -> UInt16 {
     try integer(UInt16.self, name)
   }
-  @inlinable package mutating func uint32(_ name: String? = nil) throws(Failure) -> UInt32 {
+  @inlinable @inline(__always) package mutating func uint32(_ name: String? = nil) throws(Failure) -> UInt32 {
     try integer(UInt32.self, name)
   }
-  @inlinable package mutating func uint64(_ name: String? = nil) throws(Failure) -> UInt64 {
+  @inlinable @inline(__always) package mutating func uint64(_ name: String? = nil) throws(Failure) -> UInt64 {
     try integer(UInt64.self, name)
   }
 
   /// A 64-bit count no larger than `limit`.
-  @inlinable package mutating func count(what: String, limit: Int) throws(Failure) -> Int {
+  @inlinable @inline(__always) package mutating func count(what: String, limit: Int) throws(Failure) -> Int {
     let start = offset
     let value = try uint64()
     guard value <= UInt64(limit) else {
@@ -96,7 +102,9 @@ where Bytes.Element == UInt8, Bytes.Index == Int {
 
 extension ByteCursor where Bytes == UnsafeRawBufferPointer {
   /// The next `count` bytes, borrowed.
-  @inlinable package mutating func bytes(_ count: Int) throws(Failure) -> UnsafeRawBufferPointer {
+  @inlinable @inline(__always) package mutating func bytes(_ count: Int) throws(Failure)
+    -> UnsafeRawBufferPointer
+  {
     UnsafeRawBufferPointer(rebasing: buffer[try take(count)])
   }
 }

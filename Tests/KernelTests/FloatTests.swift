@@ -103,6 +103,51 @@ import Testing
     #expect(expected.elements == actual.elements, "\(path)")
   }
 
+  @Test(arguments: Path.all) func distancesAreThoseOfDifferences(path: Path) {
+    var random = SeededRandom(seed: 36)
+    for (rows, columns, depth) in [(1, 1, 1), (3, 5, 15), (4, 9, 16), (5, 4, 33), (9, 17, 100)] {
+      let (a, b) = (floats(rows * depth, 9, 10, &random), floats(columns * depth, 9, 10, &random))
+      let (out, scalar) = (
+        GuardedBuffer<Float>(count: rows * columns), GuardedBuffer<Float>(count: rows * columns)
+      )
+      path.table.squared_distances(
+        a.pointer, depth, rows, b.pointer, depth, columns, depth, out.pointer, columns)
+      Path.scalar.table.squared_distances(
+        a.pointer, depth, rows, b.pointer, depth, columns, depth, scalar.pointer, columns)
+      let expected = (0..<rows * columns).map { index -> Float in
+        var sum = 0.0
+        for k in 0..<depth {
+          let difference =
+            Double(a.pointer[index / columns * depth + k]) - Double(b.pointer[index % columns * depth + k])
+          sum += difference * difference
+        }
+        return Float(sum)
+      }
+      expectClose(out.elements, expected, ulps: 8, absolute: 1e-6)
+      #expect(out.elements == scalar.elements, "\(path) \(rows)x\(columns)k\(depth)")
+    }
+  }
+
+  @Test(arguments: Path.all) func linesAreBlurredAlike(path: Path) {
+    var random = SeededRandom(seed: 37)
+    let taps = floats(5, 0, 1, &random)
+    for (count, step, radius) in [(8, 8, 4), (72, 8, 4), (64, 64, 2), (200, 8, 1), (7, 1, 3), (3, 5, 0)] {
+      let line = floats(count + 2 * radius * step, -1, 1, &random)
+      let out = GuardedBuffer<Float>(count: count)
+      let x = line.pointer + radius * step
+      path.table.blur_line(x, step, count, taps.pointer, radius, out.pointer)
+      for place in 0..<count {
+        var sum = x[place]
+        for d in 1..<radius + 1 {
+          let both = x[place - d * step] + x[place + d * step]
+          let part = both * taps.pointer[d]
+          sum += part
+        }
+        #expect(out.pointer[place] == sum, "\(path) \(count), step \(step), radius \(radius)")
+      }
+    }
+  }
+
   @Test func unpackingInvertsPacking() {
     var random = SeededRandom(seed: 35)
     let panels = Panels(channels: 19, columns: 70, bias: false, random: &random)

@@ -140,6 +140,13 @@ V_FUNCTION int32_t v_int_sum(vi x) {
 V_FUNCTION vi v_load_ints(const int32_t *p) {
   return (vi){{_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8))}};
 }
+// Lanes 4 j ..< 4 j + 4: the four bytes at p + 64 j.
+V_FUNCTION vi v_load_quads(const int8_t *p) {
+  int32_t quads[4];
+  for (int j = 0; j < 4; j++) memcpy(&quads[j], p + 64 * j, 4);
+  return (vi){{_mm256_cvtepi8_epi32(_mm_setr_epi32(quads[0], quads[1], 0, 0)),
+               _mm256_cvtepi8_epi32(_mm_setr_epi32(quads[2], quads[3], 0, 0))}};
+}
 V_FUNCTION void v_store_ints(int32_t *p, vi x) {
   V_PARTS _mm256_storeu_si256((__m256i *)(p + 8 * i), x.q[i]);
 }

@@ -79,6 +79,12 @@ static inline vi v_int_zero(void) { return _mm512_setzero_si512(); }
 static inline vi v_int_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 static inline int32_t v_int_sum(vi x) { return _mm512_reduce_add_epi32(x); }
 static inline vi v_load_ints(const int32_t *p) { return _mm512_loadu_si512(p); }
+// Lanes 4 j ..< 4 j + 4: the four bytes at p + 64 j.
+static inline vi v_load_quads(const int8_t *p) {
+  int32_t quads[4];
+  for (int j = 0; j < 4; j++) memcpy(&quads[j], p + 64 * j, 4);
+  return _mm512_cvtepi8_epi32(_mm_setr_epi32(quads[0], quads[1], quads[2], quads[3]));
+}
 static inline void v_store_ints(int32_t *p, vi x) { _mm512_storeu_si512(p, x); }
 // Lanes as bytes; they lie in [-127, 127].
 static inline __m128i v_bytes(vi x) { return _mm512_cvtepi32_epi8(x); }

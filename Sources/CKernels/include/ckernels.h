@@ -159,6 +159,15 @@ typedef struct ck_table {
   void (*gemm_f32_nn)(const float *a, size_t a_stride, size_t rows, const float *b, size_t b_stride,
                       size_t cols, size_t depth, int accumulate, float *out, size_t out_stride);
 
+  // out[r][c] = sum_k (a[r][k] - b[c][k])^2, in the order of gemm_f32_nt.
+  void (*squared_distances)(const float *a, size_t a_stride, size_t rows, const float *b, size_t b_stride,
+                            size_t cols, size_t depth, float *out, size_t out_stride);
+
+  // out[i] = x[i] + sum over d in 1 ... radius of (x[i - d * step] + x[i + d * step]) * taps[d], in that
+  // order, nothing fused. radius * step floats can be read in front of x and behind its `count`; out is
+  // elsewhere. Bit-identical on all paths.
+  void (*blur_line)(const float *x, size_t step, size_t count, const float *taps, size_t radius, float *out);
+
   // Adds to sum[r][k] the probability p[r][k] * factor[r] wherever cosine[r][k] > threshold[r]; for k in 0
   // ..< keys.
   void (*masked_add)(const float *p, size_t p_stride, const float *cosine, size_t cosine_stride, size_t rows,

@@ -151,6 +151,16 @@ V_FUNCTION vi v_load_ints(const int32_t *p) {
   V_PARTS r.q[i] = vld1q_s32(p + 4 * i);
   return r;
 }
+// Lanes 4 j ..< 4 j + 4: the four bytes at p + 64 j.
+V_FUNCTION vi v_load_quads(const int8_t *p) {
+  vi r;
+  V_PARTS {
+    int32_t quad;
+    memcpy(&quad, p + 64 * i, 4);
+    r.q[i] = vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8((uint64_t)(uint32_t)quad))));
+  }
+  return r;
+}
 V_FUNCTION void v_store_ints(int32_t *p, vi x) { V_PARTS vst1q_s32(p + 4 * i, x.q[i]); }
 // Lanes as bytes; they lie in [-127, 127].
 V_FUNCTION int8x16_t v_bytes(vi x) {

@@ -1,9 +1,16 @@
-// Float products and half precision in plain C. A product against rows of b sums in 16 lanes (lane i takes
-// depth i, i + 16, ...), folded 16 -> 8 -> 4 -> 2 -> 1; one against columns of b sums in depth order. All
-// steps are fused.
+// Float products, distances, blurring and half precision in plain C. A product against rows of b, and a
+// distance, sums in 16 lanes (lane i takes depth i, i + 16, ...), folded 16 -> 8 -> 4 -> 2 -> 1; one against
+// columns of b sums in depth order. All steps are fused but a blur's.
 //
 //   nt:  a [r][k ...] . b [c][k ...]      nn:  out [r][c ...] += a [r][k] * b [k][c ...]
 #include "../internal.h"
+
+static float folded(float lane[16]) {
+  for (size_t half = 8; half > 0; half /= 2) {
+    for (size_t i = 0; i < half; i++) lane[i] = lane[i] + lane[i + half];
+  }
+  return lane[0];
+}
 
 static void gemm_f32_nt(const float *a, size_t a_stride, size_t rows, const float *b, size_t b_stride,
                         size_t cols, size_t depth, const float *bias, int accumulate, float *out,
@@ -14,13 +21,37 @@ static void gemm_f32_nt(const float *a, size_t a_stride, size_t rows, const floa
       for (size_t k = 0; k < depth; k++) {
         lane[k % 16] = ck_fma(a[row * a_stride + k], b[c * b_stride + k], lane[k % 16]);
       }
-      for (size_t half = 8; half > 0; half /= 2) {
-        for (size_t i = 0; i < half; i++) lane[i] = lane[i] + lane[i + half];
-      }
-      float value = bias ? lane[0] + bias[c] : lane[0];
+      float value = folded(lane);
+      if (bias) value = value + bias[c];
       float *slot = &out[row * out_stride + c];
       *slot = accumulate ? *slot + value : value;
     }
+  }
+}
+
+static void squared_distances(const float *a, size_t a_stride, size_t rows, const float *b, size_t b_stride,
+                              size_t cols, size_t depth, float *out, size_t out_stride) {
+  for (size_t row = 0; row < rows; row++) {
+    for (size_t c = 0; c < cols; c++) {
+      float lane[16] = {0};
+      for (size_t k = 0; k < depth; k++) {
+        float difference = a[row * a_stride + k] - b[c * b_stride + k];
+        lane[k % 16] = ck_fma(difference, difference, lane[k % 16]);
+      }
+      out[row * out_stride + c] = folded(lane);
+    }
+  }
+}
+
+static void blur_line(const float *x, size_t step, size_t count, const float *taps, size_t radius,
+                      float *out) {
+  for (size_t i = 0; i < count; i++) {
+    float sum = x[i];
+    for (size_t d = 1; d <= radius; d++) {
+      float both = x[i - d * step] + x[i + d * step], part = both * taps[d];
+      sum = sum + part;
+    }
+    out[i] = sum;
   }
 }
 
@@ -71,6 +102,8 @@ void ck_fill_floats__scalar(ck_table *table);
 void ck_fill_floats__scalar(ck_table *table) {
   table->gemm_f32_nt = gemm_f32_nt;
   table->gemm_f32_nn = gemm_f32_nn;
+  table->squared_distances = squared_distances;
+  table->blur_line = blur_line;
   table->to_half = to_half;
   table->from_half = from_half;
 }

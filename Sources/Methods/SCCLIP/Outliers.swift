@@ -8,7 +8,7 @@ import Compute
 /// inverse ones.
 ///
 /// - Shapes: patches [cells, width].
-/// - Memory: cells * (neighbours + 4) * 4 bytes and a row of distances a worker.
+/// - Memory: cells * (neighbours + 4) * 4 bytes; distances lie in the workers' strips for a while.
 /// - Source: SC-CLIP's public code. Differs: a reach of at least 1e-12; no outliers where all factors are
 ///   equal, or where no more patches than neighbours are there.
 struct OutlierFinder {
@@ -25,9 +25,11 @@ struct OutlierFinder {
   private let sorted: UnsafeMutablePointer<Float>
   private let isOutlier: UnsafeMutablePointer<Bool>
   private let workers: [UnsafeMutablePointer<Float>]
+  private let strips: [AttentionScratch]
 
-  init(_ run: RunContext, cells: Int) throws(ComputeError) {
-    (self.run, self.cells) = (run, cells)
+  /// - Parameter strips: one a worker, free while outliers are looked for.
+  init(_ run: RunContext, cells: Int, strips: [AttentionScratch]) throws(ComputeError) {
+    (self.run, self.cells, self.strips) = (run, cells, strips)
     nearest = try run.arena.reserve(Int32.self, cells * Self.neighbours)
     reach = try run.arena.floats(cells)
     factor = try run.arena.rows(1, cells)
@@ -41,8 +43,11 @@ struct OutlierFinder {
     isOutlier.update(repeating: false, count: cells)
     let found = Outliers(count: cells, isOutlier: UnsafePointer(isOutlier))
     guard cells > Self.neighbours else { return found }
-    run.engine.share(cells, limit: 16) { range, worker in
-      for row in range { neighbours(of: row, patches, workers[worker]) }
+    // From differences: tokens lie close together and are long, so a product of both would cancel.
+    run.engine.share(cells, limit: strips[0].rowCapacity) { range, worker in
+      let distances = strips[worker].logits(rows: range.count, keys: cells)
+      run.engine.squaredDistances(patches[range], patches, into: distances)
+      for row in range { neighbours(of: row, distances.row(row - range.lowerBound), workers[worker]) }
     }
     for row in 0..<cells {
       var sum: Float = 0
@@ -77,14 +82,16 @@ struct OutlierFinder {
     }
   }
 
-  /// The nearest patches of one, by squared distance, and how far the last of them is.
+  /// The nearest patches of one, and how far the last of them is.
   ///
-  /// - Shapes: `best` [neighbours]: work space.
-  private func neighbours(of row: Int, _ patches: Rows, _ best: UnsafeMutablePointer<Float>) {
+  /// - Shapes: `distances` [cells]: squared; `best` [neighbours]: work space.
+  private func neighbours(
+    of row: Int, _ distances: UnsafePointer<Float>, _ best: UnsafeMutablePointer<Float>
+  ) {
     let own = nearest + row * Self.neighbours
     var count = 0
     for other in 0..<cells where other != row {
-      let distance = squaredDistance(patches.row(row), patches.row(other), patches.width)
+      let distance = distances[other]
       if count == Self.neighbours && !(distance < best[count - 1]) { continue }
       var place = count == Self.neighbours ? count - 1 : count
       count = place + 1
@@ -95,28 +102,6 @@ struct OutlierFinder {
       (best[place], own[place]) = (distance, Int32(other))
     }
     reach[row] = max(best[Self.neighbours - 1], 1e-12)
-  }
-
-  /// |a - b|^2 from differences: tokens lie close together and are long, so a product of both would cancel.
-  @inline(__always)
-  private func squaredDistance(
-    _ a: UnsafeMutablePointer<Float>, _ b: UnsafeMutablePointer<Float>, _ width: Int
-  ) -> Float {
-    var sum = Eight(repeating: 0)
-    var column = 0
-    while column + 8 <= width {
-      let difference =
-        UnsafeRawPointer(a + column).loadUnaligned(as: Eight.self)
-        - UnsafeRawPointer(b + column).loadUnaligned(as: Eight.self)
-      sum += difference * difference
-      column += 8
-    }
-    var rest = total(sum)
-    while column < width {
-      rest += (a[column] - b[column]) * (a[column] - b[column])
-      column += 1
-    }
-    return rest
   }
 }
 

@@ -77,8 +77,8 @@ package struct SCCLIPMethod: SegmentationMethod {
     into scores: WindowScores
   ) throws {
     let run = tower.run
-    let finder = try OutlierFinder(run, cells: tower.cells)
     let room = try CalibrationRoom(run, clip, cells: tower.cells)
+    let finder = try OutlierFinder(run, cells: tower.cells, strips: room.workers.map(\.strip))
     let head = ScoreHead(run, schema)
     run.note(tower.plan.origins.count * work(cells: tower.cells, phrases: text.count))
     if run.isPlanning { return }

@@ -14,11 +14,8 @@ import Compute
 /// - Errors: an arena that is too small throws.
 /// - Source: Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice" (2010).
 final class ColourLattice {
-  private static let dimensions = 5
-  private static let corners = 6
-  /// A corner's first five coordinates, 12 bits each, biased; the sixth follows from them.
-  private static let bias: UInt64 = 2048
-  private static let ones: UInt64 = 0x1_0010_0100_1001
+  private static let dimensions = Simplex.dimensions
+  private static let corners = Simplex.corners
 
   private let engine: Engine
   private let guide: ColourGuide
@@ -85,37 +82,55 @@ final class ColourLattice {
   }
 
   /// Finds each pixel's simplex. Returns false if there are too many corners.
+  ///
+  /// All threads find simplices; one makes their corners, in the order of the pixels. Until then a pixel's
+  /// six places hold its simplex.
   private func place() -> Bool {
     cornerCount = 0
     table.update(repeating: 0, count: 1 << hashBits)
-    var simplex = Simplex()
+    engine.pool.run(count: guide.height, chunk: 4) { rows, _ in for row in rows { locate(row) } }
     for pixel in 0..<guide.count {
-      let colour = guide.pixels + 3 * pixel
-      simplex.locate([
-        Float(pixel % guide.width) / sigmaXY, Float(pixel / guide.width) / sigmaXY,
-        Float(colour[0]) / sigmaRGB,
-        Float(colour[1]) / sigmaRGB, Float(colour[2]) / sigmaRGB, 0, 0, 0,
-      ])
+      let places = corner + pixel * Self.corners
+      let simplex = Simplex(storedIn: places)
+      var key = simplex.key
       for number in 0..<Self.corners {
-        var packed: UInt64 = 0
-        for axis in 0..<Self.dimensions {
-          let coordinate = Int64(Self.bias) + Int64(simplex.coordinate(axis, corner: number))
-          precondition(coordinate > 6 && coordinate < 4090, "a photo too large for its sigmas")
-          packed |= UInt64(coordinate) << (12 * UInt64(axis))
-        }
-        guard let found = find(packed, makes: true) else { return false }
-        corner[pixel * Self.corners + number] = found
-        if number > 0 { share[pixel * (Self.corners - 1) + number - 1] = simplex.share[number] }
+        if number > 0 { key = simplex.next(key, number) }
+        guard let found = find(key, makes: true) else { return false }
+        places[number] = found
       }
     }
     return true
+  }
+
+  /// The simplices of a row's pixels, and their shares.
+  private func locate(_ y: Int) {
+    withUnsafeTemporaryAllocation(of: Eight.self, capacity: EightSimplices.capacity) { room in
+      guard let base = room.baseAddress else { return }
+      let simplices = EightSimplices(base)
+      for first in stride(from: 0, to: guide.width, by: 8) {
+        let count = min(8, guide.width - first)
+        for lane in 0..<8 {
+          let x = first + min(lane, count - 1)
+          let colour = guide.pixels + 3 * (y * guide.width + x)
+          simplices.point[0][lane] = Float(x) / sigmaXY
+          simplices.point[1][lane] = Float(y) / sigmaXY
+          for channel in 0..<3 { simplices.point[2 + channel][lane] = Float(colour[channel]) / sigmaRGB }
+        }
+        simplices.locate()
+        for lane in 0..<count {
+          let pixel = y * guide.width + first + lane
+          simplices.simplex(lane, shares: share + pixel * (Self.corners - 1)).store(
+            in: corner + pixel * Self.corners)
+        }
+      }
+    }
   }
 
   /// Finds each corner's neighbours: one step along direction d adds 5 to coordinate d and takes 1 from the
   /// others.
   private func connect() {
     for direction in 0..<Self.corners {
-      let step = (direction < Self.dimensions ? 6 << (12 * UInt64(direction)) : 0) &- Self.ones
+      let step = Simplex.step(direction) &- Simplex.ones
       let pairs = neighbour + direction * (limit + 1) * 2
       engine.pool.run(count: cornerCount, chunk: 1024) { corners, _ in
         for index in corners {
@@ -169,67 +184,5 @@ final class ColourLattice {
       sum += values[Int(places[number])] * shares[number - 1]
     }
     return sum + values[Int(places[0])] * rest
-  }
-}
-
-/// The simplex of the lattice that a point lies in.
-///
-/// A point of five dimensions becomes six coordinates that sum to zero. The nearest lattice point whose
-/// coordinates are all multiples of six is found by rounding; the order of what is left over names the
-/// simplex around it.
-private struct Simplex {
-  /// Scales that make one standard deviation of the input one of the blur.
-  private static let scale: [Float] = (0..<5).map { axis in
-    let product = Float((axis + 1) * (axis + 2))
-    return (24 / product).squareRoot()
-  }
-
-  /// Shares of the corners but the first, which has the rest.
-  private(set) var share = SIMD8<Float>()
-  private var origin = SIMD8<Int32>()
-  private var rank = SIMD8<Int32>()
-
-  /// Coordinate `axis` of a corner.
-  @inline(__always)
-  func coordinate(_ axis: Int, corner: Int) -> Int32 {
-    origin[axis] + (Int(rank[axis]) <= 5 - corner ? Int32(corner) : Int32(corner - 6))
-  }
-
-  /// Finds the simplex of a point; the first five values count.
-  mutating func locate(_ point: SIMD8<Float>) {
-    var raised = SIMD8<Float>()
-    var sum: Float = 0
-    for axis in stride(from: 5, to: 0, by: -1) {
-      let scaled = point[axis - 1] * Self.scale[axis - 1]
-      raised[axis] = sum - Float(axis) * scaled
-      sum += scaled
-    }
-    raised[0] = sum
-    let rounded = (raised / 6).rounded(.toNearestOrEven)
-    var excess: Int32 = 0
-    for axis in 0..<6 { excess += Int32(rounded[axis]) }
-    let rest = raised - rounded * 6
-    for axis in 0..<6 { origin[axis] = Int32(rounded[axis]) * 6 }
-    rank = SIMD8<Int32>(repeating: excess)
-    for a in 0..<5 {
-      for b in a + 1..<6 {
-        if rest[a] < rest[b] { rank[a] += 1 } else { rank[b] += 1 }
-      }
-    }
-    // Off the plane of zero sums: the largest or smallest leftovers move by one step.
-    for axis in 0..<6 {
-      if rank[axis] < 0 {
-        rank[axis] += 6
-        origin[axis] += 6
-      } else if rank[axis] > 5 {
-        rank[axis] -= 6
-        origin[axis] -= 6
-      }
-    }
-    // Sorted leftovers, largest first: shares are their differences.
-    var sorted = SIMD8<Float>()
-    for axis in 0..<6 { sorted[Int(rank[axis])] = (raised[axis] - Float(origin[axis])) / 6 }
-    share = SIMD8<Float>()
-    for corner in 1..<6 { share[corner] = sorted[5 - corner] - sorted[6 - corner] }
   }
 }

@@ -88,7 +88,9 @@ package struct DenseField {
     if arena.isCounting { return }
     for distance in 0...radius { taps[distance] = expf(-Float(distance * distance) / (2 * sigma * sigma)) }
     lattice.filter(nil, times: nil)
-    for pixel in 0..<guide.count { norm[pixel] = 1 / max(lattice.value(pixel)[0], 1e-20).squareRoot() }
+    engine.pool.run(count: guide.count, chunk: 4096) { [lattice, norm] range, _ in
+      for pixel in range { norm[pixel] = 1 / max(lattice.value(pixel)[0], 1e-20).squareRoot() }
+    }
     sums(guide.height, into: downNorm)
     sums(guide.width, into: acrossNorm)
   }
@@ -168,7 +170,8 @@ package struct DenseField {
       for y in range {
         let row = plane + y * width
         for x in 0..<width { line[x] = row[x] * acrossNorm[x] }
-        for x in 0..<width { row[x] = mix(line + x, 1) * acrossNorm[x] }
+        blur(line, cells: width, step: 1, into: row)
+        for x in 0..<width { row[x] *= acrossNorm[x] }
       }
     }
     engine.pool.run(count: width, chunk: tile) { range, worker in
@@ -180,8 +183,9 @@ package struct DenseField {
         for slot in 0..<count { line[y * tile + slot] = columns[y * width + slot] * downNorm[y] }
       }
       for y in 0..<height {
-        let factor = downNorm[y] * settings.smoothWeight
-        for slot in 0..<count { columns[y * width + slot] = mix(line + y * tile + slot, tile) * factor }
+        let (factor, row) = (downNorm[y] * settings.smoothWeight, columns + y * width)
+        blur(line + y * tile, cells: count, step: tile, into: row)
+        for slot in 0..<count { row[slot] *= factor }
       }
     }
   }
@@ -192,13 +196,11 @@ package struct DenseField {
     (line + count * stride).update(repeating: Eight(repeating: 0), count: radius * stride)
   }
 
-  /// A place of a line with its neighbours, `stride` apart.
-  @inline(__always)
-  private func mix(_ place: UnsafeMutablePointer<Eight>, _ stride: Int) -> Eight {
-    var sum = place[0]
-    for distance in 1..<radius + 1 {
-      sum += (place[-distance * stride] + place[distance * stride]) * taps[distance]
-    }
-    return sum
+  /// Places of a line with their neighbours, `step` cells apart.
+  private func blur(
+    _ line: UnsafeMutablePointer<Eight>, cells: Int, step: Int, into out: UnsafeMutablePointer<Eight>
+  ) {
+    engine.blurLine(
+      floats(line), step: 8 * step, count: 8 * cells, taps: taps, radius: radius, into: floats(out))
   }
 }

@@ -24,16 +24,9 @@ extension LabelRows {
     for x in 0..<width {
       let (left, right) = cells(x, worker.blends[0])
       let (rest, weight) = (Eight(repeating: 1 - fraction[x]), Eight(repeating: fraction[x]))
-      var best = Eight(repeating: -.infinity)
-      for lane in 0..<lanes {
-        pixel[lane] = left[lane] * rest + right[lane] * weight
-        best = larger(best, pixel[lane])
-      }
-      let top = largest(best)
-      var sum = Eight(repeating: 0)
-      for lane in 0..<lanes { sum += expOfNonPositive(pixel[lane] - top) }
+      for lane in 0..<lanes { pixel[lane] = left[lane] * rest + right[lane] * weight }
       // Of probabilities the logarithm itself, however small.
-      let level = isSoftmax ? top + logf(total(sum)) : 0
+      let level = isSoftmax ? logOfSum(pixel) : 0
       let cell = floats(out + x * planes)
       (cell + count).update(repeating: ScoreGrid.padding, count: planes * 8 - count)
       for (slot, label) in UnsafeBufferPointer(start: classes, count: count).enumerated() {
@@ -44,6 +37,17 @@ extension LabelRows {
         cell[slot] = isSoftmax ? value - level : logf(max(value, 1e-12))
       }
     }
+  }
+
+  /// log(sum of exp) over all phrases of a pixel.
+  @inline(__always)
+  private func logOfSum(_ pixel: UnsafeMutablePointer<Eight>) -> Float {
+    var best = Eight(repeating: -.infinity)
+    for lane in 0..<lanes { best = larger(best, pixel[lane]) }
+    let top = largest(best)
+    var sum = Eight(repeating: 0)
+    for lane in 0..<lanes { sum += expOfNonPositive(pixel[lane] - top) }
+    return top + logf(total(sum))
   }
 }
 
