@@ -1,6 +1,7 @@
 // Streams one plan item into the model file.
 
 import Container
+import Raster
 
 /// Converts and writes the tensors of one item.
 ///
@@ -35,6 +36,9 @@ struct ItemWriter {
     case .halves(let source):
       try writeHalves(source, &tally)
       (names, kind) = ([source], "f16")
+    case .resampled(let source, let grid, let side):
+      try writeResampled(source, grid: grid, side: side, &tally)
+      (names, kind) = ([source], "f32")
     case .ones(let count):
       try append([Float](repeating: 1, count: count).map(\.bitPattern.littleEndian))
       (names, kind) = ([], "f32")
@@ -96,6 +100,25 @@ struct ItemWriter {
     for start in stride(from: 0, to: values.count, by: Self.chunk) {
       let some = values[start..<min(start + Self.chunk, values.count)]
       try append(some.map { Float16($0).bitPattern.littleEndian })
+    }
+  }
+
+  /// As `PositionTable` resamples at run time, to the last bit.
+  private func writeResampled(
+    _ name: String, grid: Int, side: Int, _ tally: inout ErrorTally
+  ) throws(QuantizationFailure) {
+    let values = try read(name)
+    let width = values.count / (grid * grid)
+    let axis = ResampleTaps(.bilinear, source: grid, target: side)
+    let taps = GridTaps(rows: axis, columns: axis)
+    for cell in 0..<side * side {
+      var row = [Float](repeating: 0, count: width)
+      taps.forEachTap(row: cell / side, column: cell % side) { from, weight in
+        if weight == 0 { return }
+        for channel in 0..<width { row[channel] += weight * values[from * width + channel] }
+      }
+      for value in row { tally.add(original: value, stored: value) }
+      try append(row.map(\.bitPattern.littleEndian))
     }
   }
 

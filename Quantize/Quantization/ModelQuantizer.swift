@@ -153,7 +153,7 @@ package struct ModelQuantizer {
     var config = ModelConfig()
     if request.radio != nil {
       guard let sam = try open(request.sam) else {
-        let (radio, plan) = try RADIONameMap.plan(checkpoint)
+        let (radio, plan) = try RADIONameMap.plan(checkpoint, window: request.radioWindow)
         config.radio = radio
         return (config, plan.items, [("radio", checkpoint)], nil, nil)
       }

@@ -31,6 +31,8 @@ package struct QuantizationRequest: Sendable {
   package var dinoHeadWidth: Int?
   /// How DINOv2's position table is resampled; nil: as its names and registers tell.
   package var dinoPositions: PositionRule?
+  /// The one window that C-RADIO's positions are stored for, pixels; nil: the whole table.
+  package var radioWindow: Int?
   /// Mean and deviation of the pixels that CLIP was trained on, of pixels from 0 to 1.
   package var clipMean: SIMD3<Float>?
   package var clipDeviation: SIMD3<Float>?

@@ -15,19 +15,22 @@ struct RADIONameMap {
   private let arguments: CheckpointValue?
   /// An EMA holds plain weights.
   private let isEMA: Bool
+  /// The window that positions are kept for, pixels; nil: all.
+  private let window: Int?
 
   private static let generator = "base_model.patch_generator."
   private static let blocks = "base_model.blocks."
 
   /// - Parameter sam: whose neck takes what the `sam` teacher's projection makes; nil: that is left out.
   static func plan(
-    _ directory: TensorDirectory, sam: SAMConfig? = nil
+    _ directory: TensorDirectory, sam: SAMConfig? = nil, window: Int? = nil
   ) throws(QuantizationError) -> (RADIOConfig, NetworkPlan) {
-    var map = try RADIONameMap(directory)
+    var map = try RADIONameMap(directory, window)
     return try map.plan(sam)
   }
 
-  private init(_ directory: TensorDirectory) throws(QuantizationError) {
+  private init(_ directory: TensorDirectory, _ window: Int?) throws(QuantizationError) {
+    self.window = window
     let anchor = Self.generator + "embedder.weight"
     let prefix = ["state_dict_ema.", "state_dict.", ""].first { prefix in
       directory.record(prefix + anchor) != nil || directory.record(prefix + "module." + anchor) != nil
@@ -67,10 +70,12 @@ struct RADIONameMap {
     let blocks = try view.tower(
       .radio, width: width, depth: depth, headWidth: width / heads,
       mlpWidth: try view.shape(weightName(Self.blocks + "0.mlp.fc1"), axes: 2)[0])
+    let patch = try view.side(of: embedder[1] / 3, Self.generator + "embedder.weight")
+    let stored = try view.side(of: positions[1], Self.generator + "pos_embed")
     let vision = VisionConfig.radio(
-      blocks, patch: try view.side(of: embedder[1] / 3, Self.generator + "embedder.weight"),
-      grid: try view.side(of: positions[1], Self.generator + "pos_embed"), prefixTokens: prefix[0],
-      hasPostNorm: arguments?["model_norm"]?.isTrue ?? false)
+      blocks, patch: patch, grid: try windowSide(patch) ?? stored, prefixTokens: prefix[0],
+      hasPostNorm: arguments?["model_norm"]?.isTrue ?? false,
+      positions: window == nil ? .bilinearCropped : .ofWindow)
     let (head, textModel) = try languageHead()
     var config = RADIOConfig(
       vision: vision, hasNormalizer: view.has("_feature_normalizer.mean"), head: try adaptor(head),
@@ -88,6 +93,15 @@ struct RADIONameMap {
     view.ignore { name in !used.contains { name.hasPrefix($0) } || name.holds(".parametrizations.") }
     try view.finish("C-RADIO backbone")
     return (config, plan)
+  }
+
+  /// Patches along a side of the window that positions are kept for.
+  private func windowSide(_ patch: Int) throws(QuantizationError) -> Int? {
+    guard let window else { return nil }
+    guard window > 0, window % patch == 0, window / patch <= 1024 else {
+      throw view.refuse("--radio-window \(window) is not a multiple of its patch of \(patch)")
+    }
+    return window / patch
   }
 
   /// Told by the arguments; else by the architecture at this width; else heads of 64.
@@ -116,8 +130,7 @@ struct RADIONameMap {
       let shape = [config.vision.prefixTokens, width]
       try view.floats(token, from: [Self.generator + "cls_token.token"], shape: shape, &plan)
     }
-    let cells = config.vision.grid * config.vision.grid
-    try view.positions(vision.position, from: Self.generator + "pos_embed", shape: [1, cells, width], &plan)
+    try fillPositions(vision.position, config.vision, &plan)
     for (index, block) in schema.blocks.enumerated() {
       try fillBlock(block, index, config, isLast: index == config.vision.depth - 1, &plan)
     }
@@ -135,6 +148,21 @@ struct RADIONameMap {
         matrix, .linear(LinearRecipe(weight: .rows([name]), bias: .none, rows: width, columns: width)),
         from: view)
     }
+  }
+
+  private mutating func fillPositions(
+    _ part: PositionSpec, _ vision: VisionConfig, _ plan: inout NetworkPlan
+  ) throws(QuantizationError) {
+    let (name, width) = (Self.generator + "pos_embed", vision.width)
+    guard vision.positions == .ofWindow else {
+      try view.positions(part, from: name, shape: [1, vision.positionCount, width], &plan)
+      return
+    }
+    let stored = try view.side(of: try view.shape(name, axes: 3)[1], name)
+    plan.fill(
+      part,
+      .resampled(try view.require(name, [1, stored * stored, width]), grid: stored, side: vision.grid),
+      from: view)
   }
 
   /// Layer scale goes into rows of `proj` and `fc2`; not into the last block's `proj`, which is used

@@ -70,6 +70,8 @@ struct PlanItem {
     case floats([String])
     /// A tensor of half floats, as it is.
     case halves(String)
+    /// A position table of a square grid, brought to a square of `side` cells as C-RADIO does.
+    case resampled(String, grid: Int, side: Int)
     /// Ones.
     case ones(Int)
     /// Plain rows of int8, one scale a row.

@@ -5,7 +5,7 @@
 
 A program is run once as it is, and its calls to the system are counted (fault.c); then once for each call and
 mode: that call fails, is interrupted, or does less than it was asked. Each of these runs must end by itself
-within ten seconds, with an exit code of the programs' own, say why unless it is 0, give the outputs of the
+within a minute, with an exit code of the programs' own, say why unless it is 0, give the outputs of the
 undisturbed run where it is 0, and leave neither temporary files nor an output that is not whole. A file that
 was there before is as it was, or replaced by a whole one, or gone if it vouched for others. `--step 7`: every
 seventh call only, from `--start` on. Exit code 1 for any problem.
@@ -65,7 +65,7 @@ class Run:
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=10,
+            timeout=60,
         )
 
     def files(self):
@@ -126,7 +126,7 @@ def try_all(run, preload, step, start, tally):
                 found = problem(run, result, good, old)
                 tally[result.returncode] += 1
             except subprocess.TimeoutExpired:
-                found = "ten seconds"
+                found = "no end within a minute"
             if found:
                 problems += 1
                 print(f"{run.name}: call {number} of {len(calls)}, {calls[number - 1]}, {mode}: {found}")

@@ -121,8 +121,9 @@ package struct ModelListing {
       lines.append(line("sam", sam.blocks, more))
     }
     if let radio = config.radio {
+      let window = Self.window(radio.vision).map { " (windows of \($0) pixels alone)" } ?? ""
       let more =
-        "patch \(radio.vision.patch), grid \(radio.vision.grid), embedding \(radio.embedWidth), "
+        "patch \(radio.vision.patch), grid \(radio.vision.grid)\(window), embedding \(radio.embedWidth), "
         + "words of \(radio.textModel)"
       lines.append(line("radio", radio.vision.blocks, more))
     }
@@ -140,6 +141,11 @@ package struct ModelListing {
       lines.append(line("bert", bert.blocks, more))
     }
     return lines
+  }
+
+  /// The one window that positions are stored for, pixels.
+  private static func window(_ vision: VisionConfig) -> Int? {
+    vision.positions == .ofWindow ? vision.grid * vision.patch : nil
   }
 
   /// What DINOv2 has beside DINO's sizes, for people and for programs.
@@ -181,6 +187,7 @@ package struct ModelListing {
     }
     if let radio = config.radio {
       fields.append(("radio", sizes(radio.vision.blocks, patch: radio.vision.patch, grid: radio.vision.grid)))
+      if let window = Self.window(radio.vision) { fields.append(("radio_window", .int(window))) }
       fields.append(("text_model", .string(radio.textModel)))
     }
     if let siglip = config.siglip {

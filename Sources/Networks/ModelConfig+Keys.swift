@@ -250,14 +250,20 @@ private struct KeyReader {
         "trident.radio.heads", "the width \(blocks.width) in heads of \(blocks.headWidth)", "\(blocks.heads)")
     }
     let grid = try number("trident.radio.grid", limit: 1024)
+    let rule = try word("trident.radio.position_rule", [PositionRule.ofWindow.name].compactMap { $0 })
     let vision = VisionConfig.radio(
       blocks, patch: try number("trident.radio.patch", limit: 64), grid: grid,
       prefixTokens: try number("trident.radio.prefix", limit: 64),
-      hasPostNorm: try flag("trident.radio.norm_post"))
+      hasPostNorm: try flag("trident.radio.norm_post"),
+      positions: rule == nil ? .bilinearCropped : .ofWindow)
     var config = RADIOConfig(
       vision: vision, hasNormalizer: try flag("trident.radio.normalizer"), head: try adaptor("head"),
       textModel: try towerName("trident.radio.text_model"))
-    if file.hasKey("trident.radio.sam_head.version") { config.samHead = try adaptor("sam_head") }
+    if file.hasKey("trident.radio.sam_head.version") {
+      // RADSeg+ takes the photo in one pass of any side.
+      if let rule { throw refuse("trident.radio.position_rule", "positions for every window", "'\(rule)'") }
+      config.samHead = try adaptor("sam_head")
+    }
     return config
   }
 

@@ -58,9 +58,10 @@ extension AdaptorConfig {
 extension ModelConfig {
   static let clipTextKey = "trident.clip.text_model"
 
-  /// The oldest version whose readers understand a file: 4 where DINOv2 has keys of its own, 3 where a
+  /// The oldest version whose readers understand a file: 5 where C-RADIO's positions are of one window, 4 where DINOv2 has keys of its own, 3 where a
   /// position table is in half floats, else 2.
   package func formatVersion(hasHalves: Bool) -> Int {
+    if radio?.vision.positions == .ofWindow { return 5 }
     if let dino, !dino.second.isEmpty { return 4 }
     return hasHalves ? 3 : 2
   }
@@ -104,6 +105,9 @@ extension ModelConfig {
     if let radio {
       keys += radio.vision.sizes + radio.vision.epsilon
       keys.append(("trident.radio.prefix", .uint32(UInt32(clamping: radio.vision.prefixTokens))))
+      if let rule = radio.vision.positions.name {
+        keys.append(("trident.radio.position_rule", .string(rule)))
+      }
       keys += radio.head.keys("trident.radio.head")
       if let head = radio.samHead { keys += head.keys("trident.radio.sam_head") }
       keys.append(("trident.radio.embed_dim", .uint32(UInt32(clamping: radio.embedWidth))))

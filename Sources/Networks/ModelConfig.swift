@@ -95,6 +95,9 @@ package enum PositionRule: Equatable, Sendable {
   case bicubicAntialias
   /// Bilinear to a square of the longer side, then cut; prefix tokens have none. C-RADIO.
   case bilinearCropped
+  /// The same, done beforehand for windows of as many patches as the table has; no other grid has positions.
+  /// C-RADIO.
+  case ofWindow
   /// As stored, a cell each; prefix tokens have none. SAM.
   case stored
 }
@@ -124,7 +127,7 @@ package struct VisionConfig: Equatable, Sendable {
   package var positionedPrefix: Int {
     switch positions {
     case .bicubicWithFactor, .bicubic, .bicubicAntialias: prefixTokens - registers
-    case .bilinearCropped, .stored: 0
+    case .bilinearCropped, .ofWindow, .stored: 0
     }
   }
   package var positionCount: Int { positionedPrefix + grid * grid }
@@ -193,10 +196,11 @@ package struct RADIOConfig: Equatable, Sendable {
 extension VisionConfig {
   /// C-RADIO's backbone. Source: NVlabs/RADIO, `vit_base_patch16_v2_224`.
   package static func radio(
-    _ blocks: TransformerConfig, patch: Int, grid: Int, prefixTokens: Int, hasPostNorm: Bool
+    _ blocks: TransformerConfig, patch: Int, grid: Int, prefixTokens: Int, hasPostNorm: Bool,
+    positions: PositionRule = .bilinearCropped
   ) -> VisionConfig {
     VisionConfig(
-      blocks: blocks, patch: patch, grid: grid, pixels: .roundedCLIP, positions: .bilinearCropped,
+      blocks: blocks, patch: patch, grid: grid, pixels: .roundedCLIP, positions: positions,
       prefixTokens: prefixTokens, patchHasBias: false, hasPreNorm: false, hasPostNorm: hasPostNorm)
   }
 }
@@ -358,11 +362,12 @@ extension PositionRule {
     case .bicubicWithFactor: "step"
     case .bicubic: "size"
     case .bicubicAntialias: "antialias"
+    case .ofWindow: "window"
     case .bilinearCropped, .stored: nil
     }
   }
 
-  /// Rules that have a name.
+  /// Rules that a checkpoint may leave open.
   static let named: [PositionRule] = [.bicubicWithFactor, .bicubic, .bicubicAntialias]
 
   package init?(name: String) {

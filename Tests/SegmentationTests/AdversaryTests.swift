@@ -52,6 +52,9 @@ struct Attack {
       common = (1...patch).map { common * $0 }.first { $0 % patch == 0 } ?? common
     }
     options.window = roundUp(16 + below(32), to: common)
+    if let vision = config.radio?.vision, vision.positions == .ofWindow {
+      options.window = max(1, vision.grid) * max(1, vision.patch)
+    }
     let step = patches.compactMap { $0 }.first ?? 1
     options.stride = max(step * (1 + below(options.window / step)), roundUp(options.window / 3, to: step))
     options.shortSide = options.window + below(40)

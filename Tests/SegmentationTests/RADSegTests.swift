@@ -75,6 +75,34 @@ struct RADSegCase {
 
 @Suite("RADSeg", .serialized)
 struct RADSegTests {
+  /// A file with positions for one window gives what the whole table gives, bit for bit; other windows are
+  /// refused before any work.
+  @Test func positionsOfOneWindow() throws {
+    let test = try RADSegCase("square")
+    let options = try test.options(.int8)
+    let path = try GoldenModels.path("radseg of one window") { path in
+      let source = try GoldenModels.unpack(test.golden.text("radio"), in: RADSegCase.folder)
+      var request = QuantizationRequest(radio: source, output: path)
+      request.radioWindow = options.window
+      _ = try ModelQuantizer(request) { _ in }.run()
+    }
+    let (whole, one) = (try test.session(), try Session(modelPath: path, runtime: RuntimeOptions()))
+    #expect(one.model.config.radio?.vision.grid == options.window / 16)
+    let runs = try [whole, one].map { try test.run(.int8, $0) }
+    #expect(runs[0].labels == runs[1].labels)
+    #expect(runs[0].scores.map(\.bitPattern) == runs[1].scores.map(\.bitPattern))
+    var other = options
+    (other.window, other.stride) = (options.window + 16, 16)
+    var onePass = options
+    onePass.windows = .none
+    for options in [other, onePass] {
+      let photo = try PhotoFile(path: try test.golden.photoPath)
+      let error = thrownError(SegmentationError.self) { _ = try one.plan(photo, try test.wording(), options) }
+      #expect(error?.exitCode == 2)
+      #expect("\(error.map { "\($0)" } ?? "")".contains("quantize without --radio-window"))
+    }
+  }
+
   private func stages(_ test: RADSegCase, _ run: GoldenRun) throws -> [StageAgreement] {
     let reference = try test.golden.reference()
     return reference.names.compactMap { name in reference[name].flatMap { StageAgreement(name, $0, run) } }

@@ -111,7 +111,8 @@ struct RandomModel {
     if attack.below(8) > 0 { blocks.width = blocks.heads * blocks.headWidth }
     let vision = VisionConfig.radio(
       blocks, patch: attack.pick([4, 8, 16]), grid: 1 + attack.below(9),
-      prefixTokens: 1 + attack.below(8), hasPostNorm: attack.below(2) == 0)
+      prefixTokens: 1 + attack.below(8), hasPostNorm: attack.below(2) == 0,
+      positions: attack.pick([.bilinearCropped, .bilinearCropped, .ofWindow]))
     let version = attack.pick([AdaptorConfig.Version.v1, .v2])
     let head = AdaptorConfig(
       version: version, hidden: 1 + attack.below(60), blocks: version == .v1 ? 0 : attack.below(3),

@@ -10,15 +10,29 @@ package struct RADSegMethod: SegmentationMethod {
   let options: SegmentOptions
   let radio: RADIOConfig
   let schema: RADIOSchema
+  private let path: String
   /// RADSeg+: what makes masks, where refinement asks for it.
   private var masks: (config: SAMConfig, schema: SAMSchema)?
 
   package init(_ model: Model, _ options: SegmentOptions) throws(SegmentationError) {
     self.options = options
+    path = model.file.path
     radio = try Self.require(model.config.radio, .radio, of: model)
     schema = try Self.require(model.radio, .radio, of: model)
     try options.check(patches: [("radio", radio.vision.patch)])
     if options.refinement == .sam { masks = try Self.maskParts(model) }
+  }
+
+  /// - Errors: `.usage` where the file has positions for another window alone.
+  private func checkPositions(_ plan: WindowPlan) throws(SegmentationError) {
+    let vision = radio.vision
+    let (known, side) = (vision.grid * vision.patch, max(plan.windowHeight, plan.windowWidth))
+    guard vision.positions == .ofWindow, side != known else { return }
+    throw SegmentationError(
+      .usage(
+        "\(path) has positions for windows of \(known) pixels alone, not for this photo's of \(side): use "
+          + "--windows slide, --window \(known) and a --short-side of as much or more, or quantize without "
+          + "--radio-window"))
   }
 
   /// - Errors: `.usage` for a file without SAM's decoder and the head that leads to it; `.model` where the
@@ -41,6 +55,7 @@ package struct RADSegMethod: SegmentationMethod {
   ) throws -> Scored {
     // 1. One copy of the photo, its sides rounded. 2. Windows.
     let plan = WindowPlan(radseg: photo, options, patch: radio.vision.patch)
+    try checkPositions(plan)
     let grid = (rows: plan.gridRows, columns: plan.gridColumns)
     let masks = masks.map {
       MaskFeatures(

@@ -17,7 +17,10 @@ package struct PositionTable {
     let (grid, prefix, width) = (config.grid, config.positionedPrefix, config.width)
     let rows = try run.arena.rows(prefix + size.rows * size.columns, width)
     self.rows = rows
-    if config.positions == .bilinearCropped {
+    if config.positions == .bilinearCropped || config.positions == .ofWindow {
+      precondition(
+        config.positions == .bilinearCropped || max(size.rows, size.columns) == grid,
+        "positions of another window")
       try Self.crop(run, spec, grid, size, into: rows)
       return
     }
