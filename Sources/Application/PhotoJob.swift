@@ -14,6 +14,8 @@ package final class PhotoJob {
   /// How pictures look.
   package let style: PictureStyle
   let colours: LabelColours
+  /// Once a process, with the first photo: start and options are behind it.
+  private static let releasesCode: Void = ProcessMemory.releaseCode()
   /// The file that options come from; legends name it.
   package var preset: PresetFile?
 
@@ -110,6 +112,7 @@ package final class PhotoJob {
       run.preview = { preview in for sink in sinks { try sink.preview(preview) } }
       run.taps = needs.taps ? Taps() : nil
       (run.progress, run.isCancelled) = (progress, isCancelled)
+      _ = Self.releasesCode
       var report = try session.run(photo, wording, options, plan: plan, measures: measures, run)
       if let failure { throw failure }
       if let remark = photo.remark { listener.warn(printable(remark, limit: 4000)) }

@@ -38,6 +38,9 @@ package struct ProcessMemory: Equatable, Sendable {
     return result
   }
 
+  /// Lets go of pages of code that only start and options needed: 7 MiB of 18.
+  package static func releaseCode() { cs_release_code() }
+
   /// Makes the kernel forget the peak so far (best effort).
   package static func resetPeak() {
     let file = open("/proc/self/clear_refs", O_WRONLY)

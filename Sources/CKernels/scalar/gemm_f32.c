@@ -46,9 +46,10 @@ static void squared_distances(const float *a, size_t a_stride, size_t rows, cons
 static void blur_line(const float *x, size_t step, size_t count, const float *taps, size_t radius,
                       float *out) {
   for (size_t i = 0; i < count; i++) {
-    float sum = x[i];
+    const float *place = x + i;
+    float sum = *place;
     for (size_t d = 1; d <= radius; d++) {
-      float both = x[i - d * step] + x[i + d * step], part = both * taps[d];
+      float both = *(place - d * step) + *(place + d * step), part = both * taps[d];
       sum = sum + part;
     }
     out[i] = sum;
