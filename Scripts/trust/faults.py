@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lets every call of a run fail, one at a time, with the real programs.
 
-    faults.py --programs .build/release --work FOLDER [--step 1] [--start 0]
+    faults.py --programs .build/release --work FOLDER [--only segment] [--step 1] [--start 0]
 
 A program is run once as it is, and its calls to the system are counted (fault.c); then once for each call and
 mode: that call fails, is interrupted, or does less than it was asked. Each of these runs must end by itself
@@ -263,6 +263,7 @@ def main():
     parser.add_argument("--programs", required=True)
     parser.add_argument("--work", required=True)
     parser.add_argument("--model", default="models/demo/demo.gguf")
+    parser.add_argument("--only", help="one of segment, text, evaluate, quantize")
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--start", type=int, default=0)
     arguments = parser.parse_args()
@@ -276,7 +277,9 @@ def main():
         return
     tally = collections.Counter()
     problems = sum(
-        try_all(run, preload, arguments.step, arguments.start, tally) for run in runs(arguments, work)
+        try_all(run, preload, arguments.step, arguments.start, tally)
+        for run in runs(arguments, work)
+        if arguments.only in (None, run.name)
     )
     ends = ", ".join(f"{count} x {code}" for code, count in sorted(tally.items()))
     print(f"faults: {sum(tally.values())} runs with a failing call, exit codes {ends}; {problems} problems")

@@ -117,8 +117,9 @@ package final class PhotoJob {
       if let failure { throw failure }
       if let remark = photo.remark { listener.warn(printable(remark, limit: 4000)) }
       if let text = words.takeReport() { report.add(text) }
+      let contents = try sinks.contains { $0.vouchesForOthers } ? photo.contents() : nil
       let result = SegmentReport(
-        photo: name, job: self, run: report, taps: run.taps, megahertzBefore: megahertz,
+        photo: name, job: self, run: report, taps: run.taps, contents: contents, megahertzBefore: megahertz,
         megahertzAfter: cpuMegahertz())
       try sinks.publish(result)
       return result

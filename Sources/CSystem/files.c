@@ -96,6 +96,13 @@ int cs_is_memory(const char *folder) {
   return (uint32_t)status.f_type == 0x01021994u || (uint32_t)status.f_type == 0x858458F6u;
 }
 
+int cs_open_nameless(const char *folder) {
+  for (;;) {
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || errno != EINTR) return fd < 0 ? -errno : fd;
+  }
+}
+
 int cs_create_in_memory(void) {
   int fd = memfd_create("trident", MFD_CLOEXEC);
   return fd < 0 ? -errno : fd;

@@ -64,6 +64,15 @@ package final class PhotoFile: PhotoPixels {
     }
   }
 
+  package func contents() throws(SegmentationError) -> FileContents? {
+    do throws(SystemError) {
+      let file = try InputFile<SystemError>.openOrStandardInput(path: path)
+      return FileContents(sha256: try file.sha256Hex(), byteCount: file.byteCount)
+    } catch {
+      throw SegmentationError(.photo(SystemError(error.reason, path: name ?? path).description))
+    }
+  }
+
   /// The photo once more, as it was when its size was told.
   private func opened() throws(RasterError) -> PhotoDecoder {
     let decoder = try PhotoDecoder(path: path, called: name, ceilings: ceilings, isTurned: turns)

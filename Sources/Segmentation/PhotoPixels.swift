@@ -39,6 +39,11 @@ package protocol PhotoPixels: AnyObject {
   var remark: String? { get }
   /// Where on earth the pixels lie, where the photo says so.
   var place: GeoTags? { get }
+  /// The bytes that the photo is in; nil: no file.
+  ///
+  /// - Memory: 1 MiB. Time: one pass over the file.
+  /// - Errors: `.photo` where the file cannot be read again.
+  func contents() throws(SegmentationError) -> FileContents?
   /// Hands over all rows, from the top. Shapes: `row` [width * 3], valid during the call.
   ///
   /// - Memory: `rowByteCount`.
@@ -47,7 +52,16 @@ package protocol PhotoPixels: AnyObject {
   var rowByteCount: Int { get }
 }
 
+/// What tells a file from another.
+package struct FileContents: Equatable, Sendable {
+  package let sha256: String
+  package let byteCount: Int
+
+  package init(sha256: String, byteCount: Int) { (self.sha256, self.byteCount) = (sha256, byteCount) }
+}
+
 extension PhotoPixels {
+  package func contents() throws(SegmentationError) -> FileContents? { nil }
   package var remark: String? { nil }
   package var place: GeoTags? { nil }
   package var rowByteCount: Int { 0 }

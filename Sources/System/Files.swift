@@ -157,11 +157,21 @@ package final class UnnamedFile {
     let usual = cs_is_memory("/tmp") == 1 && access("/var/tmp", W_OK | X_OK) == 0 ? "/var/tmp" : "/tmp"
     folder = named ?? environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 } ?? usual
     isInMemory = cs_is_memory(folder) == 1
+    let nameless = cs_open_nameless(folder)
+    if nameless >= 0 {
+      descriptor = nameless
+      return
+    }
+    // Not every file system can. Once more where the name cannot be taken away: it would stay.
     var template = Array((folder + "/trident-XXXXXX").utf8CString)
     descriptor = mkstemp(&template)
     guard descriptor >= 0 else { throw .errno("make a file", folder) }
     _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-    unlink(template)
+    if unlink(template) != 0 && unlink(template) != 0 {
+      let error = SystemError.errno("remove a temporary file", folder)
+      close(descriptor)
+      throw error
+    }
   }
 
   deinit { if descriptor >= 0 { close(descriptor) } }

@@ -6,6 +6,12 @@ import System
 import TestSupport
 import Testing
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 @Suite(.serialized) struct IdentityTests {
   private let scratch = Scratch()
 
@@ -18,6 +24,22 @@ import Testing
     editor.tensors[index].bytes[0] ^= 1
     try editor.write(to: scratch.file(name), identity: identity)
     return (scratch.file(name), identity)
+  }
+
+  /// A legend never lacks the sum of its photo: what cannot be read again is an error.
+  @Test func aPhotoIsToldByItsContents() throws {
+    let path = scratch.file("photo.ppm")
+    let bytes = Array("P6 2 1 255\n".utf8) + [1, 2, 3, 4, 5, 6]
+    writeBytes(bytes, to: path)
+    let photo = try PhotoFile(path: path)
+    var digest = SHA256Digest()
+    bytes.withUnsafeBytes { digest.update($0) }
+    #expect(
+      try photo.contents() == FileContents(sha256: digest.finishHex(), byteCount: bytes.count))
+    unlink(path)
+    let error = thrownError(SegmentationError.self) { _ = try photo.contents() }
+    #expect(error?.exitCode == 3 && "\(error.map { "\($0)" } ?? "")".contains(path))
+    #expect(try DrawnPhoto(2, 1).contents() == nil)
   }
 
   @Test func anEditorsCopyIsTheSameModel() throws {

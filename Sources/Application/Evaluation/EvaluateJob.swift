@@ -126,7 +126,7 @@ package final class EvaluateJob {
       warn(photo, areas.strayCount)
       let result = PhotoResult(
         name: photo.name, seconds: monotonicSeconds() - start, areas: areas.entries,
-        digest: file == nil ? "" : photo.digest)
+        digest: file == nil ? "" : try photo.digest())
       try file?.append(result)
       summary.add(result)
       let mean = fixed((summary.areas.meanIoU ?? 0) * 100, 2)
@@ -144,7 +144,9 @@ package final class EvaluateJob {
   ///
   /// - Errors: `.usage` where a photo or its labels are others by now.
   private func check(_ photo: LabelledPhoto, _ digest: String, _ results: String) throws(SegmentationError) {
-    guard !digest.isEmpty, digest != photo.digest else { return }
+    if digest.isEmpty { return }
+    let now = try photo.digest()
+    if digest == now { return }
     throw SegmentationError(
       .usage("'\(photo.photo)' or its labels changed since they were measured; name another file"),
       path: results)

@@ -16,8 +16,10 @@ package struct LabelledPhoto: Equatable, Sendable {
   package let rule: LabelRule
 
   /// Of what is in both files, 16 hexadecimal digits.
-  var digest: String {
-    String(SHA256Digest.hex(of: contentDigest(photo) + contentDigest(labels)).prefix(16))
+  ///
+  /// - Errors: `.photo` where either cannot be read again.
+  func digest() throws(SegmentationError) -> String {
+    String(SHA256Digest.hex(of: try photoDigest(photo) + photoDigest(labels)).prefix(16))
   }
 }
 

@@ -115,7 +115,7 @@ package final class MergeJob {
   ) throws(SegmentationError) -> (part: Part, list: (photos: Int, sha256: String)) {
     let journals = files.journals
     let stored = (try? FileBytes.read(files.sums, limit: 1 << 24)) ?? []
-    guard Array(files.sumsText(journals).utf8) == stored else {
+    guard let sums = try? files.sumsText(journals), Array(sums.utf8) == stored else {
       throw SegmentationError(
         .output("does not have the sums of its files; run the shard again, which mends it"), path: files.sums)
     }

@@ -108,9 +108,12 @@ package struct PartFiles: Equatable {
   }
 
   /// What the sums of the files that are there should be, as `sha256sum --check` reads them.
-  func sumsText(_ journals: [String]) -> String {
-    Self.sumsBeginning
-      + (journals + [statistics]).map { "\(contentDigest($0))  \(fileName(of: $0))\n" }.joined()
+  ///
+  /// - Errors: the system's, for a file that cannot be read.
+  func sumsText(_ journals: [String]) throws(SystemError) -> String {
+    var text = Self.sumsBeginning
+    for path in journals + [statistics] { text += "\(try contentDigest(path))  \(fileName(of: path))\n" }
+    return text
   }
 }
 

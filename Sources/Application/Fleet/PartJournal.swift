@@ -139,7 +139,7 @@ package final class PartJournal {
     let new = statistics(old)
     do throws(SystemError) {
       if let new { try FileBytes.replace(files.statistics, with: Array((new.text() + "\n").utf8)) }
-      let sums = files.sumsText(journals)
+      let sums = try files.sumsText(journals)
       if new == nil, let there = try? FileBytes.read(files.sums, limit: 1 << 24), there == Array(sums.utf8) {
         return
       }

@@ -230,6 +230,6 @@ package final class TarJob {
     guard case .string(let input)? = json.member("input_sha256"),
       case .string(let output)? = json.member("output_sha256")
     else { return false }
-    return contentDigest(request.input) == input && contentDigest(request.output) == output
+    return (try? contentDigest(request.input)) == input && (try? contentDigest(request.output)) == output
   }
 }

@@ -12,6 +12,8 @@ package struct SegmentReport {
   package let run: RunReport
   /// Intermediate results, where a sink wanted them.
   let taps: Taps?
+  /// The photo's own file, where a legend names it.
+  let contents: FileContents?
   let megahertzBefore: Int?
   let megahertzAfter: Int?
 
@@ -79,8 +81,9 @@ package struct SegmentReport {
   /// The text of the legend: what made the map, and what its numbers mean.
   package var legend: String {
     JSON.object(
-      Self.origin(of: job, photo: photo) + [
-        ("photo", .string(photo)), ("photo_bytes", .int(fileSize(photo) ?? 0)), ("width", .int(run.width)),
+      Self.origin(of: job, contents) + [
+        ("photo", .string(photo)), ("photo_bytes", .int(contents?.byteCount ?? 0)),
+        ("width", .int(run.width)),
         ("height", .int(run.height)),
         ("classes", classes),
         ("background", .bool(job.words.classes.background)), ("version", .string(Trident.version)),
@@ -90,16 +93,16 @@ package struct SegmentReport {
   }
 
   /// What a label map was made of: the first members of its legend.
-  private static func origin(of job: PhotoJob, photo: String) -> [(String, JSON)] {
+  private static func origin(of job: PhotoJob, _ contents: FileContents?) -> [(String, JSON)] {
     [
-      ("settings", .string(job.settings)), ("photo_sha256", .string(contentDigest(photo))),
+      ("settings", .string(job.settings)), ("photo_sha256", .string(contents?.sha256 ?? "")),
       ("palette", .string(job.style.paletteName)),
     ]
   }
 
   /// How the legend of a map begins that this job makes of such a photo.
-  static func firstLines(of job: PhotoJob, photo: String) -> String {
-    String(JSON.object(origin(of: job, photo: photo)).text().dropLast(2)) + ","
+  static func firstLines(of job: PhotoJob, _ contents: FileContents?) -> String {
+    String(JSON.object(origin(of: job, contents)).text().dropLast(2)) + ","
   }
 
   package var json: JSON {

@@ -130,7 +130,7 @@ package final class TuneJob {
     try session.proveIdentity()
     if judge !== session { try judge.proveIdentity() }
     let sums = SHA256Digest.hex(
-      of: photos.map { fileName(of: $0) + " " + contentDigest($0) + "\n" }.joined())
+      of: try photos.map { fileName(of: $0) + " " + (try photoDigest($0)) + "\n" }.joined())
     let header = self.header(photos: sums)
     let settings = SHA256Digest.hex(of: header.joined(separator: "\n"))
     try checkOutput(settings)

@@ -42,6 +42,10 @@ int cs_status(const char *path, uint32_t *mode);
 // Whether files in `folder` take memory: 1 for tmpfs and ramfs, else 0. Errors: none, 0.
 int cs_is_memory(const char *folder);
 
+// A file without a name in `folder`; close it to free it. Errors: returns a descriptor, or minus errno, also
+// where the file system has no such files.
+int cs_open_nameless(const char *folder);
+
 // A file without a name that lives in memory; close it to free it.
 // Errors: returns a descriptor, or minus errno.
 int cs_create_in_memory(void);
