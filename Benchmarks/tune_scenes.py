@@ -3,18 +3,20 @@
 all its trials on drawn scenes, as a table (Markdown) and a figure (SVG).
 
     tune_scenes.py --data DIR [--trident .build/release/trident] [--model models/demo/demo.gguf]
-    [--tune 12] [--test 12] [--trials 12] [--seed 0] [--method trident] [--vary KEYS]
-    [--out docs/images/tune.svg]
+    [--tune 12] [--test 12] [--trials 12] [--seed 0] [--method trident] [--vary KEYS] [--clip MODEL]
+    [--start "FLAGS"] [--rows N] [--out docs/images/tune.svg]
 
 DIR is made by `models/demo/train/scenes.py --split test --count N --seed 30 --out DIR` and needs at least
 tune + test scenes. The first are tuned on: a scene shows the classes that its label map has (names, no
 masks, go to `trident tune`). The next are evaluated once a trial; labels serve for this check alone. Needs
-NumPy and Pillow.
+NumPy and Pillow. `--start` are options of trial 0, such as "--attention-layer 1"; `--rows` the lines of the
+table; PnP-OVSS is told what the scenes show, in both, and needs `--clip`.
 """
 
 import argparse
 import json
 import pathlib
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -28,7 +30,7 @@ def names_of(classes):
 
 
 def split(data, folder, first, count, names):
-    """Copies of some scenes; returns lines of what they show."""
+    """Copies of some scenes; returns a file of what they show."""
     images = sorted((data / "images").iterdir())[first:first + count]
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
@@ -39,7 +41,9 @@ def split(data, folder, first, count, names):
         shutil.copy(label, folder / "labels")
         shown = [n for n in np.unique(np.array(Image.open(label))) if n < len(names)]
         lines.append(f"{image.name}: " + ", ".join(names[n] for n in shown))
-    return lines
+    present = folder / "present.txt"
+    present.write_text("\n".join(lines) + "\n")
+    return present
 
 
 def run(*command):
@@ -80,30 +84,33 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--method", default="trident")
     parser.add_argument("--vary")
+    parser.add_argument("--clip")
+    parser.add_argument("--start", default="")
+    parser.add_argument("--rows", type=int)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("docs/images/tune.svg"))
     a = parser.parse_args()
     classes = a.data / "classes.txt"
     names = names_of(classes)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        lines = split(a.data, folder / "tune", 0, a.tune, names)
-        split(a.data, folder / "test", a.tune, a.test, names)
-        present = folder / "present.txt"
-        present.write_text("\n".join(lines) + "\n")
-        common = ["--model", a.model, "--classes", classes, "--method", a.method]
+        present = split(a.data, folder / "tune", 0, a.tune, names)
+        shown = split(a.data, folder / "test", a.tune, a.test, names)
+        common = ["--model", a.model, "--classes", classes, "--method", a.method, *shlex.split(a.start)]
+        told = ["--present", shown] if a.method == "pnp-ovss" else []
         found = run(a.trident, "tune", *common, "--photos", folder / "tune" / "images", "--present", present,
                     "--trials", a.trials, "--seed", a.seed, "--json", "--quiet", "--output",
-                    folder / "mine.json", *(["--vary", a.vary] if a.vary else []))
+                    folder / "mine.json", *(["--vary", a.vary] if a.vary else []),
+                    *(["--clip", a.clip] if a.clip else []))
         keys = [k for k in found["trials"][0] if k not in ("trial", "wins", "margin")]
         for trial in found["trials"]:
             flags = [x for k in keys for x in ("--" + k.replace("_", "-"), trial[k])]
-            trial["mIoU"] = 100 * run(a.trident, "evaluate", *common, *flags, "--images",
+            trial["mIoU"] = 100 * run(a.trident, "evaluate", *common, *flags, *told, "--images",
                                       folder / "test" / "images", "--labels", folder / "test" / "labels",
                                       "--json", "--quiet")["mIoU"]
     order = sorted(found["trials"], key=lambda t: (-t["wins"], -t["margin"]))
     print("| trial | wins | margin | " + " | ".join(keys) + " | mIoU |")
     print("|---" * (4 + len(keys)) + "|")
-    for t in order:
+    for t in order[:a.rows] if a.rows else order:
         cells = [t["trial"], f'{t["wins"]} of {found["classes_shown"]}', f'{t["margin"]:.3f}',
                  *(f"{t[k]:g}" for k in keys), f'{t["mIoU"]:.2f}']
         print("| " + " | ".join(map(str, cells)) + " |")

@@ -9,6 +9,7 @@ linear layers and the word table INT8 with a scale a row, max|row| / 127, half t
 import math
 import re
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -33,7 +34,9 @@ LEFT_ALONE = ("visual_encoder_m.", "text_encoder_m.", "vision_proj_m.", "text_pr
 
 
 def read(path):
-    """The network's tensors under Salesforce's names, as float32."""
+    """The network's tensors under Salesforce's names, as float32; from our model file, too."""
+    if path.endswith(".gguf"):
+        return {name: value.float() for name, value in published(stored_tensors(path)[0]).items()}
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
         state = load_file(path)
@@ -47,6 +50,71 @@ def read(path):
         for pattern, ours in RENAMES:
             name = re.sub("^" + pattern, ours, name)
         out[name] = value.float()
+    return out
+
+
+def stored_tensors(path):
+    """Tensors of our model file under its own names, and the word list. Heads are 64 wide and widths
+    multiples of 16, so that nothing is padded."""
+    import gguf
+    import weights
+    reader = gguf.GGUFReader(path)
+    raw = {t.name: t for t in reader.tensors}
+    out = {}
+    for name, tensor in raw.items():
+        stem, _, leaf = name.rpartition(".")
+        shape = [int(n) for n in tensor.shape]            # fastest first
+        if leaf in ("scale", "sum"):
+            continue
+        values = np.asarray(tensor.data)
+        if tensor.tensor_type.name == "I8":
+            rows = values.view(np.int8)
+            rows = rows.reshape(shape[::-1]) if stem == "bert.token" else weights.unpack_panels(rows, *shape)
+            values = rows.astype(np.float32) * np.asarray(raw[stem + ".scale"].data).reshape(-1, 1)
+        kind = torch.float16 if tensor.tensor_type.name == "F16" else torch.float32
+        out[name] = torch.from_numpy(np.array(values, order="C")).reshape(shape[::-1]).to(kind)
+    return out, list(reader.fields["tokenizer.ggml.tokens"].contents())
+
+
+def published(tensors):
+    """Our file's tensors under Salesforce's names."""
+    out = {}
+
+    def put(ours, *theirs):
+        for leaf in ("weight", "bias"):
+            parts = tensors[f"{ours}.{leaf}"].chunk(len(theirs))
+            for name, part in zip(theirs, parts):
+                out[f"{name}.{leaf}"] = part.contiguous()
+
+    v, t, e = "visual_encoder.", "text_encoder.encoder.layer.", "text_encoder.embeddings."
+    put("blip.patch", v + "patch_embed.proj")
+    kernel = out[v + "patch_embed.proj.weight"]
+    side = math.isqrt(kernel.shape[1] // 3)
+    out[v + "patch_embed.proj.weight"] = kernel.reshape(len(kernel), 3, side, side)
+    out[v + "cls_token"] = tensors["blip.class_embedding"].reshape(1, 1, -1)
+    out[v + "pos_embed"] = tensors["blip.position"][None]
+    put("blip.norm_post", v + "norm")
+    for n in range(depth(tensors, "blip.blocks.")):
+        ours, theirs = f"blip.blocks.{n}.", f"{v}blocks.{n}."
+        for a, b in (("norm1", "norm1"), ("norm2", "norm2"), ("qkv", "attn.qkv"), ("out", "attn.proj"),
+                     ("mlp_in", "mlp.fc1"), ("mlp_out", "mlp.fc2")):
+            put(ours + a, theirs + b)
+    out[e + "word_embeddings.weight"] = tensors["bert.token.weight"]
+    out[e + "position_embeddings.weight"] = tensors["bert.position"]
+    put("bert.norm_embed", e + "LayerNorm")
+    for n in range(depth(tensors, "bert.blocks.")):
+        ours, own, cross = f"bert.blocks.{n}.", f"{t}{n}.attention.", f"{t}{n}.crossattention."
+        put(ours + "self_qkv", *(f"{own}self.{x}" for x in ("query", "key", "value")))
+        put(ours + "cross_q", cross + "self.query")
+        put(ours + "cross_kv", cross + "self.key", cross + "self.value")
+        for a, b in (("self_out", own + "output.dense"), ("cross_out", cross + "output.dense"),
+                     ("norm1", own + "output.LayerNorm"), ("norm2", cross + "output.LayerNorm"),
+                     ("norm3", f"{t}{n}.output.LayerNorm"), ("mlp_in", f"{t}{n}.intermediate.dense"),
+                     ("mlp_out", f"{t}{n}.output.dense")):
+            put(ours + a, b)
+    put("itm", "itm_head")
+    put("itc.vision", "vision_proj")
+    put("itc.text", "text_proj")
     return out
 
 

@@ -2,7 +2,8 @@
 
 Sources, both Debian packages: `fonts-noto-color-emoji` (SIL OFL 1.1) and `openclipart-png` (public domain).
 
-  scenes.py --split test --count 300 --seed 20 --out DIR     photos, label PNGs, captions.txt, classes.txt
+  scenes.py --split test --count 300 --seed 20 --out DIR     photos, label PNGs, classes.txt,
+                                                             captions.txt, present.txt (for --present)
   scenes.py --split train --count 3000 --seed 1 --cache FILE  uint8 training cache (.npz index beside it)
 
 A scene is a function of (split, seed, number) alone. Label PNGs hold the class number, in the order of
@@ -440,7 +441,7 @@ if __name__ == "__main__":
              or any(c in g or c in dict(o) for _, g, o in SHOW.values())]
     number_of = np.array([shown.index(c) if c in shown else 255 for c in CLASSES], np.uint8)
     open(f"{a.out}/classes.txt", "w").write("\n".join(shown) + "\n")
-    with open(f"{a.out}/captions.txt", "w") as captions:
+    with open(f"{a.out}/captions.txt", "w") as captions, open(f"{a.out}/present.txt", "w") as present:
         names = [f"{i:04d}" for i in range(a.count)] if a.split != "show" else list(SHOW)
         for i, name in enumerate(names):
             if a.split == "show":
@@ -448,7 +449,10 @@ if __name__ == "__main__":
                 rng = np.random.default_rng([3, a.seed, i])
                 photo, label, _, record = compose(rng, sprites, h, w, objects, grounds)
             else: (photo, label, _, record), rng = scene(a.split, a.seed, i, sprites)
-            Image.fromarray(photo).save(f"{a.out}/images/{name}." + ("jpg" if a.split == "show" else "png"),
+            file = name + (".jpg" if a.split == "show" else ".png")
+            Image.fromarray(photo).save(f"{a.out}/images/{file}",
                                         **({"quality": 92} if a.split == "show" else {}))
             Image.fromarray(number_of[label]).save(f"{a.out}/labels/{name}.png", optimize=True)
             captions.write(f"{name} {caption(rng, record)}\n")
+            present.write(f"{file}: " + ", ".join(shown[k] for k in np.unique(number_of[label]) if k < 255)
+                          + "\n")

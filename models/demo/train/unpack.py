@@ -1,6 +1,7 @@
 """Turns a demo model file back into the checkpoints that it was quantized from: clip.pt, dino.pth, sam.pth
-and vocab.txt.gz, so that training can go on from the shipped model alone. Weights are the stored integers
-times their scales, and quantizing them gives the same integers, scales and model id again. What the file does
+and vocab.txt.gz (of blip.gguf blip.pth and vocab.txt), so that training can go on from the shipped model
+alone. Weights are the stored integers times their scales, and quantizing them gives the same integers, scales
+and model id again. What the file does
 not keep (the hypernetworks of SAM's mask tokens 1 to 3, the logit scale) gets the value that an untrained
 network has.
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../Tests/Reference"))
+import blip
 import gguf
 import weights
 
@@ -124,9 +126,20 @@ def sam(t, c):
     return out
 
 
+def unpack_blip(path, folder):
+    tensors, pieces = blip.stored_tensors(path)
+    exact(tensors, {x.name: x for x in gguf.GGUFReader(path).tensors})
+    torch.save({"model": blip.published(tensors)}, f"{folder}/blip.pth")
+    with open(f"{folder}/vocab.txt", "w") as f:
+        f.write("".join(piece + "\n" for piece in pieces if piece not in ("[DEC]", "[ENC]")))
+
+
 if __name__ == "__main__":
     path, folder = sys.argv[1:]
     torch.manual_seed(0); os.makedirs(folder, exist_ok=True)
+    if "trident.blip.width" in gguf.GGUFReader(path).fields:
+        unpack_blip(path, folder)
+        sys.exit()
     model = weights.from_gguf(path)
     exact(model.tensors, {x.name: x for x in gguf.GGUFReader(path).tensors})
     for name, state in (("clip.pt", clip(model.tensors, model.clip)),
