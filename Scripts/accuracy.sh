@@ -27,7 +27,7 @@ evaluate() {
   name=$(printf '%s' "$count $*" | tr -c 'a-zA-Z0-9.' '_')
   if [ "$network" != "$model" ]; then name=$(sha256sum "$network" | cut -c1-12)-$name; fi
   echo "$count scenes $*" >&2
-  # $words is a flag and its value.
+  # $words are flags and their values.
   # shellcheck disable=SC2086
   "$trident" evaluate --model "$network" --images "$data/images" --labels "$data/labels" $words \
     --limit "$count" --results "$out/$name.txt" "$@" >"$out/$name.log"
@@ -121,6 +121,21 @@ row "dense CRF" "$study" --refine crf >>"$file"
 row "SAM's decoder (RADSeg+)" "$study" --refine sam >>"$file"
 row "sides to the patch" "$study" --round-sides patch >>"$file"
 row "one pass, no windows" "$study" --windows none >>"$file"
+
+network=models/demo/blip.gguf
+untold="--preset models/demo/blip.json --classes $data/classes.txt"
+words="$untold --present $data/present.txt"
+table pnp "PnP-OVSS"
+row "INT8" "$scenes" >>"$file"
+row "float32" "$scenes" --precision float32 >>"$file"
+row "INT8" "$study" >>"$file"
+row "no refinement" "$study" --refine none >>"$file"
+row "PAMR" "$study" --refine pamr >>"$file"
+row "one round" "$study" --rounds 1 >>"$file"
+row "the head that was not taught" "$study" --attention-head 1 >>"$file"
+words=$untold
+row "the demo's Trident says what is there" "$study" --presence-model "$model" >>"$file"
+row "the network itself says it" "$study" --presence match >>"$file"
 publish
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)

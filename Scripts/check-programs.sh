@@ -909,6 +909,33 @@ check_radseg_demo() {
     --quiet --output "$out/labels2.png" models/demo/scenes/images/farm.jpg
 }
 
+# PnP-OVSS's demo network on held-out scenes, told and not told what they show: floors, float32 beside INT8; captions
+# that match score higher than those that do not.
+check_pnp_demo() {
+  out=$work/pnp-demo
+  mkdir "$out"
+  pnp() { # FLAGS...
+    "$bin/trident" evaluate --model models/demo/blip.gguf --preset models/demo/blip.json --threads 2 --quiet \
+      --images Tests/Fixtures/scenes/images --labels Tests/Fixtures/scenes/labels \
+      --classes Tests/Fixtures/scenes/classes.txt "$@"
+  }
+  shown="--present Tests/Fixtures/scenes/present.txt"
+  expect 0 "PnP-OVSS on 40 held-out scenes" pnp $shown
+  cp "$work/log" "$out/told"
+  check "mIoU of PnP-OVSS on 40 held-out scenes" between 80 100 "$out/told"
+  beside_float PnP-OVSS "$out/told" pnp $shown
+  expect 0 "PnP-OVSS finds what is there" pnp --presence match --limit 20
+  cp "$work/log" "$out/found"
+  check "mIoU of PnP-OVSS that finds what is there" between 35 100 "$out/found"
+  farm=models/demo/scenes/images/farm.jpg
+  expect 0 "match on the farm" "$bin/trident" match --model models/demo/blip.gguf --quiet $farm \
+    "a picture of horse grass" "a picture of pig grass"
+  check "the caption that is true" awk '$3 == "a" { score[++n] = $1 } END { exit !(n == 2 && score[1] > score[2] + 0.3) }' \
+    "$work/log"
+  expect 2 "a layer that the demo does not have" "$bin/trident" segment --model models/demo/blip.gguf --class horse \
+    --present horse --quiet --output "$out/labels.png" $farm
+}
+
 # One version, whichever program is asked, on standard output.
 check_version() {
   "$bin/trident" --version >"$work/version"
@@ -1065,6 +1092,7 @@ if [ -f models/demo/demo.gguf ]; then
   check_evaluate
   check_tune
   check_radseg_demo
+  check_pnp_demo
   check "shards, lists, archives (Scripts/check-fleet.sh)" sh Scripts/check-fleet.sh "$bin"
 else
   skip "evaluate, tune and hard cases (no demo model)"

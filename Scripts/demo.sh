@@ -20,6 +20,13 @@ for photo in models/demo/scenes/images/*.jpg; do
     --output "$out/$name.png" --overlay "$out/$name-overlay.png"
 done
 echo
-echo "Pictures: $(pwd)/$out (NAME.png = labels, NAME.json = legend, NAME-overlay.png = labels over the photo; NAME-radseg: RADSeg's)"
+echo "PnP-OVSS, a caption network, told what each scene shows:"
+for photo in models/demo/scenes/images/*.jpg; do
+  name=$(basename "$photo" .jpg)-pnp
+  "$bin/trident" segment --model models/demo/blip.gguf --preset models/demo/blip.json --classes models/demo/scenes/classes.txt \
+    --present models/demo/scenes/present.txt "$photo" --output "$out/$name.png" --overlay "$out/$name-overlay.png"
+done
+echo
+echo "Pictures: $(pwd)/$out (NAME.png = labels, NAME.json = legend, NAME-overlay.png = labels over the photo; NAME-radseg: RADSeg's, NAME-pnp: PnP-OVSS's)"
 echo "Words of your own: $bin/trident segment -m $model --class horse --class grass --class sky \\"
 echo "    models/demo/scenes/images/farm.jpg -o labels.png --overlay overlay.png"

@@ -9,4 +9,6 @@ mkdir -p "$out"
   --output "$out" --overwrite --no-cache
 "$trident" segment --model models/demo/radseg.gguf --vocabulary models/demo/words.tvoc models/demo/scenes/images \
   --output "$out/radseg" --overwrite
-rm -f "$out"/*.json "$out"/radseg/*.json
+"$trident" segment --model models/demo/blip.gguf --preset models/demo/blip.json --classes models/demo/scenes/classes.txt \
+  --present models/demo/scenes/present.txt models/demo/scenes/images --output "$out/pnp" --overwrite
+rm -f "$out"/*.json "$out"/radseg/*.json "$out"/pnp/*.json

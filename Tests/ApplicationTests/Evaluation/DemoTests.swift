@@ -1,6 +1,7 @@
 import Application
 // The demo models end to end: stored labels of the shipped scenes on every CPU path, and float32 beside INT8.
 import Compute
+import Foundation
 import Raster
 import Segmentation
 import TestSupport
@@ -45,6 +46,29 @@ import Testing
     let wording = Wording(
       source: .vectors(words.vectors), phraseClass: words.classes.classIndex.map { Int($0) })
     return try labels(scenes, session, wording, options)
+  }
+
+  /// Labels of a scene by PnP-OVSS's network with the options of its preset; it is told what the scene shows.
+  private func pnpLabels(
+    _ scenes: [String], path: String?, _ precision: PrecisionChoice
+  ) throws -> [[UInt16]] {
+    var runtime = RuntimeOptions()
+    runtime.cpuPath = path
+    let (demo, folder) = (repository + "/models/demo/", repository + "/models/demo/scenes/")
+    let session = try Session(modelPath: demo + "blip.gguf", runtime: runtime)
+    var options = try PresetFile(path: demo + "blip.json").options(.pnpOVSS, depth: 0)
+    options.precision = precision
+    let classes = try ClassList(path: folder + "classes.txt", background: false)
+    let lists = try String(contentsOfFile: folder + "present.txt", encoding: .utf8).split(separator: "\n")
+    return try scenes.flatMap { scene in
+      let list = try #require(lists.first { $0.hasPrefix(scene + ".jpg: ") })
+      let shown = list.dropFirst(scene.count + 6).split(separator: ",").map { $0.drop { $0 == " " } }
+      let present = try shown.map { name in try #require(classes.names.firstIndex(of: String(name))) }
+      let wording = Wording(
+        source: .unused, phraseClass: classes.classIndex.map { Int($0) }, background: false,
+        phrases: classes.phrases, present: present.sorted())
+      return try labels([scene], session, wording, options)
+    }
   }
 
   private func labels(
@@ -93,6 +117,28 @@ import Testing
       #expect(found.count == wanted.count)
       let different = zip(found, wanted).count { $0 != $1 }
       #expect(different == 0, "\(scene) on \(path); if meant, run Scripts/store-labels.sh")
+    }
+  }
+
+  @Test(arguments: paths) func storedPnPLabels(_ path: String) throws {
+    let scenes = path == "scalar" || Effort.isSanitized || Effort.isEmulated ? ["farm"] : Self.scenes
+    for (scene, found) in zip(scenes, try pnpLabels(scenes, path: path, .int8)) {
+      let wanted = try stored("pnp/" + scene)
+      #expect(found.count == wanted.count)
+      let different = zip(found, wanted).count { $0 != $1 }
+      #expect(different == 0, "\(scene) on \(path); if meant, run Scripts/store-labels.sh")
+    }
+  }
+
+  @Test(
+    .enabled(if: (try? OpenBLAS.load()) != nil, "OpenBLAS is missing"),
+    .disabled(if: Effort.isEmulated, "minutes of OpenBLAS under emulation"))
+  func float32PnPLabels() throws {
+    let scenes = Effort.isSanitized ? ["farm"] : ["farm", "winter"]
+    for (scene, found) in zip(scenes, try pnpLabels(scenes, path: nil, .float32)) {
+      let wanted = try stored("pnp/" + scene)
+      let same = Double(zip(found, wanted).count { $0 == $1 }) / Double(wanted.count)
+      #expect(same > 0.98, "\(scene): \(same)")
     }
   }
 
