@@ -44,7 +44,7 @@ let package = Package(
         .unsafeFlags(["-Xlinker", "-soname", "-Xlinker", "libtrident.so.0"], .when(platforms: [.linux]))
       ]),
     .target(
-      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Segmentation", "System"],
+      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Raster", "Segmentation", "System"],
       path: "Quantize/Quantization"),
     .executableTarget(
       name: "trident",

@@ -58,8 +58,8 @@ extension AdaptorConfig {
 extension ModelConfig {
   static let clipTextKey = "trident.clip.text_model"
 
-  /// The oldest version whose readers understand a file: 5 where C-RADIO's positions are of one window, 4 where DINOv2 has keys of its own, 3 where a
-  /// position table is in half floats, else 2.
+  /// The oldest version whose readers understand a file: 5 where C-RADIO's positions are of one window, 4
+  /// where DINOv2 has keys of its own, 3 where a position table is in half floats, else 2.
   package func formatVersion(hasHalves: Bool) -> Int {
     if radio?.vision.positions == .ofWindow { return 5 }
     if let dino, !dino.second.isEmpty { return 4 }
