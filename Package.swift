@@ -44,7 +44,8 @@ let package = Package(
         .unsafeFlags(["-Xlinker", "-soname", "-Xlinker", "libtrident.so.0"], .when(platforms: [.linux]))
       ]),
     .target(
-      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Raster", "Segmentation", "System"],
+      name: "Quantization",
+      dependencies: ["CZlib", "Compute", "Container", "Raster", "Segmentation", "System"],
       path: "Quantize/Quantization"),
     .executableTarget(
       name: "trident",

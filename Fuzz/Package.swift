@@ -25,7 +25,8 @@ let package = Package(
       ],
       sources: ["Networks", "Segmentation", "Methods"]),
     .target(
-      name: "Quantization", dependencies: ["CZlib", "Compute", "Container", "Raster", "Segmentation", "System"],
+      name: "Quantization",
+      dependencies: ["CZlib", "Compute", "Container", "Raster", "Segmentation", "System"],
       path: "Quantize/Quantization"),
     .target(name: "Toys", path: "Toys"),
     .target(name: "CFuzzer", path: "CFuzzer"),
