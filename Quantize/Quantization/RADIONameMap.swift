@@ -73,7 +73,7 @@ struct RADIONameMap {
     let patch = try view.side(of: embedder[1] / 3, Self.generator + "embedder.weight")
     let stored = try view.side(of: positions[1], Self.generator + "pos_embed")
     let vision = VisionConfig.radio(
-      blocks, patch: patch, grid: try windowSide(patch) ?? stored, prefixTokens: prefix[0],
+      blocks, patch: patch, grid: try windowSide(patch, stored) ?? stored, prefixTokens: prefix[0],
       hasPostNorm: arguments?["model_norm"]?.isTrue ?? false,
       positions: window == nil ? .bilinearCropped : .ofWindow)
     let (head, textModel) = try languageHead()
@@ -96,10 +96,11 @@ struct RADIONameMap {
   }
 
   /// Patches along a side of the window that positions are kept for.
-  private func windowSide(_ patch: Int) throws(QuantizationError) -> Int? {
+  private func windowSide(_ patch: Int, _ stored: Int) throws(QuantizationError) -> Int? {
     guard let window else { return nil }
-    guard window > 0, window % patch == 0, window / patch <= 1024 else {
-      throw view.refuse("--radio-window \(window) is not a multiple of its patch of \(patch)")
+    guard window > 0, window % patch == 0, window <= stored * patch else {
+      throw view.refuse(
+        "--radio-window \(window) is not a multiple of its patch of \(patch), up to \(stored * patch)")
     }
     return window / patch
   }

@@ -91,6 +91,13 @@ struct RADSegTests {
     let runs = try [whole, one].map { try test.run(.int8, $0) }
     #expect(runs[0].labels == runs[1].labels)
     #expect(runs[0].scores.map(\.bitPattern) == runs[1].scores.map(\.bitPattern))
+    for window in [0, -16, 24, 1 << 20] {
+      let source = try GoldenModels.unpack(test.golden.text("radio"), in: RADSegCase.folder)
+      var request = QuantizationRequest(radio: source, output: path + ".none")
+      request.radioWindow = window
+      let error = thrownError(QuantizationFailure.self) { _ = try ModelQuantizer(request) { _ in } }
+      #expect("\(error.map { "\($0)" } ?? "")".contains("--radio-window \(window)"))
+    }
     var other = options
     (other.window, other.stride) = (options.window + 16, 16)
     var onePass = options
