@@ -87,10 +87,15 @@ struct ItemWriter {
     for name in names {
       var values = try read(name)
       if let factors { for index in values.indices { values[index] *= factors[index] } }
-      for value in values { tally.add(original: value, stored: value) }
-      for start in stride(from: 0, to: values.count, by: Self.chunk) {
-        try append(values[start..<min(start + Self.chunk, values.count)].map(\.bitPattern.littleEndian))
-      }
+      try append(floats: values, &tally)
+    }
+  }
+
+  /// Values that are stored as they are.
+  private func append(floats values: [Float], _ tally: inout ErrorTally) throws(QuantizationFailure) {
+    for value in values { tally.add(original: value, stored: value) }
+    for start in stride(from: 0, to: values.count, by: Self.chunk) {
+      try append(values[start..<min(start + Self.chunk, values.count)].map(\.bitPattern.littleEndian))
     }
   }
 
@@ -110,16 +115,9 @@ struct ItemWriter {
     let values = try read(name)
     let width = values.count / (grid * grid)
     let axis = ResampleTaps(.bilinear, source: grid, target: side)
-    let taps = GridTaps(rows: axis, columns: axis)
-    for cell in 0..<side * side {
-      var row = [Float](repeating: 0, count: width)
-      taps.forEachTap(row: cell / side, column: cell % side) { from, weight in
-        if weight == 0 { return }
-        for channel in 0..<width { row[channel] += weight * values[from * width + channel] }
-      }
-      for value in row { tally.add(original: value, stored: value) }
-      try append(row.map(\.bitPattern.littleEndian))
-    }
+    var resampled = [Float](repeating: 0, count: side * side * width)
+    GridTaps(rows: axis, columns: axis).resample(values, channels: width, into: &resampled)
+    try append(floats: resampled, &tally)
   }
 
   /// Plain rows with one scale each.

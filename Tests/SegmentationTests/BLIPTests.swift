@@ -42,7 +42,7 @@ struct BLIPTests {
 
   @Test(
     "match: logits and cosines",
-    arguments: GoldenTests.hasOpenBLAS ? [PrecisionChoice.float32, .int8] : [.int8])
+    arguments: Effort.hasOpenBLAS ? [PrecisionChoice.float32, .int8] : [.int8])
   func match(_ precision: PrecisionChoice) throws {
     let golden = try GoldenCase("match", in: "golden-pnp")
     let reference = try #require(try golden.reference()["match"])

@@ -55,8 +55,6 @@ private func percent(_ share: Double) -> String { "\((share * 1_000_000).rounded
 
 @Suite("Golden", .serialized)
 struct GoldenTests {
-  static let hasOpenBLAS = (try? OpenBLAS.load()) != nil
-
   /// Stages that a case with everything stored must not lack.
   private static let required = [
     "text.vectors", "dino.embed.0", "dino.blocks.0.0", "dino.features.0", "clip.embed.0",
@@ -187,13 +185,5 @@ struct GoldenTests {
     // 73.1 % (toy-dino8) to 97.6 % (toy-h). What INT8 alone costs shows in the coarse labels above.
     let floor = try golden.refines ? 0.72 : 0.98
     #expect(final >= floor)
-  }
-}
-
-extension Trait where Self == ConditionTrait {
-  /// For tests in float32.
-  static var needsOpenBLAS: Self {
-    .enabled(
-      if: GoldenTests.hasOpenBLAS, "OpenBLAS is missing (libopenblas0-pthread); float32 is not tested")
   }
 }

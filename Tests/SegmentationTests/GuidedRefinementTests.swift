@@ -1,6 +1,7 @@
 // PAMR and the dense field against PyTorch and sums over all pairs of pixels.
 import Compute
 import Segmentation
+import TestSupport
 import Testing
 
 #if canImport(Glibc)
@@ -210,7 +211,7 @@ import Testing
   ) throws {
     let test = Self.wholes[index]
     let wanted = golden().wholes[index]
-    for precision in [Precision.int8, .float32] where precision == .int8 || GoldenTests.hasOpenBLAS {
+    for precision in [Precision.int8, .float32] where precision == .int8 || Effort.hasOpenBLAS {
       let engine = try Refine.engine(precision)
       let scores = RefineScores(
         seed: 3010 + 2 * index, rows: test.map.0, columns: test.map.1, width: test.map.2,

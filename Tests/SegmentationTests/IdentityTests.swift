@@ -161,7 +161,7 @@ import Testing
     let session = try Session(modelPath: scratch.file("nan.gguf"), runtime: RuntimeOptions())
     let wording = try GoldenRun.prompts(session, golden.classLines)
     var options = try golden.options(.float32)
-    if !GoldenTests.hasOpenBLAS { options.precision = .int8 }
+    if !Effort.hasOpenBLAS { options.precision = .int8 }
     let end = Result { try GoldenRun.run(session, DrawnPhoto(48, 40), wording, options) }
     switch end {
     // Integer activations have no such value: they may hide it.

@@ -90,7 +90,7 @@ struct InvarianceMemoryTests {
       for change in Self.changes {
         var options = toy.options
         change.change(&options)
-        if options.precision == .float32 && !GoldenTests.hasOpenBLAS { continue }
+        if options.precision == .float32 && !Effort.hasOpenBLAS { continue }
         try check(session, photo, wording, options, "\(name) \(width)x\(height) \(change.name)")
       }
     }

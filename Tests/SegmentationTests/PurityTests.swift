@@ -213,7 +213,7 @@ struct PurityTests {
   @Test("plan and high-water mark agree; others pay nothing", arguments: few)
   func plans(_ name: String) throws {
     let one = try PurityCase(name)
-    for precision in GoldenTests.hasOpenBLAS ? [PrecisionChoice.int8, .float32] : [.int8] {
+    for precision in Effort.hasOpenBLAS ? [PrecisionChoice.int8, .float32] : [.int8] {
       for limit in [MemoryLimit.ofRuntime, .smallest] {
         let options = try one.options(precision)
         let plan = try one.session.plan(one.photo, one.wording, options, scores: true, within: limit)

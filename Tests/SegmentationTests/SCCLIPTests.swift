@@ -143,7 +143,7 @@ struct SCCLIPTests {
   func plans(_ name: String) throws {
     let one = try CalibratedCase(name)
     let choices: [RefinementChoice] = [.none, .pamr, .crf]
-    for precision in GoldenTests.hasOpenBLAS ? [PrecisionChoice.int8, .float32] : [.int8] {
+    for precision in Effort.hasOpenBLAS ? [PrecisionChoice.int8, .float32] : [.int8] {
       for limit in [MemoryLimit.ofRuntime, .smallest] {
         for refinement in choices {
           var options = try one.golden.options(precision)

@@ -112,11 +112,10 @@ package final class SegmentJob {
   private func earlier(_ photo: String) -> Earlier {
     let files = paths.files(of: photo)
     guard !overwrites, let legend = paths.legendInFolder(of: photo), let map = paths.map(of: photo),
-      fileExists(map), let byteCount = fileSize(photo), let sha256 = try? contentDigest(photo),
-      let text = try? FileBytes.read(legend, limit: 1 << 28)
+      fileExists(map), let text = try? FileBytes.read(legend, limit: 1 << 28),
+      let sha256 = try? contentDigest(photo)
     else { return .nothing }
-    let contents = FileContents(sha256: sha256, byteCount: byteCount)
-    if !text.starts(with: SegmentReport.firstLines(of: job, contents).utf8) { return .other }
+    if !text.starts(with: SegmentReport.firstLines(of: job, sha256: sha256).utf8) { return .other }
     return files.allSatisfy(fileExists) ? .done : .nothing
   }
 

@@ -81,7 +81,7 @@ package struct SegmentReport {
   /// The text of the legend: what made the map, and what its numbers mean.
   package var legend: String {
     JSON.object(
-      Self.origin(of: job, contents) + [
+      Self.origin(of: job, sha256: contents?.sha256) + [
         ("photo", .string(photo)), ("photo_bytes", .int(contents?.byteCount ?? 0)),
         ("width", .int(run.width)),
         ("height", .int(run.height)),
@@ -93,16 +93,16 @@ package struct SegmentReport {
   }
 
   /// What a label map was made of: the first members of its legend.
-  private static func origin(of job: PhotoJob, _ contents: FileContents?) -> [(String, JSON)] {
+  private static func origin(of job: PhotoJob, sha256: String?) -> [(String, JSON)] {
     [
-      ("settings", .string(job.settings)), ("photo_sha256", .string(contents?.sha256 ?? "")),
+      ("settings", .string(job.settings)), ("photo_sha256", .string(sha256 ?? "")),
       ("palette", .string(job.style.paletteName)),
     ]
   }
 
   /// How the legend of a map begins that this job makes of such a photo.
-  static func firstLines(of job: PhotoJob, _ contents: FileContents?) -> String {
-    String(JSON.object(origin(of: job, contents)).text().dropLast(2)) + ","
+  static func firstLines(of job: PhotoJob, sha256: String) -> String {
+    String(JSON.object(origin(of: job, sha256: sha256)).text().dropLast(2)) + ","
   }
 
   package var json: JSON {

@@ -99,72 +99,65 @@ import Testing
     return labels
   }
 
-  @Test(arguments: paths) func storedLabels(_ path: String) throws {
-    // Kernels without vectors are slow; where every access is checked one photo a path is enough.
-    let scenes = path == "scalar" || Effort.isSanitized ? ["farm"] : Self.scenes
-    for (scene, found) in zip(scenes, try labels(scenes, path: path, .int8)) {
-      let wanted = try stored(scene)
+  private func expectStored(_ found: [[UInt16]], _ scenes: [String], in folder: String = "", on path: String)
+    throws
+  {
+    for (scene, found) in zip(scenes, found) {
+      let wanted = try stored(folder + scene)
       #expect(found.count == wanted.count)
       let different = zip(found, wanted).count { $0 != $1 }
       #expect(different == 0, "\(scene) on \(path); if meant, run Scripts/store-labels.sh")
-    }
-  }
-
-  @Test(arguments: paths) func storedRADSegLabels(_ path: String) throws {
-    let scenes = path == "scalar" || Effort.isSanitized ? ["farm"] : Self.scenes
-    for (scene, found) in zip(scenes, try radsegLabels(scenes, path: path, .int8)) {
-      let wanted = try stored("radseg/" + scene)
-      #expect(found.count == wanted.count)
-      let different = zip(found, wanted).count { $0 != $1 }
-      #expect(different == 0, "\(scene) on \(path); if meant, run Scripts/store-labels.sh")
-    }
-  }
-
-  @Test(arguments: paths) func storedPnPLabels(_ path: String) throws {
-    let scenes = path == "scalar" || Effort.isSanitized || Effort.isEmulated ? ["farm"] : Self.scenes
-    for (scene, found) in zip(scenes, try pnpLabels(scenes, path: path, .int8)) {
-      let wanted = try stored("pnp/" + scene)
-      #expect(found.count == wanted.count)
-      let different = zip(found, wanted).count { $0 != $1 }
-      #expect(different == 0, "\(scene) on \(path); if meant, run Scripts/store-labels.sh")
-    }
-  }
-
-  @Test(
-    .enabled(if: (try? OpenBLAS.load()) != nil, "OpenBLAS is missing"),
-    .disabled(if: Effort.isEmulated, "minutes of OpenBLAS under emulation"))
-  func float32PnPLabels() throws {
-    let scenes = Effort.isSanitized ? ["farm"] : ["farm", "winter"]
-    for (scene, found) in zip(scenes, try pnpLabels(scenes, path: nil, .float32)) {
-      let wanted = try stored("pnp/" + scene)
-      let same = Double(zip(found, wanted).count { $0 == $1 }) / Double(wanted.count)
-      #expect(same > 0.98, "\(scene): \(same)")
-    }
-  }
-
-  @Test(
-    .enabled(if: (try? OpenBLAS.load()) != nil, "OpenBLAS is missing"),
-    .disabled(if: Effort.isEmulated, "minutes of OpenBLAS under emulation"))
-  func float32RADSegLabels() throws {
-    let scenes = Effort.isSanitized ? ["farm"] : ["farm", "winter"]
-    for (scene, found) in zip(scenes, try radsegLabels(scenes, path: nil, .float32)) {
-      let wanted = try stored("radseg/" + scene)
-      let same = Double(zip(found, wanted).count { $0 == $1 }) / Double(wanted.count)
-      #expect(same > 0.99, "\(scene): \(same)")
     }
   }
 
   /// Float32 agrees with the stored INT8 labels but for borders and doubtful regions.
-  @Test(
-    .enabled(if: (try? OpenBLAS.load()) != nil, "OpenBLAS is missing"),
-    .disabled(
-      if: Effort.isEmulated, "minutes of OpenBLAS under emulation; the golden cases run float32 there"))
-  func float32Labels() throws {
-    let scenes = Effort.isSanitized ? ["farm"] : ["farm", "winter"]
-    for (scene, found) in zip(scenes, try labels(scenes, path: nil, .float32)) {
-      let wanted = try stored(scene)
+  private func expectAlike(
+    _ found: [[UInt16]], _ scenes: [String], in folder: String = "", above least: Double
+  ) throws {
+    for (scene, found) in zip(scenes, found) {
+      let wanted = try stored(folder + scene)
       let same = Double(zip(found, wanted).count { $0 == $1 }) / Double(wanted.count)
-      #expect(same > 0.998, "\(scene): \(same)")
+      #expect(same > least, "\(scene): \(same)")
     }
+  }
+
+  /// Kernels without vectors are slow; where every access is checked one photo a path is enough.
+  private static func scenes(on path: String) -> [String] {
+    path == "scalar" || Effort.isSanitized ? ["farm"] : scenes
+  }
+  private static let floatScenes = Effort.isSanitized ? ["farm"] : ["farm", "winter"]
+
+  @Test(arguments: paths) func storedLabels(_ path: String) throws {
+    let scenes = Self.scenes(on: path)
+    try expectStored(labels(scenes, path: path, .int8), scenes, on: path)
+  }
+
+  @Test(arguments: paths) func storedRADSegLabels(_ path: String) throws {
+    let scenes = Self.scenes(on: path)
+    try expectStored(radsegLabels(scenes, path: path, .int8), scenes, in: "radseg/", on: path)
+  }
+
+  @Test(arguments: paths) func storedPnPLabels(_ path: String) throws {
+    let scenes = Self.scenes(on: path)
+    try expectStored(pnpLabels(scenes, path: path, .int8), scenes, in: "pnp/", on: path)
+  }
+
+  // The golden cases run float32 under emulation; there these would take minutes of OpenBLAS.
+  @Test(.needsOpenBLAS, .disabled(if: Effort.isEmulated, "minutes of OpenBLAS under emulation"))
+  func float32Labels() throws {
+    let scenes = Self.floatScenes
+    try expectAlike(labels(scenes, path: nil, .float32), scenes, above: 0.998)
+  }
+
+  @Test(.needsOpenBLAS, .disabled(if: Effort.isEmulated, "minutes of OpenBLAS under emulation"))
+  func float32RADSegLabels() throws {
+    let scenes = Self.floatScenes
+    try expectAlike(radsegLabels(scenes, path: nil, .float32), scenes, in: "radseg/", above: 0.99)
+  }
+
+  @Test(.needsOpenBLAS, .disabled(if: Effort.isEmulated, "minutes of OpenBLAS under emulation"))
+  func float32PnPLabels() throws {
+    let scenes = Self.floatScenes
+    try expectAlike(pnpLabels(scenes, path: nil, .float32), scenes, in: "pnp/", above: 0.98)
   }
 }
