@@ -7,7 +7,8 @@ that all see the same machine.
 
 Each argument is a name and the flags of `segment`. Prints seconds of the program's own clock (from the first
 stage to the last row of labels), the median of the ratios to the first method turn by turn, and the kernel's
-peaks (RssAnon, VmHWM through `segment --json`) beside what the plan said.
+peaks (RssAnon, VmHWM through `segment --json`) beside what the plan said; then each method's stages (all runs
+of a stage together): median seconds, and the ratio to the whole first method.
 """
 
 import argparse
@@ -25,8 +26,11 @@ def once(program, photo, flags, labels):
                "--output", labels]
     report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     memory = report["memory"]
+    stages = {}
+    for stage in report["stages"]:
+        stages[stage["name"]] = stages.get(stage["name"], 0) + stage["seconds"]
     return (report["seconds"], memory["peak_anonymous_bytes"] / MIB, memory["peak_resident_bytes"] / MIB,
-            memory.get("planned_anonymous_bytes", 0) / MIB)
+            memory.get("planned_anonymous_bytes", 0) / MIB, stages)
 
 
 def main():
@@ -58,6 +62,14 @@ def main():
         private, resident, planned = (max(run[place] for run in all_runs) for place in (1, 2, 3))
         print(f"| {name} | {statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f}) "
               f"| {ratio:.3f} | {planned:.1f} | {private:.1f} | {resident:.1f} |")
+    print()
+    for name, all_runs in runs.items():
+        parts = []
+        for stage in all_runs[0][4]:
+            seconds = statistics.median(run[4][stage] for run in all_runs)
+            ratio = statistics.median(run[4][stage] / other[0] for run, other in zip(all_runs, runs[first]))
+            parts.append(f"{stage} {seconds:.3f} s ({ratio:.3f})")
+        print(f"{name}: " + ", ".join(parts))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Measures the demo models on held-out scenes and writes the tables of docs/lab/accuracy.md. An ended run goes on where it stopped.
-# Usage: [SCENES=300] [STUDY=100] [DATA=FOLDER] accuracy.sh [TRIDENT [MODEL]]
-# SCENES: for INT8 beside float32; STUDY: for every other row. DATA holds images/, labels/, classes.txt; without it the
-# scenes are made (needs python3 with numpy and Pillow, and the packages of models/demo/README.md).
+# Usage: [SCENES=300] [STUDY=100] [TABLES="radseg pnp"] [DATA=FOLDER] accuracy.sh [TRIDENT [MODEL]]
+# SCENES: for INT8 beside float32; STUDY: for every other row; TABLES: those to write (all).
+# DATA holds images/, labels/, classes.txt, present.txt; without it the scenes are made (needs python3 with numpy and Pillow, and the packages of models/demo/README.md).
 set -eu
 cd "$(dirname "$0")/.."
 trident=${1:-.build/release/trident}
@@ -34,19 +34,22 @@ evaluate() {
   sed -n 's/^\(all \)*\([0-9]*\) .*: mIoU \([0-9.]*\), mAcc \([0-9.]*\), aAcc \([0-9.]*\)$/\3 \4 \5 \2/p' "$out/$name.log"
 }
 
-# row LABEL COUNT FLAGS...: a line of a table.
+# row LABEL COUNT FLAGS...: a line of the table that is being written.
 row() {
+  if [ -z "$file" ]; then return; fi
   label=$1
   shift
   evaluate "$@" >"$out/means"
   read -r miou macc aacc count <"$out/means"
-  echo "| $label | $miou | $macc | $aacc | $count |"
+  echo "| $label | $miou | $macc | $aacc | $count |" >>"$file"
 }
 
-# table NAME FIRST_COLUMN: publishes the table before, and starts the file of a new one.
+# table NAME FIRST_COLUMN: publishes the table before, and starts the file of a new one, if it is wanted.
 file=
 table() {
   publish
+  file=
+  case " ${TABLES:-$1} " in *" $1 "*) ;; *) return ;; esac
   file=$out/$1.part
   printf '| %s | mIoU | mAcc | aAcc | scenes |\n|---|---|---|---|---|\n' "$2" >"$file"
 }
@@ -67,77 +70,78 @@ publish() {
 }
 
 table precision "arithmetic"
-row "INT8" "$scenes" --report "$out/report.html" >>"$file"
-row "float32" "$scenes" --precision float32 >>"$file"
-row "INT8, without refinement" "$scenes" --refine none >>"$file"
+row "INT8" "$scenes" --report "$out/report.html"
+row "float32" "$scenes" --precision float32
+row "INT8, without refinement" "$scenes" --refine none
 
 table correlation "what relates tokens (no refinement)"
-row "nothing" "$study" --refine none --affinity none >>"$file"
-row "cosine of SAM's values" "$study" --refine none --affinity cosine >>"$file"
-row "SAM's attention" "$study" --refine none --affinity attention >>"$file"
-row "affinity: attention where the cosine is high" "$study" --refine none >>"$file"
-row "cosine, threshold factor 3" "$study" --refine none --affinity cosine --cos-factor 3 >>"$file"
+row "nothing" "$study" --refine none --affinity none
+row "cosine of SAM's values" "$study" --refine none --affinity cosine
+row "SAM's attention" "$study" --refine none --affinity attention
+row "affinity: attention where the cosine is high" "$study" --refine none
+row "cosine, threshold factor 3" "$study" --refine none --affinity cosine --cos-factor 3
 
 table parts "parts"
-row "CLIP's own values, scores of windows averaged" "$study" --refine none --paradigm window --no-dino >>"$file"
-row "+ DINO" "$study" --refine none --paradigm window >>"$file"
-row "+ splice" "$study" --refine none --affinity none >>"$file"
-row "+ SAM's affinity" "$study" --refine none >>"$file"
-row "+ refinement (all of Trident)" "$study" >>"$file"
-row "all but DINO" "$study" --no-dino >>"$file"
+row "CLIP's own values, scores of windows averaged" "$study" --refine none --paradigm window --no-dino
+row "+ DINO" "$study" --refine none --paradigm window
+row "+ splice" "$study" --refine none --affinity none
+row "+ SAM's affinity" "$study" --refine none
+row "+ refinement (all of Trident)" "$study"
+row "all but DINO" "$study" --no-dino
 
 table refinement "what mends the borders"
-row "nothing" "$study" --refine none >>"$file"
-row "SAM, region by region (Trident)" "$study" >>"$file"
-row "PAMR" "$study" --refine pamr >>"$file"
-row "dense CRF" "$study" --refine crf >>"$file"
-row "PAMR, and no SAM at all: \`--profile fast --refine pamr\`" "$study" --refine pamr --affinity none >>"$file"
+row "nothing" "$study" --refine none
+row "SAM, region by region (Trident)" "$study"
+row "PAMR" "$study" --refine pamr
+row "dense CRF" "$study" --refine crf
+row "PAMR, and no SAM at all: \`--profile fast --refine pamr\`" "$study" --refine pamr --affinity none
 
 table prompts "prompts of a region"
-row "no refinement" "$study" --refine none >>"$file"
+row "no refinement" "$study" --refine none
 for kinds in point box mask point,box point,mask box,mask point,box,mask; do
-  row "$kinds" "$study" --prompts "$kinds" >>"$file"
+  row "$kinds" "$study" --prompts "$kinds"
 done
 
 table alpha "alpha of the mask prompt"
 for alpha in 0.0005 0.001 0.005 0.01 0.05 0.1 1; do
-  row "$alpha" "$study" --mask-alpha "$alpha" >>"$file"
+  row "$alpha" "$study" --mask-alpha "$alpha"
 done
 
 table resolution "short side, paradigm (no refinement)"
 for side in 336 448 560 672; do
-  row "$side, windows" "$study" --refine none --short-side "$side" --paradigm window >>"$file"
-  row "$side, splice" "$study" --refine none --short-side "$side" >>"$file"
+  row "$side, windows" "$study" --refine none --short-side "$side" --paradigm window
+  row "$side, splice" "$study" --refine none --short-side "$side"
 done
 
 network=models/demo/radseg.gguf
 words="--vocabulary models/demo/words.tvoc"
 table radseg "RADSeg"
-row "INT8" "$scenes" >>"$file"
-row "float32" "$scenes" --precision float32 >>"$file"
-row "INT8" "$study" >>"$file"
-row "PAMR" "$study" --refine pamr >>"$file"
-row "dense CRF" "$study" --refine crf >>"$file"
-row "SAM's decoder (RADSeg+)" "$study" --refine sam >>"$file"
-row "sides to the patch" "$study" --round-sides patch >>"$file"
-row "one pass, no windows" "$study" --windows none >>"$file"
+row "INT8" "$scenes"
+row "float32" "$scenes" --precision float32
+row "INT8" "$study"
+row "PAMR" "$study" --refine pamr
+row "dense CRF" "$study" --refine crf
+row "SAM's decoder (RADSeg+)" "$study" --refine sam
+row "sides to the patch" "$study" --round-sides patch
+row "one pass, no windows" "$study" --windows none
 
 network=models/demo/blip.gguf
 untold="--preset models/demo/blip.json --classes $data/classes.txt"
 words="$untold --present $data/present.txt"
 table pnp "PnP-OVSS"
-row "INT8" "$scenes" >>"$file"
-row "float32" "$scenes" --precision float32 >>"$file"
-row "INT8" "$study" >>"$file"
-row "no refinement" "$study" --refine none >>"$file"
-row "PAMR" "$study" --refine pamr >>"$file"
-row "one round" "$study" --rounds 1 >>"$file"
-row "the head that was not taught" "$study" --attention-head 1 >>"$file"
+row "INT8" "$scenes"
+row "float32" "$scenes" --precision float32
+row "INT8" "$study"
+row "no refinement" "$study" --refine none
+row "PAMR" "$study" --refine pamr
+row "one round" "$study" --rounds 1
+row "the head that was not taught" "$study" --attention-head 1
 words=$untold
-row "the demo's Trident says what is there" "$study" --presence-model "$model" >>"$file"
-row "the network itself says it" "$study" --presence match >>"$file"
+row "the demo's Trident says what is there" "$study" --presence-model "$model"
+row "the network itself says it" "$study" --presence match
 publish
 
+if [ -n "${TABLES:-}" ]; then exit; fi
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
 path=$("$trident" version | awk '$2 == "chosen" { print $1 }')
 file=$out/how.part

@@ -10,7 +10,9 @@ Every peer is a process of its own that prepares, warms up and then takes turns 
 that both see the same machine; peers come one after another, since together they would not fit. Prints a
 table of medians, peaks (VmHWM) and ratios to trident's median beside that peer. Without --model it makes
 random checkpoints of the published shapes and quantizes them (needs trident-quantize beside trident).
-Peers compute networks only; trident's time is its whole process, from start to PNG.
+Peers compute networks only and are warm; trident's time is its whole process, from start to PNG. Two more
+columns compare like with like: the peer to trident's networks alone (its stages but photo and labels), and the
+peer's time from the start of its process to its first answer (with what it prepares already there).
 """
 
 import argparse
@@ -58,6 +60,7 @@ def amx_leaves(cache):
 class Peer:
     def __init__(self, kind, a, extra):
         self.kind, self.seconds, self.beside, self.peak, self.agreement = kind, [], [], 0.0, None
+        self.networks_beside, self.first = [], None
         attention, self.name = PEERS.get(kind, ("fused", kind))
         preload = [a.leaves] if a.leaves else []
         self.env = dict(os.environ, OMP_NUM_THREADS=str(a.threads), TOKENIZERS_PARALLELISM="false")
@@ -99,7 +102,7 @@ class Trident:
     """The whole program, cold process every time, model pages in the file cache."""
 
     def __init__(self, name, a, arguments):
-        self.name, self.seconds, self.peak, self.report = name, [], 0.0, {}
+        self.name, self.seconds, self.peak, self.report, self.networks = name, [], 0.0, {}, 0.0
         self.command = [a.trident, *arguments, "--model", str(a.model), "--threads", str(a.threads)]
 
     def once(self):
@@ -107,6 +110,8 @@ class Trident:
         done = subprocess.run(self.command, capture_output=True, check=True)
         seconds = time.monotonic() - start
         self.report = json.loads(done.stdout)
+        self.networks = sum(stage["seconds"] for stage in self.report.get("stages", [])
+                            if stage["name"] not in ("photo", "labels"))
         if "photo" in self.report:
             self.report["photo"] = pathlib.Path(self.report["photo"]).name
         self.peak = max(self.peak, self.report.get("memory", {}).get("peak_resident_bytes", 0) / 2**20)
@@ -166,23 +171,29 @@ def machine():
 
 
 def table(peers, ours):
-    row = lambda name, r, ratio, agreement: (
+    row = lambda name, r, *rest: (
         f"| {name} | {statistics.median(r.seconds):.2f} | {min(r.seconds):.2f}-{max(r.seconds):.2f} | {r.peak:,.0f} "  # noqa: E501
-        f"| {ratio} | {agreement} |")
-    lines = ["| | seconds | range | peak MiB | times trident | agreement |", "|---|---|---|---|---|---|"]
+        f"| {' | '.join(rest)} |")
+    lines = ["| | seconds | range | peak MiB | times trident | times its networks | first answer after | agreement |",
+             "|---|---|---|---|---|---|---|---|"]
     for r in sorted(peers, key=lambda r: -statistics.median(r.seconds)):
-        ratio = statistics.median(r.seconds) / statistics.median(r.beside)
-        lines.append(row(r.name, r, f"{ratio:.2f}", f"{r.agreement:.4f}" if r.agreement else ""))
-    return "\n".join([*lines, row(ours.name, ours, "1", "")])
+        whole, networks = (statistics.median(x / y for x, y in zip(r.seconds, beside)) if all(beside) else 0
+                           for beside in (r.beside, r.networks_beside))
+        lines.append(row(r.name, r, f"{whole:.2f}", f"{networks:.2f}" if networks else "", f"{r.first:.1f} s",
+                         f"{r.agreement:.4f}" if r.agreement else ""))
+    return "\n".join([*lines, row(ours.name, ours, "1", "", f"{statistics.median(ours.seconds):.2f} s", "")])
 
 
 def take_turns(peer, ours, rounds):
+    start = time.monotonic()
     peer.start()
     peer.once()
+    peer.first = time.monotonic() - start
     ours.once()
     for _ in range(rounds):
         peer.seconds.append(peer.once())
         peer.beside.append(ours.once())
+        peer.networks_beside.append(ours.networks)
     ours.seconds += peer.beside
     peer.stop()
 
@@ -252,6 +263,7 @@ def main():
     print(table(peers, ours))
     if a.record:
         rows = [{"kind": r.kind, "name": r.name, "seconds": r.seconds, "trident_beside": r.beside,
+                 "trident_networks_beside": r.networks_beside, "first_answer_seconds": r.first,
                  "peak_mib": r.peak,
                  "agreement": r.agreement} for r in peers]
         facts = {"machine": machine(), "method": a.method, "threads": a.threads, "rounds": a.rounds,

@@ -144,13 +144,11 @@ typedef struct tile_kind {
 // The including path's own: largest first, the last one has one row.
 static const tile_kind tiles[TILE_KINDS];
 
-// The next rows at a time: TWICE_SECOND are two of the second kind, which leave less of the registers idle
-// than one of the first and a small one.
-static int next_kind(size_t left) {
-  int kind = left == TWICE_SECOND;
-  while (tiles[kind].rows > left) kind++;
-  return kind;
-}
+// By rows that are left, below twice the largest tile: which kind comes next. A tile of a row or two takes as
+// long as one of eight, since weights do not come faster; where one would be left, two middling ones share.
+static const uint8_t next_kinds[2 * TILE_ROWS];
+
+static int next_kind(size_t left) { return left < 2 * TILE_ROWS ? next_kinds[left] : 0; }
 
 static void gemm_s8(const int8_t *a, size_t a_stride, const float *a_scale, size_t rows, const ck_panels *rhs,
                     size_t panel_begin, size_t panel_end, size_t channel_end, const ck_epilogue *epilogue,

@@ -166,7 +166,8 @@ package struct GGUFHeader: Sendable {
     }
     switch type {
     case .string:
-      for _ in 0..<count {
+      // A vocabulary has 100,000 of them; the one that ends this is read again, for its error.
+      for _ in cursor.skipTexts(count, limit: Limits.headerBytes)..<count {
         _ = try cursor.bytes(cursor.count(what: "string length", limit: Int.max))
         try checkLength(cursor)
       }

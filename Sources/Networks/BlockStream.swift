@@ -51,8 +51,19 @@ package struct BlockStream {
       try enter(index)
     }
     let result = try body()
-    if !run.isPlanning && !run.keepsWeights { run.model.file.advise(ranges[index], .dontNeed) }
+    if !run.isPlanning && !run.keepsWeights { leave(index) }
     return result
+  }
+
+  /// Gives a block's pages back, half of them on another thread: 10,000 pages take a millisecond.
+  private func leave(_ index: Int) {
+    let (file, range) = (run.model.file, ranges[index])
+    let middle = (range.lowerBound + range.count / 2) / file.pageByteCount * file.pageByteCount
+    guard range.contains(middle) else { return file.advise(range, .dontNeed) }
+    run.engine.pool.run(count: 2, chunk: 1) { half, _ in
+      file.advise(
+        half.lowerBound == 0 ? range.lowerBound..<middle : middle..<range.upperBound, .dontNeed)
+    }
   }
 
   private func enter(_ index: Int) throws(SegmentationError) {

@@ -105,19 +105,44 @@ import Testing
   }
 
   private func run(_ settings: FieldSettings, threads: Int = 2) throws -> [SIMD8<Float>] {
+    try run(SIMD8<Float>.self, settings, threads: threads, logs: logs())
+  }
+
+  /// Probabilities of one plane.
+  private func run<Values: ClassLanes>(
+    _: Values.Type, _ settings: FieldSettings, threads: Int = 2, logs: [Values]
+  ) throws -> [Values] {
     let size = Self.fieldSize
     let arena = try Arena(capacity: 32 << 20)
-    let field = try DenseField(
+    let field = try DenseField<Values>(
       arena, engine: Refine.engine(threads: threads), guide: guide(golden().photo, size.height, size.width),
-      planeCount: 1,
-      settings: settings)
+      planeCount: 1, settings: settings)
     #expect(field.sigmaRGB == settings.sigmaRGB)
-    let plane = Refine.keep([SIMD8<Float>](repeating: .zero, count: size.height * size.width))
-    let logs = logs()
+    let plane = Refine.keep([Values](repeating: .zero, count: size.height * size.width))
     field.run([plane]) { y, _, out in
       for x in 0..<size.width { out[x] = logs[y * size.width + x] }
     }
     return Array(UnsafeBufferPointer(start: plane, count: size.height * size.width))
+  }
+
+  /// Four classes a pixel are the first four of eight, bit for bit.
+  @Test(arguments: 0..<2) func fourClassesAreHalfOfEight(_ index: Int) throws {
+    let eight = logs().map { SIMD8(lowHalf: $0.lowHalf, highHalf: SIMD4(repeating: -1e6)) }
+    let settings = Self.fieldSettings[index]
+    let four = try run(SIMD4<Float>.self, settings, logs: eight.map(\.lowHalf))
+    #expect(try run(SIMD8<Float>.self, settings, logs: eight).map(\.lowHalf) == four)
+  }
+
+  /// What a pixel's scores have in common is taken out again.
+  @Test func onlyDifferencesCount() throws {
+    let logs = logs()
+    let shifted = logs.enumerated().map { $1 + Float($0 % 7) }
+    let settings = Self.fieldSettings[0]
+    let (found, wanted) = (try run(SIMD8<Float>.self, settings, logs: shifted), try run(settings))
+    let apart = zip(found, wanted).map { pair in
+      (0..<Self.fieldSize.classes).map { abs(pair.0[$0] - pair.1[$0]) }.max() ?? 0
+    }
+    #expect(apart.max() ?? 9 < 1e-4)
   }
 
   private static let fieldSettings: [FieldSettings] = {
@@ -192,9 +217,10 @@ import Testing
     let image = Refine.uniform(3030, height * width * 3).map { UInt8(($0 + 1) * 127) }
     let engine = try Refine.engine()
     let counting = Arena(counting: nil)
-    _ = try DenseField(counting, engine: engine, guide: guide(image, height, width), planeCount: 1)
+    typealias Field = DenseField<SIMD8<Float>>
+    _ = try Field(counting, engine: engine, guide: guide(image, height, width), planeCount: 1)
     let arena = try Arena(capacity: counting.highWater)
-    let field = try DenseField(arena, engine: engine, guide: guide(image, height, width), planeCount: 1)
+    let field = try Field(arena, engine: engine, guide: guide(image, height, width), planeCount: 1)
     #expect(arena.highWater == counting.highWater)
     #expect(field.sigmaRGB > FieldSettings().sigmaRGB && field.sigmaRGB < 60)
     let plane = Refine.keep([SIMD8<Float>](repeating: .zero, count: height * width))

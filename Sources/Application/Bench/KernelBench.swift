@@ -54,9 +54,8 @@ struct KernelBench {
     let name = "\(rows) x \(outputs) x \(shape.depth)" + (shape.name.isEmpty ? "" : ", \(shape.name)")
     var result = BenchResult(name: name, macs: Double(rows) * Double(outputs) * Double(shape.depth))
     let hidden = try (0..<threads).map { _ in try arena.rows(Self.tile, outputs) }
-    let chunk = engine.pool.chunk(count: rows, limit: Self.tile, multiple: 16)
     let multiply = { (stays: Bool) in
-      engine.pool.run(count: rows, chunk: chunk) { range, worker in
+      engine.share(rows, limit: Self.tile) { range, worker in
         let place = stays ? hidden[worker].prefix(range.count) : out[range]
         engine.linear(
           layer, engine.prepare(x[range], rooms[worker]), activation: shape.activation, into: place)

@@ -22,7 +22,6 @@ enum {
   TILE_ROWS = 6,
   TILE_PANELS = 1,
   TILE_KINDS = 4,
-  TWICE_SECOND = 8,
   // Panels walked by all rows before the next ones: half of a core's share of a second cache.
   CHUNK_BYTES = 256 * 1024
 };
@@ -39,6 +38,9 @@ static const tile_kind tiles[TILE_KINDS] = {
     {2, {ck_gemm_u8s8_2x16k4__avx_vnni}},
     {1, {ck_gemm_u8s8_1x16k4__avx_vnni}},
 };
+
+// The largest that fits; 8 = 4 + 4.
+static const uint8_t next_kinds[2 * TILE_ROWS] = {0, 3, 2, 2, 1, 1, 0, 0, 1, 0, 0, 0};
 
 #if defined(__clang__)
 #pragma clang attribute pop

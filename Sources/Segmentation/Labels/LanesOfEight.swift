@@ -1,15 +1,57 @@
-// Eight floats at a time, the same on every CPU: softmax numerators and maxima over phrases.
+// Eight floats at a time, or four, the same on every CPU: softmax numerators and maxima over phrases.
 
 typealias Eight = SIMD8<Float>
 
-/// exp of eight arguments that are at most 0 (or little above); below -87 the answer is about 1e-38.
+/// Values of four or of eight classes.
+package protocol ClassLanes: SIMD where Scalar == Float {
+  var largestLane: Float { get }
+  /// In a fixed order.
+  var sumOfLanes: Float { get }
+  // What the compiler takes apart, number by number, where it does not know the width.
+  static func larger(_ a: Self, _ b: Self) -> Self
+  /// Times 2 to the integers in the low bits of `power`.
+  func scaled(byLowBitsOf power: Self) -> Self
+}
+extension SIMD4<Float>: ClassLanes {
+  @inline(__always)
+  package var largestLane: Float {
+    let two = lowHalf.replacing(with: highHalf, where: highHalf .> lowHalf)
+    return Swift.max(two.x, two.y)
+  }
+  @inline(__always)
+  package var sumOfLanes: Float {
+    let two = lowHalf + highHalf
+    return two.x + two.y
+  }
+  @inline(__always)
+  package static func larger(_ a: Self, _ b: Self) -> Self { a.replacing(with: b, where: b .> a) }
+  @inline(__always)
+  package func scaled(byLowBitsOf power: Self) -> Self {
+    let exponent = unsafeBitCast(power, to: SIMD4<Int32>.self) &<< 23
+    return unsafeBitCast(unsafeBitCast(self, to: SIMD4<Int32>.self) &+ exponent, to: Self.self)
+  }
+}
+extension SIMD8<Float>: ClassLanes {
+  @inline(__always)
+  package var largestLane: Float { SIMD4.larger(lowHalf, highHalf).largestLane }
+  @inline(__always)
+  package var sumOfLanes: Float { (lowHalf + highHalf).sumOfLanes }
+  @inline(__always)
+  package static func larger(_ a: Self, _ b: Self) -> Self { a.replacing(with: b, where: b .> a) }
+  @inline(__always)
+  package func scaled(byLowBitsOf power: Self) -> Self {
+    let exponent = unsafeBitCast(power, to: SIMD8<Int32>.self) &<< 23
+    return unsafeBitCast(unsafeBitCast(self, to: SIMD8<Int32>.self) &+ exponent, to: Self.self)
+  }
+}
+
+/// exp of arguments that are at most 0 (or little above); below -87 the answer is about 1e-38.
 ///
 /// - Units: relative error below 2e-7.
 /// - Source: Cody-Waite reduction and a degree-6 Taylor polynomial on [-ln 2 / 2, ln 2 / 2].
 @inline(__always)
-func expOfNonPositive(_ argument: Eight) -> Eight {
-  let floor = Eight(repeating: -87)
-  let x = argument.replacing(with: floor, where: argument .< floor)
+func expOfNonPositive<Lanes: ClassLanes>(_ argument: Lanes) -> Lanes {
+  let x = Lanes.larger(argument, Lanes(repeating: -87))
   // Adding 1.5 * 2^23 rounds to an integer and leaves that integer in the low bits.
   let shifted = x * 1.442_695_04 + 12_582_912
   let power = shifted - 12_582_912
@@ -19,8 +61,7 @@ func expOfNonPositive(_ argument: Eight) -> Eight {
   series = series * rest + 0.166_666_67
   series = series * rest + 0.5
   series = series * rest * rest + rest + 1
-  let exponent = unsafeBitCast(shifted, to: SIMD8<Int32>.self) &<< 23
-  return unsafeBitCast(unsafeBitCast(series, to: SIMD8<Int32>.self) &+ exponent, to: Eight.self)
+  return series.scaled(byLowBitsOf: shifted)
 }
 
 /// Natural logarithm of a positive, normal number.
@@ -42,26 +83,18 @@ package func naturalLogarithm(_ x: Float) -> Float {
 }
 
 @inline(__always)
-func larger(_ a: Eight, _ b: Eight) -> Eight { a.replacing(with: b, where: b .> a) }
+func larger<Lanes: ClassLanes>(_ a: Lanes, _ b: Lanes) -> Lanes { Lanes.larger(a, b) }
 
 @inline(__always)
-func largest(_ a: Eight) -> Float {
-  let four = a.lowHalf.replacing(with: a.highHalf, where: a.highHalf .> a.lowHalf)
-  let two = four.lowHalf.replacing(with: four.highHalf, where: four.highHalf .> four.lowHalf)
-  return max(two.x, two.y)
-}
+func largest<Lanes: ClassLanes>(_ a: Lanes) -> Float { a.largestLane }
 
 /// Sum in a fixed order.
 @inline(__always)
-func total(_ a: Eight) -> Float {
-  let four = a.lowHalf + a.highHalf
-  let two = four.lowHalf + four.highHalf
-  return two.x + two.y
-}
+func total<Lanes: ClassLanes>(_ a: Lanes) -> Float { a.sumOfLanes }
 
 /// The same memory, seen as floats.
 @inline(__always)
-func floats(_ lanes: UnsafeMutablePointer<Eight>) -> UnsafeMutablePointer<Float> {
+func floats<Lanes: ClassLanes>(_ lanes: UnsafeMutablePointer<Lanes>) -> UnsafeMutablePointer<Float> {
   UnsafeMutableRawPointer(lanes).assumingMemoryBound(to: Float.self)
 }
 

@@ -2,20 +2,20 @@
 // not their square.
 import Compute
 
-/// Filters eight values a pixel with exp(-|dp|^2 / (2 sigmaXY^2) - |dc|^2 / (2 sigmaRGB^2)), up to a factor.
+/// Filters four or eight values a pixel with exp(-|dp|^2 / (2 sigmaXY^2) - |dc|^2 / (2 sigmaRGB^2)), up to a
+/// factor.
 ///
 /// Pixels are points in five dimensions. Their values are spread over the corners of the simplex they lie in,
 /// blurred along the six directions of the lattice, and read back. Only corners next to a pixel exist.
 ///
-/// - Shapes: planes [pixels] of eight values.
-/// - Memory: 44 bytes a pixel; 112 bytes a corner, `cornerLimit` of them at most. A photo with more corners
-///   (fine noise) is filtered with a `sigmaRGB` wider by 1.25, again and again until they suffice: `sigmaRGB`
-///   says what it came to.
+/// - Shapes: planes [pixels] of four or eight values.
+/// - Memory: 44 bytes a pixel; 112 bytes a corner, of which four values leave 32 untouched, `cornerLimit` of
+///   them at most. A photo with more corners (fine noise) is filtered with a `sigmaRGB` wider by 1.25, again
+///   and again until they suffice: `sigmaRGB` says what it came to.
 /// - Errors: an arena that is too small throws.
 /// - Source: Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice" (2010).
-final class ColourLattice {
-  private static let dimensions = Simplex.dimensions
-  private static let corners = Simplex.corners
+final class ColourLattice<Values: ClassLanes> {
+  private static var corners: Int { Simplex.corners }
 
   private let engine: Engine
   private let guide: ColourGuide
@@ -28,14 +28,14 @@ final class ColourLattice {
   private let corner: UnsafeMutablePointer<Int32>
   /// [pixels, 5]: shares of the last five; the first has the rest.
   private let share: UnsafeMutablePointer<Float>
-  /// [limit + 1]; corner 0 stands for all that do not exist. Keys and their hash table lie where `spare` is:
-  /// no corner is looked for once values are there.
+  /// [limit + 1]; corner 0 stands for all that do not exist. Keys and their hash table lie where values will:
+  /// no corner is looked for once those are there.
   private let key: UnsafeMutablePointer<UInt64>
   /// [6, limit + 1, 2]: neighbours of each corner along each direction.
   private let neighbour: UnsafeMutablePointer<Int32>
   private let table: UnsafeMutablePointer<Int32>
-  private var values: UnsafeMutablePointer<Eight>
-  private var spare: UnsafeMutablePointer<Eight>
+  private var values: UnsafeMutablePointer<Values>
+  private var spare: UnsafeMutablePointer<Values>
 
   init(_ arena: Arena, engine: Engine, guide: ColourGuide, sigmaXY: Float, sigmaRGB: Float, cornerLimit: Int)
     throws(ComputeError)
@@ -51,16 +51,16 @@ final class ColourLattice {
     corner = try arena.reserve(Int32.self, guide.count * Self.corners)
     share = try arena.floats(guide.count * (Self.corners - 1))
     neighbour = try arena.reserve(Int32.self, Self.corners * (limit + 1) * 2)
-    values = try arena.reserve(Eight.self, limit + 1)
-    spare = try arena.reserve(Eight.self, limit + 1)
-    // 8 bytes a key and less than 16 a place of the table, in 32 a corner.
-    let room = UnsafeMutableRawPointer(spare)
+    values = try arena.reserveEights(2 * (limit + 1))
+    spare = values + limit + 1
+    // 8 bytes a key and less than 16 for its places of the table, in 64 a corner.
+    let room = UnsafeMutableRawPointer(values)
     table = room.bindMemory(to: Int32.self, capacity: 1 << bits)
     key = (room + (4 << bits)).bindMemory(to: UInt64.self, capacity: limit + 1)
     if arena.isCounting { return }
     while !place() { self.sigmaRGB *= 1.25 }
     connect()
-    spare = room.bindMemory(to: Eight.self, capacity: limit + 1)
+    values = room.bindMemory(to: Values.self, capacity: 2 * (limit + 1))
   }
 
   // MARK: Lattice
@@ -146,19 +146,17 @@ final class ColourLattice {
   /// Takes in `plane` times `factor`, pixel by pixel, and filters.
   ///
   /// - Shapes: `plane` [pixels], nil for ones; `factor` [pixels], nil for ones.
-  func filter(_ plane: UnsafePointer<Eight>?, times factor: UnsafePointer<Float>?) {
-    let values = self.values
-    values.update(repeating: Eight(repeating: 0), count: cornerCount + 1)
-    spare[0] = Eight(repeating: 0)
-    for pixel in 0..<guide.count {
-      let value = (plane?[pixel] ?? Eight(repeating: 1)) * (factor?[pixel] ?? 1)
-      let (places, shares) = (corner + pixel * Self.corners, share + pixel * (Self.corners - 1))
-      var rest: Float = 1
-      for number in 1..<Self.corners {
-        rest -= shares[number - 1]
-        values[Int(places[number])] += value * shares[number - 1]
-      }
-      values[Int(places[0])] += value * rest
+  func filter(_ plane: UnsafePointer<Values>?, times factor: UnsafePointer<Float>?) {
+    // Both halves of the pixels at once, each into sums of its own.
+    let sums = [values, spare]
+    engine.pool.run(count: 2, chunk: 1) { half, _ in
+      let middle = guide.count / 2
+      let pixels = half.lowerBound == 0 ? 0..<middle : middle..<guide.count
+      spread(plane, times: factor, of: pixels, into: sums[half.lowerBound])
+    }
+    let (values, others) = (values, spare)
+    engine.pool.run(count: cornerCount, chunk: 4096) { corners, _ in
+      for index in corners { values[index + 1] += others[index + 1] }
     }
     for direction in 0..<Self.corners {
       let pairs = neighbour + direction * (limit + 1) * 2
@@ -172,17 +170,45 @@ final class ColourLattice {
     }
   }
 
+  /// Adds pixels to the corners of their simplices.
+  ///
+  /// - Shapes: `sums` [cornerCount + 1], overwritten; the first is 0.
+  private func spread(
+    _ plane: UnsafePointer<Values>?, times factor: UnsafePointer<Float>?, of pixels: Range<Int>,
+    into sums: UnsafeMutablePointer<Values>
+  ) {
+    sums.update(repeating: Values(repeating: 0), count: cornerCount + 1)
+    for pixel in pixels {
+      let value = (plane?[pixel] ?? Values(repeating: 1)) * (factor?[pixel] ?? 1)
+      let (places, shares) = (corner + pixel * Self.corners, share + pixel * (Self.corners - 1))
+      var rest: Float = 1
+      for number in 1..<Self.corners {
+        rest -= shares[number - 1]
+        sums[Int(places[number])] += value * shares[number - 1]
+      }
+      sums[Int(places[0])] += value * rest
+    }
+  }
+
   /// What the filter made of one pixel.
   @inline(__always)
-  func value(_ pixel: Int) -> Eight {
+  func value(_ pixel: Int) -> Values {
     let values = self.values
     let (places, shares) = (corner + pixel * Self.corners, share + pixel * (Self.corners - 1))
-    var sum = Eight(repeating: 0)
+    var sum = Values(repeating: 0)
     var rest: Float = 1
     for number in 1..<Self.corners {
       rest -= shares[number - 1]
       sum += values[Int(places[number])] * shares[number - 1]
     }
     return sum + values[Int(places[0])] * rest
+  }
+}
+
+extension Arena {
+  /// Room for eight values a place, of which `Values` may use fewer: a plan does not know yet how many
+  /// classes a photo will have.
+  func reserveEights<Values: ClassLanes>(_ count: Int) throws(ComputeError) -> UnsafeMutablePointer<Values> {
+    UnsafeMutableRawPointer(try reserve(Eight.self, count)).bindMemory(to: Values.self, capacity: count)
   }
 }

@@ -29,7 +29,7 @@ package struct FieldSettings: Equatable, Sendable {
 /// Q <- softmax(log p + w1 k1(Q) + w2 k2(Q)), where k1 is a Gaussian over places and k2 one over places and
 /// colours, each divided by the square root of its own sums at both ends, a pixel itself included.
 ///
-/// - Shapes: planes [height * width] of eight classes each; a row of log p is [width, planes].
+/// - Shapes: planes [height * width] of four or eight classes each; a row of log p is [width, planes].
 /// - Units: probability. k1 is cut at four deviations (relative error below 4e-4); k2 is the lattice's
 ///   approximation (`GuidedRefinementTests` measures it against all pairs of pixels).
 /// - Memory: `ColourLattice`, 4 bytes a pixel, and per worker a row and eight columns of one plane; reserved
@@ -37,13 +37,13 @@ package struct FieldSettings: Equatable, Sendable {
 /// - Source: Krahenbuhl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
 ///   Potentials" (2011); the defaults are those of the authors' and of most published code (pydensecrf's
 ///   examples).
-package struct DenseField {
-  private static let tile = 8
+package struct DenseField<Values: ClassLanes> {
+  private static var tile: Int { 8 }
 
   private let engine: Engine
   private let guide: ColourGuide
   private let settings: FieldSettings
-  private let lattice: ColourLattice
+  private let lattice: ColourLattice<Values>
   /// [pixels]: one over the square root of the colour kernel's sum.
   private let norm: UnsafeMutablePointer<Float>
   /// The smooth kernel's values at 0, 1, ... `radius` pixels.
@@ -53,9 +53,9 @@ package struct DenseField {
   private let downNorm: UnsafeMutablePointer<Float>
   private let acrossNorm: UnsafeMutablePointer<Float>
   /// Per worker, a row or eight columns with `radius` zeros at both ends.
-  private let lines: [UnsafeMutablePointer<Eight>]
+  private let lines: [UnsafeMutablePointer<Values>]
   /// Per worker [width, planes].
-  private let rows: [UnsafeMutablePointer<Eight>]
+  private let rows: [UnsafeMutablePointer<Values>]
   private let planeCount: Int
 
   /// `planeCount`: the most planes that will be run.
@@ -67,7 +67,7 @@ package struct DenseField {
     self.guide = guide
     self.settings = settings
     self.planeCount = planeCount
-    lattice = try ColourLattice(
+    lattice = try ColourLattice<Values>(
       arena, engine: engine, guide: guide, sigmaXY: settings.sigmaXY, sigmaRGB: settings.sigmaRGB,
       cornerLimit: settings.cornerLimit)
     norm = try arena.floats(guide.count)
@@ -76,12 +76,12 @@ package struct DenseField {
     taps = try arena.floats(radius + 1)
     downNorm = try arena.floats(guide.height)
     acrossNorm = try arena.floats(guide.width)
-    var lines: [UnsafeMutablePointer<Eight>] = []
-    var rows: [UnsafeMutablePointer<Eight>] = []
+    var lines: [UnsafeMutablePointer<Values>] = []
+    var rows: [UnsafeMutablePointer<Values>] = []
     for _ in 0..<engine.pool.threadCount {
       lines.append(
-        try arena.reserve(Eight.self, max(guide.width + 2 * radius, Self.tile * (guide.height + 2 * radius))))
-      rows.append(try arena.reserve(Eight.self, guide.width * planeCount))
+        try arena.reserveEights(max(guide.width + 2 * radius, Self.tile * (guide.height + 2 * radius))))
+      rows.append(try arena.reserveEights(guide.width * planeCount))
     }
     self.lines = lines
     self.rows = rows
@@ -109,11 +109,11 @@ package struct DenseField {
   /// The colours' deviation that the lattice had room for.
   package var sigmaRGB: Float { lattice.sigmaRGB }
 
-  /// Writes each class's probability into `planes`; `logs` gives a row of log p, and is asked for every row
-  /// in each iteration.
+  /// Writes each class's probability into `planes`; `logs` gives a row of log p, up to a number a pixel, and
+  /// is asked for every row in each iteration.
   package func run(
-    _ planes: [UnsafeMutablePointer<SIMD8<Float>>],
-    logs: (_ y: Int, _ worker: Int, _ out: UnsafeMutablePointer<SIMD8<Float>>) -> Void
+    _ planes: [UnsafeMutablePointer<Values>],
+    logs: (_ y: Int, _ worker: Int, _ out: UnsafeMutablePointer<Values>) -> Void
   ) {
     precondition(planes.count <= planeCount, "more planes than there is room for")
     update(planes, logs, isFirst: true)
@@ -134,8 +134,8 @@ package struct DenseField {
 
   /// Messages become probabilities, row by row.
   private func update(
-    _ planes: [UnsafeMutablePointer<Eight>],
-    _ logs: (_ y: Int, _ worker: Int, _ out: UnsafeMutablePointer<Eight>) -> Void, isFirst: Bool
+    _ planes: [UnsafeMutablePointer<Values>],
+    _ logs: (_ y: Int, _ worker: Int, _ out: UnsafeMutablePointer<Values>) -> Void, isFirst: Bool
   ) {
     let width = guide.width
     engine.pool.run(count: guide.height, chunk: 4) { range, worker in
@@ -144,12 +144,12 @@ package struct DenseField {
         logs(y, worker, line)
         for x in 0..<width {
           let cell = line + x * planes.count
-          var top = Eight(repeating: -.infinity)
+          var top = Values(repeating: -.infinity)
           for index in 0..<planes.count {
             if !isFirst { cell[index] += planes[index][y * width + x] }
             top = larger(top, cell[index])
           }
-          let peak = Eight(repeating: largest(top))
+          let peak = Values(repeating: largest(top))
           var sum: Float = 0
           for index in 0..<planes.count {
             cell[index] = expOfNonPositive(cell[index] - peak)
@@ -162,7 +162,7 @@ package struct DenseField {
   }
 
   /// The smooth kernel's message, where the plane lies: along rows, then along columns.
-  private func smooth(_ plane: UnsafeMutablePointer<Eight>) {
+  private func smooth(_ plane: UnsafeMutablePointer<Values>) {
     let (height, width, tile) = (guide.height, guide.width, Self.tile)
     engine.pool.run(count: height, chunk: 4) { range, worker in
       let line = lines[worker] + radius
@@ -191,16 +191,18 @@ package struct DenseField {
   }
 
   /// Zeros before and behind a line.
-  private func clear(_ line: UnsafeMutablePointer<Eight>, _ count: Int, _ stride: Int) {
-    (line - radius * stride).update(repeating: Eight(repeating: 0), count: radius * stride)
-    (line + count * stride).update(repeating: Eight(repeating: 0), count: radius * stride)
+  private func clear(_ line: UnsafeMutablePointer<Values>, _ count: Int, _ stride: Int) {
+    (line - radius * stride).update(repeating: Values(repeating: 0), count: radius * stride)
+    (line + count * stride).update(repeating: Values(repeating: 0), count: radius * stride)
   }
 
   /// Places of a line with their neighbours, `step` cells apart.
   private func blur(
-    _ line: UnsafeMutablePointer<Eight>, cells: Int, step: Int, into out: UnsafeMutablePointer<Eight>
+    _ line: UnsafeMutablePointer<Values>, cells: Int, step: Int, into out: UnsafeMutablePointer<Values>
   ) {
     engine.blurLine(
-      floats(line), step: 8 * step, count: 8 * cells, taps: taps, radius: radius, into: floats(out))
+      floats(line), step: Values.scalarCount * step, count: Values.scalarCount * cells, taps: taps,
+      radius: radius,
+      into: floats(out))
   }
 }

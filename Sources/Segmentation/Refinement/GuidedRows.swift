@@ -11,28 +11,29 @@ import Compute
 extension LabelRows {
   /// Log-probabilities of a few classes along row `y`; the softmax runs over all phrases.
   ///
-  /// - Shapes: `out` [width, planes] of eight classes each, overwritten; places behind the last class are far
-  ///   below.
+  /// - Shapes: `out` [width, planes] of four or eight classes each, overwritten; places behind the last class
+  ///   are far below.
+  /// - Parameter areRelative: a number a pixel may be missing. Whoever takes a softmax of them takes it out
+  ///   again, and it costs more than everything else here.
   /// - Memory: allocates nothing.
-  func logProbabilities(
-    _ y: Int, worker index: Int, of classes: UnsafePointer<UInt16>, count: Int, planes: Int,
-    into out: UnsafeMutablePointer<Eight>
+  func logProbabilities<Values: ClassLanes>(
+    _ y: Int, worker index: Int, of classes: UnsafeBufferPointer<UInt16>, planes: Int, areRelative: Bool,
+    into out: UnsafeMutablePointer<Values>
   ) {
     let worker = workers[index]
     blend(y, worker, into: worker.blends[0])
-    let pixel = worker.pixel
     for x in 0..<width {
       let (left, right) = cells(x, worker.blends[0])
-      let (rest, weight) = (Eight(repeating: 1 - fraction[x]), Eight(repeating: fraction[x]))
-      for lane in 0..<lanes { pixel[lane] = left[lane] * rest + right[lane] * weight }
       // Of probabilities the logarithm itself, however small.
-      let level = isSoftmax ? logOfSum(pixel) : 0
+      let level = isSoftmax && !areRelative ? logOfSum(left, right, fraction[x], worker.pixel) : 0
       let cell = floats(out + x * planes)
-      (cell + count).update(repeating: ScoreGrid.padding, count: planes * 8 - count)
-      for (slot, label) in UnsafeBufferPointer(start: classes, count: count).enumerated() {
+      (cell + classes.count).update(
+        repeating: ScoreGrid.padding, count: planes * Values.scalarCount - classes.count)
+      for (slot, label) in classes.enumerated() {
         var value = -Float.infinity
         for phrase in Int(scores.firstPhrase[Int(label)])..<Int(scores.firstPhrase[Int(label) + 1]) {
-          value = max(value, floats(pixel)[phrase])
+          value = max(
+            value, floats(left)[phrase] * (1 - fraction[x]) + floats(right)[phrase] * fraction[x])
         }
         cell[slot] = isSoftmax ? value - level : logf(max(value, 1e-12))
       }
@@ -40,10 +41,19 @@ extension LabelRows {
   }
 
   /// log(sum of exp) over all phrases of a pixel.
+  ///
+  /// - Shapes: all [lanes]; `pixel` is overwritten.
   @inline(__always)
-  private func logOfSum(_ pixel: UnsafeMutablePointer<Eight>) -> Float {
+  private func logOfSum(
+    _ left: UnsafeMutablePointer<Eight>, _ right: UnsafeMutablePointer<Eight>, _ fraction: Float,
+    _ pixel: UnsafeMutablePointer<Eight>
+  ) -> Float {
+    let (rest, weight) = (Eight(repeating: 1 - fraction), Eight(repeating: fraction))
     var best = Eight(repeating: -.infinity)
-    for lane in 0..<lanes { best = larger(best, pixel[lane]) }
+    for lane in 0..<lanes {
+      pixel[lane] = left[lane] * rest + right[lane] * weight
+      best = larger(best, pixel[lane])
+    }
     let top = largest(best)
     var sum = Eight(repeating: 0)
     for lane in 0..<lanes { sum += expOfNonPositive(pixel[lane] - top) }
@@ -106,8 +116,8 @@ struct GuidedRows {
   /// Runs the pass.
   ///
   /// - Shapes: `planes` at the copy's size; `pixels` [all classes], counted up.
-  func run(
-    _ planes: [UnsafeMutablePointer<Eight>], _ classes: UnsafeBufferPointer<UInt16>,
+  func run<Values: ClassLanes>(
+    _ planes: [UnsafeMutablePointer<Values>], _ classes: UnsafeBufferPointer<UInt16>,
     pixels: UnsafeMutablePointer<Int>,
     _ consume: LabelConsumer
   ) {
@@ -126,8 +136,8 @@ struct GuidedRows {
     }
   }
 
-  private func label(
-    _ y: Int, _ planes: [UnsafeMutablePointer<Eight>], _ classes: UnsafeBufferPointer<UInt16>,
+  private func label<Values: ClassLanes>(
+    _ y: Int, _ planes: [UnsafeMutablePointer<Values>], _ classes: UnsafeBufferPointer<UInt16>,
     into labels: UnsafeMutablePointer<UInt16>
   ) {
     let row = down.tap(y)
@@ -144,7 +154,8 @@ struct GuidedRows {
         let top = largest(value)
         guard top > best else { continue }
         best = top
-        for lane in (0..<8).reversed() where value[lane] == top { winner = index * 8 + lane }
+        let first = index * Values.scalarCount
+        for lane in value.indices.reversed() where value[lane] == top { winner = first + lane }
       }
       labels[x] = winner >= classes.count ? 0 : thresholds.label(classes[winner], best)
     }
