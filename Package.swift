@@ -21,7 +21,7 @@ let package = Package(
     .target(name: "CKernels"),
     .target(name: "CServe", exclude: ["page.html"]),
     .target(name: "CSystem"),
-    .target(name: "System", dependencies: ["CSystem"]),
+    .target(name: "System", dependencies: ["CSystem", "CZlib"]),
     .target(name: "CRaster", dependencies: ["CPNG", "CJPEG", "CSystem", "CZlib"]),
     .target(name: "Compute", dependencies: ["CKernels"]),
     .target(name: "Container", dependencies: ["System"]),

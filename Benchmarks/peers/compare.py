@@ -11,8 +11,8 @@ that both see the same machine; peers come one after another, since together the
 table of medians, peaks (VmHWM) and ratios to trident's median beside that peer. Without --model it makes
 random checkpoints of the published shapes and quantizes them (needs trident-quantize beside trident).
 Peers compute networks only and are warm; trident's time is its whole process, from start to PNG. Two more
-columns compare like with like: the peer to trident's networks alone (its stages but photo and labels), and the
-peer's time from the start of its process to its first answer (with what it prepares already there).
+columns compare like with like: the peer to trident's networks alone (its stages but photo and labels), and
+the peer's time from the start of its process to its first answer (with what it prepares already there).
 """
 
 import argparse
@@ -174,7 +174,7 @@ def table(peers, ours):
     row = lambda name, r, *rest: (
         f"| {name} | {statistics.median(r.seconds):.2f} | {min(r.seconds):.2f}-{max(r.seconds):.2f} | {r.peak:,.0f} "  # noqa: E501
         f"| {' | '.join(rest)} |")
-    lines = ["| | seconds | range | peak MiB | times trident | times its networks | first answer after | agreement |",
+    lines = ["| | seconds | range | peak MiB | times trident | its networks | first answer | agreement |",
              "|---|---|---|---|---|---|---|---|"]
     for r in sorted(peers, key=lambda r: -statistics.median(r.seconds)):
         whole, networks = (statistics.median(x / y for x, y in zip(r.seconds, beside)) if all(beside) else 0

@@ -23,6 +23,9 @@ package struct MemoryPlan: Sendable {
       } + stages
   }
 
+  /// Of all stages.
+  package var work: Work { stages.reduce(Work()) { $0 + $1.work } }
+
   package var arenaByteCount: Int { stages.map(\.arenaByteCount).max() ?? 0 }
 
   /// Private memory of one stage.

@@ -216,10 +216,12 @@ package final class Session {
     return speed
   }
 
-  /// The speed for a run's progress: measured where the memory limit has room for that, else as machines are.
+  /// The speed for a run's progress: measured where the work is worth it (it takes two of a network's blocks)
+  /// and the memory limit has room for that, else as machines are.
   private func speedWithinLimit(
     _ engine: Engine, _ plan: MemoryPlan, _ precision: PrecisionChoice
   ) throws -> MachineSpeed {
+    guard MachineSpeed.typical.seconds(plan.work) > 3 else { return .typical }
     if let limit = runtime.memoryLimit {
       let room = try MachineSpeed.arena(engine, model).highWater
       guard fixedByteCount() + room <= limit else { return .typical }
@@ -234,7 +236,7 @@ package final class Session {
   ///
   /// - Errors: `.time`.
   package func checkTime(_ plan: MemoryPlan, _ precision: PrecisionChoice) throws {
-    let work = plan.stages.reduce(Work()) { $0 + $1.work }
+    let work = plan.work
     guard !runtime.liftsCeilings, MachineSpeed.typical.seconds(work) > 60 else { return }
     let engine = try makeEngine(threads: plan.threads, precision: precision)
     let seconds = try speedWithinLimit(engine, plan, precision).seconds(work)
@@ -259,7 +261,6 @@ package final class Session {
     var clock: ProgressClock?
     if sinks.progress != nil {
       let engine = try makeEngine(threads: plan.threads, precision: options.precision)
-      // Two turns of one block: a hundredth of a photo.
       clock = ProgressClock(plan, try speedWithinLimit(engine, plan, options.precision))
     }
     let observer = { [clock] (stage: String, index: Int, fraction: Double) in
