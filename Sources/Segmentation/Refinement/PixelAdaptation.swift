@@ -25,7 +25,8 @@ package struct ColourGuide {
 /// - Units: neighbours lie 8 and 16 pixels away, in eight directions; outside the photo its border repeats.
 ///   The weight is the softmax over neighbours of -|difference| / (0.1 standard deviations), averaged over
 ///   colours; the deviation is that of the neighbours and, once for each distance, the pixel itself.
-/// - Memory: one more plane (32 bytes a pixel) and a row of weights a worker, reserved at the start.
+/// - Memory: one more plane (32 bytes a pixel), and a worker 124 bytes for each pixel of a row; reserved at
+///   the start.
 /// - Source: Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels" (2020); iterations
 ///   and distances as public open-vocabulary code runs it.
 package struct PixelAdaptation {
@@ -38,21 +39,36 @@ package struct PixelAdaptation {
     }
   }
 
+  /// How far the farthest neighbour is.
+  private static let reach = 16
+  /// Offsets of the rows that neighbours lie in.
+  private static let rowOffsets = [-16, -8, 0, 8, 16]
+
   private let engine: Engine
   private let guide: ColourGuide
   private let spare: UnsafeMutablePointer<Eight>
-  /// Per worker [width, 16].
-  private let weights: [UnsafeMutablePointer<Float>]
+  /// Groups of eight pixels in a row.
+  private let groups: Int
+  /// Per worker [16, groups]: weights of each neighbour.
+  private let weights: [UnsafeMutablePointer<Eight>]
+  /// Per worker [5 rows, 3 colours, `colourStride`]: colours of the rows that neighbours lie in, their borders
+  /// repeated.
+  private let colours: [UnsafeMutablePointer<Float>]
+  private let colourStride: Int
 
   package init(_ arena: Arena, engine: Engine, guide: ColourGuide) throws(ComputeError) {
     self.engine = engine
     self.guide = guide
     spare = try arena.reserve(Eight.self, guide.count)
-    var weights: [UnsafeMutablePointer<Float>] = []
-    for _ in 0..<engine.pool.threadCount {
-      weights.append(try arena.floats(guide.width * Self.offsets.count))
+    let groups = ceilDivide(guide.width, by: 8)
+    let colourStride = 8 * groups + 2 * Self.reach
+    (self.groups, self.colourStride) = (groups, colourStride)
+    weights = try engine.perWorker { () throws(ComputeError) in
+      try arena.reserve(Eight.self, Self.offsets.count * groups)
     }
-    self.weights = weights
+    colours = try engine.perWorker { () throws(ComputeError) in
+      try arena.floats(Self.rowOffsets.count * 3 * colourStride)
+    }
   }
 
   /// Refines one plane where it lies.
@@ -68,14 +84,15 @@ package struct PixelAdaptation {
     let offsets = Self.offsets
     engine.pool.run(count: height, chunk: 4) { rows, worker in
       for y in rows {
-        weigh(y, weights[worker])
+        gather(y, colours[worker])
+        weigh(colours[worker], weights[worker])
+        let share = floats(weights[worker])
         for x in 0..<width {
-          let share = weights[worker] + x * offsets.count
           var sum = Eight(repeating: 0)
           for (index, offset) in offsets.enumerated() {
             let row = min(max(y + offset.y, 0), height - 1)
             let column = min(max(x + offset.x, 0), width - 1)
-            sum += old[row * width + column] * share[index]
+            sum += old[row * width + column] * share[index * 8 * groups + x]
           }
           new[y * width + x] = sum
         }
@@ -83,42 +100,65 @@ package struct PixelAdaptation {
     }
   }
 
-  /// Weights of the neighbours of row `y`'s pixels.
-  private func weigh(_ y: Int, _ out: UnsafeMutablePointer<Float>) {
-    let width = guide.width
-    for x in 0..<width {
-      var first = Eight(repeating: 0)
-      var second = Eight(repeating: 0)
+  /// Colours around row `y`.
+  private func gather(_ y: Int, _ out: UnsafeMutablePointer<Float>) {
+    let (width, reach) = (guide.width, Self.reach)
+    for (place, offset) in Self.rowOffsets.enumerated() {
+      let row = guide.pixels + min(max(y + offset, 0), guide.height - 1) * width * 3
       for colour in 0..<3 {
-        let own = Float(guide.pixels[(y * width + x) * 3 + colour])
-        var near = Eight(repeating: 0)
-        var far = Eight(repeating: 0)
-        for index in 0..<8 {
-          near[index] = value(y, x, Self.offsets[index], colour) - own
-          far[index] = value(y, x, Self.offsets[8 + index], colour) - own
-        }
-        // Of 18 values relative to the pixel, which stands among them twice as 0.
-        let mean = (total(near) + total(far)) / 18
-        let squares = total(near * near) + total(far * far) - 18 * mean * mean
-        let factor = -1 / (3 * (1e-8 + 0.1 * (max(squares, 0) / 17).squareRoot()))
-        first += larger(near, -near) * factor
-        second += larger(far, -far) * factor
-      }
-      let top = max(largest(first), largest(second))
-      first = expOfNonPositive(first - top)
-      second = expOfNonPositive(second - top)
-      let scale = 1 / (total(first) + total(second))
-      for index in 0..<8 {
-        out[x * 16 + index] = first[index] * scale
-        out[x * 16 + 8 + index] = second[index] * scale
+        let line = out + (place * 3 + colour) * colourStride
+        for x in 0..<width { line[reach + x] = Float(row[3 * x + colour]) }
+        line.update(repeating: line[reach], count: reach)
+        (line + reach + width).update(repeating: line[reach + width - 1], count: colourStride - reach - width)
       }
     }
   }
 
+  /// Weights of the neighbours of a row's pixels, eight pixels at a time.
+  ///
+  /// - Shapes: `colours` as `gather` leaves them; `out` [16, groups], overwritten.
+  private func weigh(_ colours: UnsafeMutablePointer<Float>, _ out: UnsafeMutablePointer<Eight>) {
+    let lines = Self.offsets.map { offset in
+      colours + (offset.y / 8 + 2) * 3 * colourStride + Self.reach + offset.x
+    }
+    let middle = colours + 2 * 3 * colourStride + Self.reach
+    withUnsafeTemporaryAllocation(of: Eight.self, capacity: 2 * lines.count) { room in
+      guard let difference = room.baseAddress else { return }
+      let weight = difference + lines.count
+      for group in 0..<groups {
+        weight.update(repeating: Eight(repeating: 0), count: lines.count)
+        for colour in 0..<3 {
+          let first = colour * colourStride + 8 * group
+          let own = eight(middle + first)
+          for (index, line) in lines.enumerated() { difference[index] = eight(line + first) - own }
+          // Of 18 values relative to the pixel, which stands among them twice as 0.
+          let mean = (sum(difference) { $0 } + sum(difference + 8) { $0 }) / 18
+          let squares = sum(difference) { $0 * $0 } + sum(difference + 8) { $0 * $0 } - 18 * mean * mean
+          let deviation = (larger(squares, Eight(repeating: 0)) / 17).squareRoot()
+          let factor = -1 / (3 * (1e-8 + 0.1 * deviation))
+          for index in lines.indices {
+            weight[index] += larger(difference[index], -difference[index]) * factor
+          }
+        }
+        var top = weight[0]
+        for index in lines.indices { top = larger(top, weight[index]) }
+        for index in lines.indices { weight[index] = expOfNonPositive(weight[index] - top) }
+        let scale = 1 / (sum(weight) { $0 } + sum(weight + 8) { $0 })
+        for index in lines.indices { out[index * groups + group] = weight[index] * scale }
+      }
+    }
+  }
+
+  /// Eight floats from anywhere.
   @inline(__always)
-  private func value(_ y: Int, _ x: Int, _ offset: (y: Int, x: Int), _ colour: Int) -> Float {
-    let row = min(max(y + offset.y, 0), guide.height - 1)
-    let column = min(max(x + offset.x, 0), guide.width - 1)
-    return Float(guide.pixels[(row * guide.width + column) * 3 + colour])
+  private func eight(_ values: UnsafePointer<Float>) -> Eight {
+    UnsafeRawPointer(values).loadUnaligned(as: Eight.self)
+  }
+
+  /// The sum over one distance's eight neighbours, in the order of `total`.
+  @inline(__always)
+  private func sum(_ x: UnsafePointer<Eight>, _ value: (Eight) -> Eight) -> Eight {
+    let even = (value(x[0]) + value(x[4])) + (value(x[2]) + value(x[6]))
+    return even + ((value(x[1]) + value(x[5])) + (value(x[3]) + value(x[7])))
   }
 }
