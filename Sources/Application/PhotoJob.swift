@@ -80,6 +80,9 @@ package final class PhotoJob {
       photo, wording, options, previewSide: needs.previewSide, scores: needs.scores,
       confidence: needs.confidence)
     try session.checkTime(plan, options.precision)
+    if let warning = options.coarseRefinement(height: photo.height, width: photo.width) {
+      listener.note(warning)
+    }
     let megahertz = cpuMegahertz()
     return try namingOutput {
       let facts = PhotoFacts(

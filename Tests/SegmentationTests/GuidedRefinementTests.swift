@@ -263,4 +263,16 @@ import Testing
       #expect(agreement > (precision == .int8 ? 0.99 : 0.998))
     }
   }
+
+  /// Cut for its detail, refined without it: that is said.
+  @Test func coarseRefinementIsTold() {
+    var options = SegmentOptions()
+    options.refinement = .pamr
+    #expect(options.coarseRefinement(height: 3000, width: 4000) == nil)
+    options.tile = 1024
+    #expect(options.coarseRefinement(height: 3000, width: 4000)?.contains("7 pixels of this raster") == true)
+    #expect(options.coarseRefinement(height: 900, width: 1024) == nil)
+    options.refinement = .none
+    #expect(options.coarseRefinement(height: 3000, width: 4000) == nil)
+  }
 }

@@ -187,3 +187,15 @@ package struct GuidedRefinement {
     return chosen.count
   }
 }
+
+extension SegmentOptions {
+  /// What is said where a raster was cut for its detail and a guided refinement takes that away again.
+  package func coarseRefinement(height: Int, width: Int) -> String? {
+    let side = GuidedRefinement.sideLimit
+    guard tile > 0, [.pamr, .crf].contains(refinement), max(height, width) > 2 * side else { return nil }
+    return
+      "warning: --refine \(refinement.rawValue) works on a copy with a long side of \(side) pixels, also with "
+      + "--tile: \(max(height, width) / side) pixels of this raster are one of it; --refine none keeps what the "
+      + "tiles show"
+  }
+}

@@ -51,7 +51,7 @@ package struct PixelAdaptation {
   private let groups: Int
   /// Per worker [16, groups]: weights of each neighbour.
   private let weights: [UnsafeMutablePointer<Eight>]
-  /// Per worker [5 rows, 3 colours, `colourStride`]: colours of the rows that neighbours lie in, their borders
+  /// Per worker [5 rows, 3 colours, `colourStride`]: colours of the rows that neighbours lie in, borders
   /// repeated.
   private let colours: [UnsafeMutablePointer<Float>]
   private let colourStride: Int
