@@ -12,7 +12,7 @@ final class PresenceModel {
   static let edge = 0.005
   private let job: PhotoJob
 
-  /// - Errors: `.usage` for a model file that is for PnP-OVSS, too; those of `Session` and `Words`.
+  /// - Errors: `.usage` for a model file of another method than Trident and SC-CLIP; those of `Session` and `Words`.
   init(
     _ path: String, _ classes: ClassList, usesCache: Bool, _ runtime: RuntimeOptions
   ) throws(SegmentationError) {
@@ -20,17 +20,19 @@ final class PresenceModel {
     do { session = try Session(modelPath: path, runtime: runtime) } catch let error as SegmentationError {
       throw error
     } catch { throw SegmentationError(.model("\(error)"), path: path) }
-    guard session.method != .pnpOVSS else {
+    guard [.trident, .scCLIP].contains(session.method) else {
       throw SegmentationError(
-        .usage("--presence-model is for PnP-OVSS itself; name a model file of Trident or SC-CLIP"), path: path
-      )
+        .usage(
+          "--presence-model is for method \(session.method.rawValue); name a model file of Trident or SC-CLIP"
+        ),
+        path: path)
     }
     var source = ClassSource()
     source.phrases = (0..<classes.count).map { classes.phrases(ofClass: $0).joined(separator: "; ") }
     if classes.background { source.backgroundClass = classes.phrases(ofClass: 0).first }
     source.usesCache = usesCache
     var options = SegmentOptions(method: session.method)
-    options.limit(to: .fast)
+    options.limit(to: session.method == .trident ? .fast : .tiny)
     job = PhotoJob(session, try Words(source, session), options)
   }
 

@@ -54,6 +54,12 @@ package final class Words {
   package private(set) var remarks: [String] = []
 
   package var classes: ClassList { named.classes }
+  /// Whether any of these labels is of a class that was looked for: neither background nor unknown.
+  func isLooked(for labels: [Int]) -> Bool { labels.contains { classes.looked.contains($0) } }
+  /// Whether vectors come from a file, to which nothing can be added.
+  var isStored: Bool { stored != nil }
+  /// Whether somebody says which classes a photo shows.
+  var isPresenceTold: Bool { present != nil || presenceModel != nil }
   package var count: Int { classes.count }
   package var phraseClass: [Int] { named.phraseClass }
 

@@ -12,6 +12,8 @@ package struct RunReport: Sendable {
   package var refinement = RefinementReport()
   /// By class, where a rule of absence or an unknown threshold asked; else empty.
   package var presence: [ClassPresence] = []
+  /// By class, where the method has a gate of its own: what it took away; else empty.
+  package var isGated: [Bool] = []
   /// Where confidences were wanted.
   package var confidence: ConfidenceSums?
   /// Which classes the method looked for, where it asks.
@@ -324,6 +326,7 @@ package final class Session {
         tiling: run.tiling, threads: run.engine.pool.threadCount, stages: [], fixedByteCount: 0))
     report.refinement = result
     report.presence = presence.classes
+    if !run.isPlanning { report.isGated = scored.scores.isGated }
     report.confidence = sums
     report.found = scored.found
     report.width = photo.width

@@ -226,9 +226,25 @@ package struct MethodFlags: ParsableArguments {
     return try choice.options(method ?? profile?.method ?? usual, depth: depth)
   }
 
+  /// - Errors: `.usage` for a profile that the method does not have.
+  private func check(_ profile: SegmentOptions.Profile, _ chosen: MethodName) throws(SegmentationError) {
+    let name = "--profile \(profile.rawValue)"
+    if let own = profile.method, own != chosen {
+      throw SegmentationError(
+        .usage("\(name) is --method \(own.rawValue); leave out --method \(chosen.rawValue)"))
+    }
+    if [.fast, .balanced].contains(profile) && chosen != .trident {
+      throw SegmentationError(
+        .usage("\(name) is Trident's; \(chosen.rawValue) has one network: leave the profile out"))
+    }
+  }
+
   private func options(_ usual: MethodName, depth: Int, _ choice: PresetChoice?) throws -> SegmentOptions {
     var options = try start(usual, depth: depth, choice)
-    if let profile { options.limit(to: profile) }
+    if let profile {
+      try check(profile, options.method)
+      options.limit(to: profile)
+    }
     func take<Value>(_ path: WritableKeyPath<SegmentOptions, Value>, _ value: Value?) {
       if let value { options[keyPath: path] = value }
     }

@@ -29,13 +29,19 @@ package final class SegmentJob {
   ) throws {
     if job.words.count == 1 && mustChoose {
       job.listener.note(
-        "warning: with one class every pixel belongs to it; name what else the photos show, too, "
-          + "or let --absent relevancy say where it is not")
+        "warning: with one class every pixel belongs to it; name what else the photos show, too"
+          + (canAskRelevancy ? ", or let --absent relevancy say where it is not" : ""))
     }
     if !job.words.named.isAsked {
       let word = job.words.count == 1 ? "the word does not fit" : "neither word fits"
       job.listener.note(
         "pixels that \(word) are 'unknown', label \(job.words.count); --absent keep gives every pixel a word")
+    }
+    if job.options.probabilityThreshold > 1 / Float(job.words.named.all.count) && mustChoose {
+      job.listener.note(
+        "warning: pixels below --probability-threshold get the first class, "
+          + "'\(printable(job.words.classes.titles[0], limit: 100))'; --background puts one of its own there, "
+          + "--unknown-threshold leaves them without")
     }
     if !paths.leftOut.text.isEmpty { job.listener.note("left out: \(paths.leftOut.text)") }
     try paths.makeFolders()
@@ -83,13 +89,17 @@ package final class SegmentJob {
     return report
   }
 
-  /// Every pixel gets one of the classes, whatever the photo shows.
+  /// Every pixel gets one of the classes, whatever the photo shows: no rule of absence leaves fewer than one.
   private var mustChoose: Bool {
-    let options = job.options
-    // Purify keeps all classes where it keeps none.
-    return job.words.named.negatives.isEmpty && [.keep, .purify].contains(options.absent)
-      && options.unknownThreshold == 0
-      && !job.words.classes.background
+    let (words, phrases) = (job.words, job.words.named.all.count)
+    // The best of n phrases has at least 1 / n; one alone has 1.
+    let refuses = phrases > 1 && job.options.unknownThreshold > 1 / Float(phrases)
+    return words.named.negatives.isEmpty && !refuses && !words.classes.background && !words.isPresenceTold
+  }
+
+  /// Whether `--absent relevancy` would be taken.
+  private var canAskRelevancy: Bool {
+    [.trident, .scCLIP].contains(job.options.method) && !job.words.isStored
   }
 
   /// Two or three words of which one has nearly all: it may be there, or neither is.
@@ -103,7 +113,7 @@ package final class SegmentJob {
     job.listener.note(
       "warning: '\(name)' got \(fixed(100 * Double(most) / Double(count), 0)) % of the pixels; with "
         + "\(job.words.count) words the best of them wins everywhere, also where none is: "
-        + "try --absent relevancy, or name what else the photo shows")
+        + (canAskRelevancy ? "try --absent relevancy, or " : "") + "name what else the photo shows")
   }
 
   /// What an earlier run left of a photo.

@@ -27,7 +27,7 @@ package struct SegmentReport {
   private func members(of label: Int) -> [(String, JSON)] {
     let list = job.words.classes
     let colour = job.colours[label]
-    let phrases = label < list.count ? list.phrases(ofClass: label) : []
+    let phrases = label < list.count ? Array(list.phrases(ofClass: label)) : job.words.named.negatives
     return [
       ("id", .int(label)), ("name", .string(titles[label])), ("phrases", .array(phrases.map { .string($0) })),
       ("colour", .array([.int(Int(colour.red)), .int(Int(colour.green)), .int(Int(colour.blue))])),
@@ -52,13 +52,16 @@ package struct SegmentReport {
 
   private static func rounded(_ value: Double) -> Double { (value * 10_000).rounded() / 10_000 }
 
-  /// How sure the patches are of a class, where a rule asked.
+  /// Whether a class has pixels; what a gate or a rule made of it, and how sure the patches are of it, where
+  /// a rule asked.
   private func presence(of label: Int) -> [(String, JSON)] {
-    guard label < run.presence.count else { return [] }
+    let present = ("present", JSON.bool(run.refinement.pixels(of: label) > 0))
+    guard label < run.presence.count else {
+      return [present] + (label < run.isGated.count ? [("dropped", .bool(run.isGated[label]))] : [])
+    }
     let found = run.presence[label]
     return [
-      ("present", .bool(!found.isDropped && run.refinement.pixels(of: label) > 0)),
-      ("dropped", .bool(found.isDropped)),
+      present, ("dropped", .bool(found.isDropped)),
       ("certainty", .float(found.certainty)), ("best", .float(found.best)), ("mean", .float(found.mean)),
     ] + (found.purity.map { [("purity", .float($0))] } ?? [])
   }
@@ -88,7 +91,7 @@ package struct SegmentReport {
         ("classes", classes),
         ("background", .bool(job.words.classes.background)), ("version", .string(Trident.version)),
         ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
-      ] + preset
+      ] + preset + found
     ).text() + "\n"
   }
 
@@ -176,7 +179,14 @@ package struct SegmentReport {
     }
     if present.count > 12 { text += "\n  and \(present.count - 12) more" }
     text += dropped
-    if present.map(\.offset) == [job.words.count] { text += "\n  nothing of what you named is in this photo" }
+    if !job.words.isLooked(for: present.map(\.offset)) {
+      text += "\n  nothing of what you named is in this photo"
+    }
+    if !run.isGated.isEmpty && run.isGated.allSatisfy({ $0 }) {
+      text +=
+        "\n  no class passes --class-gate \(job.options.classGate): the first one has all pixels and that says "
+        + "nothing; name what the photo shows, or lower the gate"
+    }
     if !files.isEmpty { text += "\n  -> " + files.map { printable($0, limit: 400) }.joined(separator: ", ") }
     return text
   }

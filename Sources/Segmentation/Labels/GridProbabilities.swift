@@ -16,6 +16,7 @@ package struct GridProbabilities: ScoreField {
   package var rule: ScoreRule { .probabilities }
   private let cosines: any ScoreField
   private let scale: Float
+  private let gate: Float
   /// [classCount]: 1 where a class stays.
   private let kept: UnsafeMutablePointer<Float>
 
@@ -24,7 +25,7 @@ package struct GridProbabilities: ScoreField {
   ) throws(ComputeError) {
     let inner = cosines.grid
     self.cosines = cosines
-    self.scale = scale
+    (self.scale, self.gate) = (scale, gate)
     grid = try ScoreGrid(
       run.arena, rows: inner.rows, columns: inner.columns, phraseClass: Array(0..<inner.classCount))
     kept = try run.arena.floats(grid.lanes * 8)
@@ -60,6 +61,8 @@ package struct GridProbabilities: ScoreField {
     }
     for label in 0..<grid.classCount where !search.passed[label] { kept[label] = 0 }
   }
+
+  package var isGated: [Bool] { gate > 0 ? (0..<grid.classCount).map { kept[$0] == 0 } : [] }
 
   package var rowWork: Double { cosines.rowWork }
 

@@ -94,6 +94,8 @@ package protocol ScoreField {
   var rule: ScoreRule { get }
   /// Floats that `row` wants to work in.
   var scratchCount: Int { get }
+  /// Classes that a gate of the method's own took away. Shapes: [classCount]; empty where it has none.
+  var isGated: [Bool] { get }
 
   /// Scores of one grid row.
   ///
@@ -131,6 +133,7 @@ extension ScoreField {
 
 extension ScoreField {
   package var rule: ScoreRule { .scores }
+  package var isGated: [Bool] { [] }
 }
 
 /// Unit features of the grid and unit text vectors; scores are their products.
