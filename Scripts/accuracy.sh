@@ -93,6 +93,7 @@ table refinement "what mends the borders"
 row "nothing" "$study" --refine none
 row "SAM, region by region (Trident)" "$study"
 row "PAMR" "$study" --refine pamr
+row "bilateral" "$study" --refine bilateral
 row "dense CRF" "$study" --refine crf
 row "PAMR, and no SAM at all: \`--profile fast --refine pamr\`" "$study" --refine pamr --affinity none
 
@@ -120,6 +121,7 @@ row "INT8" "$scenes"
 row "float32" "$scenes" --precision float32
 row "INT8" "$study"
 row "PAMR" "$study" --refine pamr
+row "bilateral" "$study" --refine bilateral
 row "dense CRF" "$study" --refine crf
 row "SAM's decoder (RADSeg+)" "$study" --refine sam
 row "sides to the patch" "$study" --round-sides patch

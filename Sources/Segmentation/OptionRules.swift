@@ -47,11 +47,13 @@ struct OptionRule: Sendable {
     },
     OptionRule(.scCLIP) { options, _ in
       if options.refinement != .sam { return nil }
-      return "--method sc-clip has no SAM to refine with: --refine none, pamr or crf"
+      return "--method sc-clip has no SAM to refine with: --refine none, pamr, bilateral or crf"
     },
     OptionRule(.pnpOVSS) { options, _ in
-      if options.refinement != .sam { return nil }
-      return "--method pnp-ovss has no SAM to refine with: --refine none, pamr or crf"
+      if ![.sam, .bilateral].contains(options.refinement) { return nil }
+      return
+        "--method pnp-ovss has no \(options.refinement == .sam ? "SAM" : "patches' scores") to refine with: "
+        + "--refine none, pamr or crf"
     },
     OptionRule(.pnpOVSS) { options, patches in
       let (network, patch) = patches[0]
@@ -77,7 +79,7 @@ struct OptionRule: Sendable {
     },
     OptionRule(.trident, .radseg) { options, _ in
       if options.tile == 0 || options.refinement != .sam { return nil }
-      return "--tile needs --refine none, pamr or crf: SAM mends the borders of whole photos"
+      return "--tile needs --refine none, pamr, bilateral or crf: SAM mends the borders of whole photos"
     },
   ]
 }

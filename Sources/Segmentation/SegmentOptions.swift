@@ -307,6 +307,8 @@ public enum RefinementChoice: String, Sendable, CaseIterable {
   case sam
   /// Class scores spread to neighbours of like colour; see `PixelAdaptation`.
   case pamr
+  /// A pixel takes the scores of patches around it that have its colour; see `BilateralUpsampling`.
+  case bilateral
   /// A fully connected random field over places and colours; see `DenseField`.
   case crf
 }

@@ -139,7 +139,7 @@ final class Notebook: JobListener {
       Issue.record("no classes")
       return
     }
-    #expect(first.map(\.0) == ["id", "name", "phrases", "colour", "pixels", "share"])
+    #expect(first.map(\.0) == ["id", "name", "phrases", "colour", "pixels", "share", "present"])
     #expect(report.run.refinement.pixels.reduce(0, +) == 640 * 480)
   }
 

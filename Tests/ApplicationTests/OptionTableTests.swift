@@ -85,7 +85,7 @@ import trident
       ("beta", "much", "--beta takes -100.0...100.0, not 'much'"),
       ("beta", "200", "--beta 200.0 is outside -100.0...100.0"),
       ("beta", "nan", "--beta nan is outside"), ("window", "8", "--window 8 is outside 16...2048"),
-      ("refine", "mend", "--refine takes none, sam, pamr, crf, not 'mend'"),
+      ("refine", "mend", "--refine takes none, sam, pamr, bilateral, crf, not 'mend'"),
       ("halves", "2", "halves takes true, false, not '2'"),
       ("prompts", "line", "--prompts takes some of point,box,mask, not 'line'"),
     ]

@@ -264,6 +264,53 @@ import Testing
     }
   }
 
+  /// Beside the formula, written once more in double precision.
+  @Test func bilateralEqualsItsFormula() throws {
+    let (height, width, rows, columns) = (37, 29, 6, 5)
+    let image = Refine.uniform(3040, height * width * 3).map { UInt8(($0 + 1) * 127) }
+    let scores = Refine.uniform(3041, rows * columns * 8)
+    let arena = try Arena(capacity: 1 << 20)
+    let bilateral = try BilateralUpsampling(
+      arena, engine: try Refine.engine(threads: 3), guide: guide(image, height, width), rows: rows,
+      columns: columns, planeCount: 1)
+    for cell in 0..<rows * columns {
+      for label in 0..<8 { bilateral.patches[0][cell][label] = scores[cell * 8 + label] }
+    }
+    let plane = Refine.keep([SIMD8<Float>](repeating: .zero, count: height * width))
+    bilateral.run([plane])
+    func colour(_ row: Int, _ column: Int, _ channel: Int) -> Double {
+      let down = row * height / rows..<(row + 1) * height / rows
+      let across = column * width / columns..<(column + 1) * width / columns
+      let all = down.flatMap { y in across.map { Double(image[(y * width + $0) * 3 + channel]) } }
+      return all.reduce(0, +) / Double(all.count)
+    }
+    var worst = 0.0
+    for y in stride(from: 0, to: height, by: 5) {
+      for x in 0..<width {
+        let row = (Double(y) + 0.5) * Double(rows) / Double(height) - 0.5
+        let column = (Double(x) + 0.5) * Double(columns) / Double(width) - 0.5
+        var (sums, total) = ([Double](repeating: 0, count: 8), 0.0)
+        for r in 0..<rows where abs(Double(r) - row.rounded()) <= 2 {
+          for c in 0..<columns where abs(Double(c) - column.rounded()) <= 2 {
+            let apart = (row - Double(r)) * (row - Double(r)) + (column - Double(c)) * (column - Double(c))
+            var distance = 0.0
+            for channel in 0..<3 {
+              let difference = Double(image[(y * width + x) * 3 + channel]) - colour(r, c, channel)
+              distance += difference * difference
+            }
+            let weight = Double(expf(Float(-apart / 2 - distance / (2 * 25 * 25))))
+            total += weight
+            for label in 0..<8 { sums[label] += weight * Double(scores[(r * columns + c) * 8 + label]) }
+          }
+        }
+        for label in 0..<8 {
+          worst = max(worst, abs(sums[label] / total - Double(plane[y * width + x][label])))
+        }
+      }
+    }
+    #expect(worst < 1e-4)
+  }
+
   /// Cut for its detail, refined without it: that is said.
   @Test func coarseRefinementIsTold() {
     var options = SegmentOptions()

@@ -60,7 +60,7 @@ typedef struct trident_model trident_model;
 /* A setting by name. Of a model: threads, memory_limit ("48M"), time_limit (seconds), keep_weights,
  * copy_model, verify_weights, lift_ceilings ("true" or "false"), cpu_path. Of a request: background ("true"
  * or "false"), negative ("wall; floor"), and whatever `trident segment --help` lists under Method, such as
- * refine ("sam", "pamr", "crf", "none"), method, short_side, absent, unknown_threshold. */
+ * refine ("sam", "pamr", "bilateral", "crf", "none"), method, short_side, absent, unknown_threshold. */
 typedef struct trident_option {
   const char *key;
   const char *value;

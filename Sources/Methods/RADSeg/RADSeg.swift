@@ -42,7 +42,7 @@ package struct RADSegMethod: SegmentationMethod {
       throw SegmentationError(
         .usage(
           "--refine sam needs SAM's decoder in the model file: trident-quantize --radio FILE --sam FILE; "
-            + "or use none, pamr or crf"))
+            + "or use none, pamr, bilateral or crf"))
     }
     guard head.outputs == sam.blocks.width, sam.vision.patch == model.config.radio?.vision.patch else {
       throw SegmentationError(.model("\(model.file.path): C-RADIO's features do not fit SAM's neck"))

@@ -21,9 +21,9 @@ package struct GuidedSettings: Equatable, Sendable {
   }
 }
 
-/// From scores to label rows by way of `PixelAdaptation` or `DenseField`.
+/// From scores to label rows by way of `PixelAdaptation`, `BilateralUpsampling` or `DenseField`.
 ///
-/// Both work on the photo itself up to 512 pixels a side and on a copy of that size beyond (their reach is a
+/// All work on the photo itself up to 512 pixels a side and on a copy of that size beyond (their reach is a
 /// number of pixels, chosen for such photos); refined scores are then resampled bilinearly. Of the classes,
 /// those 16 take part that win most pixels before; a method may name up to 16 that all take part. Where the
 /// best refined probability is below the probability threshold the label is 0.
@@ -44,12 +44,14 @@ package struct GuidedRefinement {
   private let width: Int
   private let settings: LabelSettings
   private let guided: GuidedSettings
+  private let patches: (rows: Int, columns: Int)
 
+  /// - Parameter patches: the method's grid on the photo.
   package init(
     engine: Engine, height: Int, width: Int, settings: LabelSettings,
-    guided: GuidedSettings = GuidedSettings()
+    patches: (rows: Int, columns: Int) = (1, 1), guided: GuidedSettings = GuidedSettings()
   ) {
-    self.guided = guided
+    (self.guided, self.patches) = (guided, patches)
     self.engine = engine
     self.height = height
     self.width = width
@@ -115,6 +117,8 @@ package struct GuidedRefinement {
       try runField(arena, rows, guide, chosen, fours(used, guide), of: planes.count)
     } else if choice == .crf {
       try runField(arena, rows, guide, chosen, used, of: planes.count)
+    } else if choice == .bilateral {
+      try upsample(arena, scores, guide, chosen, used, of: planes.count)
     } else {
       try adapt(arena, rows, guide, chosen, used, of: planes.count)
     }
@@ -150,21 +154,45 @@ package struct GuidedRefinement {
     _ planes: [UnsafeMutablePointer<Eight>], of capacity: Int
   ) throws(ComputeError) {
     let adaptation = try PixelAdaptation(arena, engine: engine, guide: guide)
+    try fill(arena, rows, classes, planes, of: capacity)
+    if !arena.isCounting { for plane in planes { adaptation.run(plane) } }
+  }
+
+  /// Bilateral upsampling of the log-probabilities that the method's patches have in their middles.
+  private func upsample(
+    _ arena: Arena, _ scores: any ScoreField, _ guide: ColourGuide, _ classes: UnsafeBufferPointer<UInt16>,
+    _ planes: [UnsafeMutablePointer<Eight>], of capacity: Int
+  ) throws(ComputeError) {
+    let rows = try LabelRows(
+      arena, engine: engine, scores: scores, height: patches.rows, width: patches.columns,
+      settings: LabelSettings(logitScale: settings.logitScale, keeps: settings.keeps))
+    let bilateral = try BilateralUpsampling(
+      arena, engine: engine, guide: guide, rows: patches.rows, columns: patches.columns, planeCount: capacity)
+    try fill(arena, rows, classes, Array(bilateral.patches.prefix(planes.count)), of: capacity)
+    if !arena.isCounting { bilateral.run(planes) }
+  }
+
+  /// Log-probabilities of every row, in planes.
+  ///
+  /// - Shapes: `planes` [rows.height * rows.width].
+  private func fill(
+    _ arena: Arena, _ rows: LabelRows, _ classes: UnsafeBufferPointer<UInt16>,
+    _ planes: [UnsafeMutablePointer<Eight>], of capacity: Int
+  ) throws(ComputeError) {
     let lines = try engine.perWorker { () throws(ComputeError) in
-      try arena.reserve(Eight.self, guide.width * capacity)
+      try arena.reserve(Eight.self, rows.width * capacity)
     }
     if arena.isCounting { return }
-    engine.pool.run(count: guide.height, chunk: 4) { range, worker in
+    engine.pool.run(count: rows.height, chunk: 4) { range, worker in
       for y in range {
         let line = lines[worker]
         rows.logProbabilities(
           y, worker: worker, of: classes, planes: planes.count, areRelative: false, into: line)
-        for x in 0..<guide.width {
-          for index in planes.indices { planes[index][y * guide.width + x] = line[x * planes.count + index] }
+        for x in 0..<rows.width {
+          for index in planes.indices { planes[index][y * rows.width + x] = line[x * planes.count + index] }
         }
       }
     }
-    for plane in planes { adaptation.run(plane) }
   }
 
   /// The classes that win most pixels, ascending; of equal ones the first. Or all that a method names.
@@ -192,7 +220,9 @@ extension SegmentOptions {
   /// What is said where a raster was cut for its detail and a guided refinement takes that away again.
   package func coarseRefinement(height: Int, width: Int) -> String? {
     let side = GuidedRefinement.sideLimit
-    guard tile > 0, [.pamr, .crf].contains(refinement), max(height, width) > 2 * side else { return nil }
+    guard tile > 0, [.pamr, .bilateral, .crf].contains(refinement), max(height, width) > 2 * side else {
+      return nil
+    }
     return
       "warning: --refine \(refinement.rawValue) works on a copy with a long side of \(side) pixels, also with "
       + "--tile: \(max(height, width) / side) pixels of this raster are one of it; --refine none keeps what the "

@@ -44,6 +44,8 @@ struct MaskRefiner: LabelRefiner {
 struct GuidedRefiner: LabelRefiner {
   let settings: LabelSettings
   let scores: any ScoreField
+  /// The method's grid on the photo.
+  let patches: (rows: Int, columns: Int)
   let choice: RefinementChoice
   let guided: GuidedSettings
   /// Passes over the pixels' scores, for the estimate.
@@ -57,7 +59,7 @@ struct GuidedRefiner: LabelRefiner {
       run.note(passes * Work.labelRows(photo, scores) + work(size))
       return try GuidedRefinement(
         engine: run.engine, height: photo.height, width: photo.width, settings: settings,
-        guided: guided
+        patches: patches, guided: guided
       ).run(
         run.arena, scores: scores, guide: ColourGuide(pixels: pixels, height: size.height, width: size.width),
         choice,
@@ -101,10 +103,10 @@ func makeRefiner(
   _ scored: Scored, _ labels: LabelSettings, _ options: SegmentOptions, passes: Double, in run: RunContext
 ) throws -> any LabelRefiner {
   switch options.refinement {
-  case .pamr, .crf:
+  case .pamr, .bilateral, .crf:
     return GuidedRefiner(
-      settings: labels, scores: scored.scores, choice: options.refinement, guided: scored.guided,
-      passes: passes)
+      settings: labels, scores: scored.scores, patches: scored.grid, choice: options.refinement,
+      guided: scored.guided, passes: passes)
   case .none, .sam:
     let settings = RefinementSettings(
       coarseThreshold: options.coarseThreshold, minimalArea: options.minimalArea,
