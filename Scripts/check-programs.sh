@@ -992,11 +992,28 @@ check_hard_cases() {
     $farm --output "$out/o.png" --overwrite
   said "what it dropped" "dropped by --absent purify: cat"
   check "the legend says so, too" grep -q '"dropped": true' "$out/o.json"
+  expect 0 "a threshold that refuses nothing" $segment --class cat --class sofa --unknown-threshold 0.1 --refine none $farm \
+    --output "$out/o.png" --overwrite
+  said "one word has everything" "warning: 'sofa' got"
+  expect 0 "unsure pixels" $segment --class octopus --class trumpet --class donut --probability-threshold 0.9 --refine none \
+    $farm --output "$out/o.png" --overwrite
+  said "who gets them" "pixels below --probability-threshold get the first class, 'octopus'"
+  expect 0 "nothing beside a background" $segment --class octopus --class trumpet --background --absent relative --refine none \
+    $farm --output "$out/o.png" --overwrite
+  said "that it is nothing" "nothing of what you named"
+  expect 0 "negative phrases" $segment --class horse --class grass --negative "wall; floor" --refine none $farm \
+    --output "$out/o.png" --overwrite
+  check "the legend has them" grep -q '"phrases": \["wall", "floor"\]' "$out/o.json"
+  expect 0 "a gate that nothing passes" "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary models/demo/words.tvoc \
+    --class-gate 0.9999 $farm --output "$out/o.png" --overwrite
+  said "that nothing does" "no class passes --class-gate"
+  expect 2 "a profile of another method" $segment --class horse --method trident --profile tiny $farm --output "$out/p.png"
+  said "which one" "leave out --method trident"
   expect 0 "templates from photos" "$bin/trident" text --model models/demo/demo.gguf --class horse --class grass --class sky \
     --choose-templates models/demo/scenes/images --json --quiet --output "$out/own.tvoc"
   said "which ones" '"patches"'
   expect 0 "words with templates of their own" $segment --vocabulary "$out/own.tvoc" --refine none $farm --output "$out/o.png" --overwrite
-  for refinement in none sam pamr crf; do
+  for refinement in none sam pamr bilateral crf; do
     for photo in white black grey; do
       expect 0 "$photo photo, $refinement" $segment $words --refine $refinement "$out/$photo.ppm" --output "$out/o.png" --overwrite
       cp "$work/log" "$out/log"
