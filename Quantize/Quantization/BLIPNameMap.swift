@@ -42,10 +42,9 @@ struct BLIPNameMap {
   }
 
   private init(_ directory: TensorDirectory) throws(QuantizationError) {
-    let found = directory.names.first { name in
-      name.hasSuffix(Self.words) && !name.holds("text_encoder_m.")
-    }
-    guard let found else {
+    let copies = try NetworkCopies(
+      directory.prefixes(before: Self.words), of: directory, option: nil, asked: nil)
+    guard let copies else {
       let isCaptioner = directory.names.contains { $0.holds("text_decoder.") }
       let what =
         isCaptioner
@@ -55,8 +54,9 @@ struct BLIPNameMap {
           what + "; a BLIP for image-text matching is expected, for example model_base_retrieval_coco.pth"
             + directory.shardHint), path: directory.path)
     }
-    view = try CheckpointView(
-      directory, prefix: String(found.dropLast(Self.words.count)), spelling: .huggingFaceBLIP)
+    view = try CheckpointView(directory, prefix: copies.chosen, spelling: .huggingFaceBLIP)
+    directory.networkPrefix = copies.chosen
+    if let note = copies.note { directory.notes.append(note) }
     guard view.has("itm_head.weight") else {
       throw view.refuse(
         "this BLIP has no matching head (itm_head); model_base_retrieval_coco.pth or blip-itm-base-coco is "

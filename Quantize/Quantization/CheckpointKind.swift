@@ -20,16 +20,24 @@ enum CheckpointKind {
     throw file.error(.unknownFormat(hint: hint(head)), at: 0)
   }
 
+  /// What a download that went wrong leaves in a file's place; nil for anything else.
+  static func leftover(_ head: [UInt8]) -> String? {
+    // A header length may look like anything.
+    if head.count > 8, head[8] == 0x7b { return nil }
+    if head.starts(with: Array("version https://git-lfs".utf8)) {
+      return "this is a Git LFS pointer; fetch the file it stands for: "
+    }
+    if let first = head.first(where: { $0 > 0x20 }), first == 0x3c {
+      return "this is a web page; the download went wrong: "
+    }
+    return nil
+  }
+
   private static func hint(_ head: [UInt8]) -> String {
     let wanted = "a PyTorch checkpoint (.pt, .pth, .bin) or a .safetensors file is expected"
     if head.starts(with: [0x1f, 0x8b]) { return "this is a gzip file; unpack it first: " + wanted }
     if head.starts(with: Array("GGUF".utf8)) { return "this is a GGUF file, already converted; " + wanted }
-    if head.starts(with: Array("version https://git-lfs".utf8)) {
-      return "this is a Git LFS pointer; fetch the file it stands for: " + wanted
-    }
-    if let first = head.first(where: { $0 > 0x20 }), first == 0x3c {
-      return "this is a web page; the download went wrong: " + wanted
-    }
+    if let what = leftover(head) { return what + wanted }
     if head.count > 262, head[257..<262].elementsEqual("ustar".utf8) {
       return "this is a tar file, as PyTorch wrote before 0.1.10; save it again: " + wanted
     }

@@ -21,6 +21,7 @@ struct CheckpointView {
   let names: [String]
   private let fullNames: [String: String]
   private let prefix: String
+  private let spelling: NameSpelling
   private var used: Set<String> = []
 
   /// - Errors: `duplicateName` where two tensors have one name in the spelling asked for.
@@ -28,7 +29,7 @@ struct CheckpointView {
     _ directory: TensorDirectory, prefix: String, spelling: NameSpelling = NameSpelling()
   ) throws(QuantizationError) {
     self.directory = directory
-    self.prefix = prefix
+    (self.prefix, self.spelling) = (prefix, spelling)
     var names: [String] = []
     var fullNames: [String: String] = [:]
     for full in directory.names where full.hasPrefix(prefix) {
@@ -42,8 +43,10 @@ struct CheckpointView {
     self.fullNames = fullNames
   }
 
-  /// The name in the file.
-  func full(_ name: String) -> String { fullNames[name] ?? prefix + name }
+  /// The name in the file; of a tensor that is not there, as the file's others are spelled.
+  func full(_ name: String) -> String {
+    fullNames[name] ?? prefix + spelling.other(name, likeThoseOf: directory.names)
+  }
 
   func has(_ name: String) -> Bool { fullNames[name] != nil }
 
@@ -62,14 +65,17 @@ struct CheckpointView {
     if let type = directory.unreadable[full(name)] {
       throw refuse("element type \(type) is not supported; save it as float16 or float32", name)
     }
-    guard let record = directory.record(full(name)) else {
-      if !directory.shardHint.isEmpty { throw refuse("no tensor of this name" + directory.shardHint, name) }
-      throw QuantizationError(.noSuchTensor, path: directory.path, name: full(name))
-    }
+    guard let record = directory.record(full(name)) else { throw missing(name) }
     guard record.elementType.isFloatingPoint else {
       throw refuse("floating-point values are expected, these are \(record.elementType.rawValue)", name)
     }
     return record
+  }
+
+  /// What to say of a tensor that is not there.
+  func missing(_ name: String) -> QuantizationError {
+    if !directory.shardHint.isEmpty { return refuse("no tensor of this name" + directory.shardHint, name) }
+    return QuantizationError(.noSuchTensor, path: directory.path, name: full(name))
   }
 
   /// Checks a tensor's shape, marks it used, and returns its full name.
@@ -86,6 +92,25 @@ struct CheckpointView {
   /// Marks tensors that are known and not needed.
   mutating func ignore(where isKnown: (String) -> Bool) {
     for name in names where isKnown(name) { used.insert(name) }
+  }
+
+  /// Tensors of floating point that nobody asked for.
+  func unused(below stem: String) -> [String] {
+    names.filter { name in
+      name.hasPrefix(stem) && !used.contains(name)
+        && directory.record(full(name))?.elementType.isFloatingPoint ?? false
+    }
+  }
+
+  /// The values of a tensor that is used while planning.
+  ///
+  /// - Errors: a value that is no number.
+  mutating func finite(_ name: String, _ shape: [Int]) throws(QuantizationError) -> [Float] {
+    let values = try directory.readFloat(require(name, shape))
+    if let element = values.firstIndex(where: { !$0.isFinite }) {
+      throw QuantizationError(.notFinite(element: element), path: directory.path, name: full(name))
+    }
+    return values
   }
 
   /// One more than the largest number behind `stem`, as in `blocks.11.norm1.weight`.
@@ -157,11 +182,7 @@ struct CheckpointView {
   /// - Errors: a factor that is no number.
   mutating func layerScale(_ name: String?, _ width: Int) throws(QuantizationError) -> [Float]? {
     guard let name else { return nil }
-    let factors = try directory.readFloat(require(name, [width]))
-    if let element = factors.firstIndex(where: { !$0.isFinite }) {
-      throw QuantizationError(.notFinite(element: element), path: directory.path, name: full(name))
-    }
-    return factors
+    return try finite(name, [width])
   }
 
   /// A packed layer from `from.weight` [rows, columns] and `from.bias` [rows], times the layer scale `scale`

@@ -12,11 +12,16 @@ enum ForeignCheckpoint {
     /// None occurs.
     var absent: [String] = []
     let what: String
+    /// The flag that takes it.
+    var flag: String?
   }
 
   private static let highQuality = "SAM-HQ (HQ-SAM), whose mask decoder"
 
   private static let signs: [Sign] = [
+    Sign(parts: ["visual_encoder.patch_embed.", "text_encoder."], what: "BLIP", flag: "--blip"),
+    Sign(parts: ["vision_model.embeddings.", "itm_head."], what: "BLIP", flag: "--blip"),
+    Sign(parts: ["visual_encoder.patch_embed.", "text_decoder."], what: "a BLIP that writes captions"),
     Sign(parts: ["mask_decoder.hf_"], what: highQuality),
     Sign(parts: ["mask_decoder.compress_vit_feat"], what: highQuality),
     Sign(parts: ["detector.backbone."], what: "SAM 3"), Sign(parts: ["detector_model."], what: "SAM 3"),
@@ -49,6 +54,11 @@ enum ForeignCheckpoint {
       sign.parts.allSatisfy { first($0) != nil } && !sign.absent.contains { first($0) != nil }
     }
     guard let sign else { return }
+    if let flag = sign.flag {
+      throw QuantizationError(
+        .unsupportedModel("this is \(sign.what): \(flag) takes it; " + advice), path: directory.path,
+        name: sign.parts.last.flatMap(first))
+    }
     // Where one part is in the way, that part is named.
     let isPart = sign.what == highQuality
     throw QuantizationError(

@@ -194,9 +194,9 @@ struct ItemWriter {
       for row in 0..<16 {
         let result = quantize(lines, row: row, depth: depth, into: &integers, &tally)
         guard let result else {
-          let element =
-            (start + row) * layer.columns + firstNonFinite(Array(floats[(row * layer.columns)...]))
-          throw bad(.notFinite(element: element), layer.weight.names[0])
+          let column = firstNonFinite(Array(floats[(row * layer.columns)...]))
+          let (name, element) = layer.weight.place(start + row, column, rows: layer.rows, layer.columns)
+          throw bad(.notFinite(element: element), name)
         }
         scales.append(result.scale)
         sums.append(result.sum)
@@ -265,6 +265,22 @@ struct ItemWriter {
 }
 
 extension MatrixSource {
+  /// The tensor that holds a number of the matrix [rows, columns], and which of its elements that is.
+  func place(_ row: Int, _ column: Int, rows: Int, _ columns: Int) -> (name: String, element: Int) {
+    switch self {
+    case .rows(let names):
+      let (part, local) = row.quotientAndRemainder(dividingBy: rows / names.count)
+      return (names[part], local * columns + column)
+    case .transposed(let name): return (name, column * rows + row)
+    case .convolution(let name, let channels, let side):
+      let (cell, channel) = column.quotientAndRemainder(dividingBy: channels)
+      return (name, row * columns + channel * side * side + cell)
+    case .transposedConvolution(let name, let outputs, let side):
+      let (cell, output) = row.quotientAndRemainder(dividingBy: outputs)
+      return (name, (column * outputs + output) * side * side + cell)
+    }
+  }
+
   /// The tensors it reads.
   var names: [String] {
     switch self {

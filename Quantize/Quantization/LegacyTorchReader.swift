@@ -34,6 +34,7 @@ enum LegacyTorchReader {
     let state = try StateDictionary(pickle: pickle, root: root)
     if state.tensors.isEmpty { throw file.error(.noTensors) }
     var listing = TensorListing(format: .torchLegacy)
+    listing.arguments = pickle.member("args", of: root).map { pickle.settings($0) }
     let indexOfKey = try locate(keys, pickle: pickle, listing: &listing)
     for (name, tensor) in state.tensors {
       let storage = pickle.storages[tensor.storage]

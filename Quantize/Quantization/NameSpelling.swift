@@ -13,16 +13,33 @@ struct NameSpelling {
   }
 
   var rules: [Rule] = []
+  /// Parts that may stand in front of a name, any number of times.
+  var wrappers: [String] = []
   /// Blocks are counted within chunks, `blocks.CHUNK.BLOCK.`, where BLOCK goes on from chunk to chunk.
   var hasChunks = false
 
   func original(_ name: String) -> String {
-    var bytes = Array((hasChunks ? Self.withoutChunk(name) : name).utf8)
+    var name = hasChunks ? Self.withoutChunk(name) : name
+    while let wrapper = wrappers.first(where: { name.hasPrefix($0) }) { name.removeFirst(wrapper.count) }
+    var bytes = Array(name.utf8)
     for rule in rules {
       guard let start = firstPlace(of: rule.other, in: bytes) else { continue }
       bytes.replaceSubrange(start..<start + rule.other.count, with: rule.original)
     }
     return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// `name` as the publisher spells it whose rules occur in `others`; unchanged where that is not sure.
+  func other(_ name: String, likeThoseOf others: [String]) -> String {
+    var bytes = Array(name.utf8)
+    for rule in rules.sorted(by: { $0.original.count > $1.original.count }) where !rule.original.isEmpty {
+      guard let start = firstPlace(of: rule.original, in: bytes),
+        others.contains(where: { firstPlace(of: rule.other, in: Array($0.utf8)) != nil })
+      else { continue }
+      bytes.replaceSubrange(start..<start + rule.original.count, with: rule.other)
+    }
+    let other = String(decoding: bytes, as: UTF8.self)
+    return original(other) == name ? other : name
   }
 
   private static func withoutChunk(_ name: String) -> String {
@@ -116,6 +133,8 @@ extension NameSpelling {
     var names = ["iou_prediction_head"]
     for index in 0..<4 { names.append("output_hypernetworks_mlps.\(index)") }
     var rules: [Rule] = []
+    /// Parts that may stand in front of a name, any number of times.
+    var wrappers: [String] = []
     for name in names {
       rules.append(Rule("\(name).layers.0.", "\(name).layers.1."))
       rules.append(Rule("\(name).proj_in.", "\(name).layers.0."))

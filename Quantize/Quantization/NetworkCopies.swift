@@ -21,11 +21,11 @@ struct NetworkCopies {
   /// Said and recorded where there was a choice.
   let note: String?
 
-  /// `option`: the flag that names another prefix; `asked`: what it named.
+  /// `option`: the flag that names another prefix, if there is one; `asked`: what it named.
   ///
   /// - Errors: `unsupportedModel` for a prefix that no copy has.
   init?(
-    _ prefixes: [String], of directory: TensorDirectory, option: String, asked: String?
+    _ prefixes: [String], of directory: TensorDirectory, option: String?, asked: String?
   ) throws(QuantizationError) {
     guard !prefixes.isEmpty else { return nil }
     self.prefixes = prefixes
@@ -34,7 +34,7 @@ struct NetworkCopies {
       let wanted = asked.isEmpty || asked.hasSuffix(".") ? asked : asked + "."
       guard let found = prefixes.first(where: { $0 == wanted }) else {
         throw QuantizationError(
-          .unsupportedModel("\(option) '\(asked)' is none of the copies in this file: \(list)"),
+          .unsupportedModel("\(option ?? "prefix") '\(asked)' is none of the copies in this file: \(list)"),
           path: directory.path)
       }
       (chosen, note) = (found, nil)
@@ -49,7 +49,7 @@ struct NetworkCopies {
       prefixes.count < 2
       ? nil
       : "\(directory.path): \(prefixes.count) copies of the network, below \(list); '\(chosen)' is taken "
-        + "(teacher, EMA and momentum first); \(option) takes another"
+        + "(teacher, EMA and momentum first)" + (option.map { "; \($0) takes another" } ?? "")
   }
 
   /// 0 for a slow copy, 2 for a fast one.

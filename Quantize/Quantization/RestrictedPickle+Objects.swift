@@ -228,7 +228,8 @@ extension RestrictedPickle {
     }
   }
 
-  /// (storage, offset, shape, strides, ...); the typed form has the element type at index 6.
+  /// (storage, offset, shape, strides, two that mean nothing here, what else is told); the typed form has the
+  /// element type at index 6.
   private func pushTensor(_ arguments: [Int32], typed: Bool) throws(QuantizationError) {
     if let first = arguments.first, case .opaque = node(first) { return try push(.opaque) }
     guard arguments.count >= (typed ? 7 : 4), case .storage(let storage) = node(arguments[0]),
@@ -248,8 +249,16 @@ extension RestrictedPickle {
       default: throw malformed("a tensor without its element type")
       }
     }
-    tensors.append(
-      PickleTensor(storage: storage, offset: offset, shape: shape, strides: strides, elementType: type))
+    var tensor = PickleTensor(
+      storage: storage, offset: offset, shape: shape, strides: strides, elementType: type)
+    // Conjugation, the other thing that is told there, changes no real number.
+    let place = typed ? 7 : 6
+    if arguments.count > place, let value = member("neg", of: arguments[place]),
+      case .bool(true) = node(value)
+    {
+      tensor.isNegated = true
+    }
+    tensors.append(tensor)
     try push(.tensor(tensors.count - 1))
   }
 

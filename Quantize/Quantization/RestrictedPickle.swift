@@ -45,6 +45,8 @@ struct PickleTensor {
   var shape: [Int]
   var strides: [Int]
   var elementType: ElementType
+  /// Whether the numbers meant are those of the storage with the other sign.
+  var isNegated = false
 }
 
 /// Runs one or more pickles of protocols 1 to 5 over a range of a file.

@@ -35,6 +35,21 @@ enum ShardIndex {
     return listing
   }
 
+  /// - Errors: a part that is not there, with the index that asks for it; what a download left in its place.
+  private static func open(_ part: String, of index: InputFile) throws(QuantizationError) -> InputFile {
+    let path = folder(of: index.path) + part
+    guard fileExists(path) else {
+      throw QuantizationError(
+        .unsupported("no such file, and \(fileName(of: index.path)) asks for it; download all parts"),
+        path: path)
+    }
+    let file = try InputFile.open(path: path)
+    if let what = CheckpointKind.leftover(try file.bytes(at: 0, count: min(file.byteCount, 512))) {
+      throw file.error(.unknownFormat(hint: what + "a .safetensors file is expected"), at: 0)
+    }
+    return file
+  }
+
   private static func add(
     _ part: String, _ tensors: [String], of index: InputFile, to listing: inout TensorListing
   ) throws(QuantizationError) {
@@ -45,7 +60,7 @@ enum ShardIndex {
         : "parts are .safetensors files beside their index"
       throw index.error(.unsupported(what), name: part)
     }
-    let file = try InputFile.open(path: folder(of: index.path) + part)
+    let file = try open(part, of: index)
     let found = try SafetensorsReader.read(file)
     let names = Dictionary(
       found.tensors.enumerated().map { ($0.element.name, $0.offset) }, uniquingKeysWith: { first, _ in first }

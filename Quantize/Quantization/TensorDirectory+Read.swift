@@ -60,6 +60,7 @@ extension TensorDirectory {
         axis -= 1
       }
     }
+    if record.isNegated { for index in 0..<partShape.reduce(1, *) { out[index] = -out[index] } }
   }
 
   /// Reads a whole tensor as float32, dense, row-major.

@@ -36,6 +36,8 @@ package struct TensorRecord: Sendable {
   package let storage: Int
   /// First element within the storage, in elements.
   package let storageOffset: Int
+  /// Whether the numbers meant are those stored with the other sign.
+  let isNegated: Bool
   /// Product of `shape`; checked to fit when the checkpoint is opened.
   package let elementCount: Int
 }
@@ -86,9 +88,10 @@ package final class TensorDirectory {
   var spanCache: SpanCache?
 
   /// Notes what nothing tells, for people now and for the model file.
-  func assume(_ what: String, because: String, otherwise flags: String) {
+  func assume(_ what: String, because: String, otherwise flags: String? = nil) {
     assumptions.append(what)
-    notes.append("\(path): assumed: \(what); \(because), and \(flags) would say otherwise")
+    let remedy = flags.map { ", and \($0) would say otherwise" } ?? ""
+    notes.append("\(path): assumed: \(what); \(because)" + remedy)
   }
 
   func assumeHeads(_ heads: String, _ width: Int, flag: String) {
@@ -187,13 +190,14 @@ package final class TensorDirectory {
     for entry in archive.entries { _ = try archive.extent(of: entry, checkingStored: true) }
   }
 
-  /// Where a storage's bytes lie; a deflated one is unpacked the first time.
+  /// Where a storage's bytes lie; the first time, an archive's entry is compared with its checksum, and a
+  /// deflated one unpacked.
   func extent(of storage: Int) throws(QuantizationError) -> ByteExtent {
     switch storages[storage].place {
     case .extent(let extent): return extent
     case .entry(let entry):
       guard let archive else { throw file.error(.malformed("no archive"), name: entry.name) }
-      let extent = try archive.extent(of: entry, checkingStored: false)
+      let extent = try archive.extent(of: entry, checkingStored: true)
       storages[storage].place = .extent(extent)
       return extent
     }
@@ -247,7 +251,8 @@ package final class TensorDirectory {
     }
     return TensorRecord(
       name: tensor.name, shape: tensor.shape, strides: tensor.strides, elementType: tensor.elementType,
-      storage: tensor.storage, storageOffset: tensor.storageOffset, elementCount: count)
+      storage: tensor.storage, storageOffset: tensor.storageOffset, isNegated: tensor.isNegated,
+      elementCount: count)
   }
 }
 
@@ -271,6 +276,7 @@ struct ListedTensor {
   var elementType: ElementType
   var storage: Int
   var storageOffset: Int
+  var isNegated = false
 }
 
 /// A checkpoint's directory, from one of the format readers.

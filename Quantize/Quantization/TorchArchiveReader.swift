@@ -34,7 +34,7 @@ enum TorchArchiveReader {
     let state = try StateDictionary(pickle: pickle, root: root)
     var listing = TensorListing(format: isScript ? .torchScript : .torchZip)
     listing.archive = archive
-    listing.arguments = pickle.member("args", of: root).flatMap { pickle.value($0) }
+    listing.arguments = pickle.member("args", of: root).map { pickle.settings($0) }
     if isScript, let rootClass = pickle.rootClass { listing.metadata["root_class"] = rootClass }
     try locate(state, pickle: pickle, archive: archive, prefix: prefix, listing: &listing)
     return listing
@@ -118,6 +118,6 @@ extension PickleTensor {
     else { throw file.error(.malformed("impossible offset into a storage"), name: name) }
     return ListedTensor(
       name: name, shape: shape, strides: strides, elementType: elementType, storage: index,
-      storageOffset: start)
+      storageOffset: start, isNegated: isNegated)
   }
 }

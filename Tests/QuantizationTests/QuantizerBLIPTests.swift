@@ -85,6 +85,38 @@ import Testing
     #expect(try identity(Folder(Self.huggingFace, "pytorch_model.bin"), "/") == expected)
   }
 
+  /// Of whole copies the slow one is taken, whatever their order, which is said and recorded.
+  @Test func theSlowCopyIsTaken() throws {
+    var other = Self.toy
+    other.tensors["itm_head.bias"]?.values[0] += 1
+    let wanted = try Folder(Self.toy).quantize().string("trident.model_id")
+    for (fast, slow) in [("model.", "ema."), ("a_model.", "model_ema."), ("", "momentum.")] {
+      var both = other.renamed { fast + $0 }
+      both.tensors.merge(Self.toy.renamed { slow + $0 }.tensors) { first, _ in first }
+      let folder = try Folder(both)
+      let file = try folder.quantize()
+      #expect(try file.string("trident.model_id") == wanted)
+      #expect(try file.string("trident.source.blip.prefix") == slow)
+      let request = QuantizationRequest(blip: folder.path + "/model.safetensors", output: folder.output)
+      let notes = try ModelQuantizer(request) { _ in }.notes
+      #expect(notes.contains { $0.contains("'\(slow)' is taken") }, "\(notes)")
+    }
+  }
+
+  /// Its image tower has the names of DINO's.
+  @Test func asAnotherNetwork() throws {
+    for toy in [Self.toy, Self.huggingFace] {
+      for network in ["dino", "clip"] {
+        let found: String
+        do {
+          _ = network == "dino" ? try ToyFolder(dino: toy).quantize() : try ToyFolder(clip: toy).quantize()
+          found = "accepted"
+        } catch { found = "\(error)" }
+        #expect(found.contains("this is BLIP: --blip takes it"), "\(network): \(found)")
+      }
+    }
+  }
+
   private func refusal(_ folder: Folder, _ name: String = "/model.safetensors") -> String {
     do {
       _ = try folder.quantize(name)

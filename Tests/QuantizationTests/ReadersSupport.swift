@@ -78,7 +78,7 @@ struct PickleBytes {
   /// Pushes a tensor over a float storage.
   mutating func tensor(
     key: String = "0", elements: Int = 4, offset: Int = 0, shape: [Int], strides: [Int],
-    type: String = "FloatStorage"
+    type: String = "FloatStorage", isNegated: Bool = false
   ) {
     global("torch._utils", "_rebuild_tensor_v2")
     op(0x28, 0x28)
@@ -91,7 +91,13 @@ struct PickleBytes {
     integer(offset)
     integers(shape)
     integers(strides)
-    op(0x89, 0x4e, 0x74, 0x52)
+    op(0x89, 0x4e)
+    if isNegated {
+      op(0x7d)
+      text("neg")
+      op(0x88, 0x73)
+    }
+    op(0x74, 0x52)
   }
 
   /// A dictionary of one tensor.
@@ -109,18 +115,29 @@ struct PickleBytes {
 
 /// A legacy file around a pickle; four floats for storage "0" follow.
 func legacyFile(_ pickle: [UInt8], littleEndian: Bool = true) -> [UInt8] {
+  let floats = [Float](arrayLiteral: 1, 2, 3, 4).flatMap { little(Int($0.bitPattern), 4) }
+  return legacyFile(pickle, storages: [(count: 4, bytes: floats)], littleEndian: littleEndian)
+}
+
+/// A legacy file around a pickle; the storages "0", "1" and so on follow.
+func legacyFile(
+  _ pickle: [UInt8], storages: [(count: Int, bytes: [UInt8])], littleEndian: Bool = true
+) -> [UInt8] {
   var system = PickleBytes()
   system.op(0x7d)
   system.text("little_endian")
   system.op(littleEndian ? 0x88 : 0x89, 0x73, 0x2e)
   var keys = PickleBytes()
   keys.op(0x5d)
-  keys.text("0")
-  keys.op(0x61, 0x2e)
+  for index in storages.indices {
+    keys.text("\(index)")
+    keys.op(0x61)
+  }
+  keys.op(0x2e)
   let magic: [UInt8] = [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e]
   let version: [UInt8] = [0x80, 2, 0x4d, 0xe9, 0x03, 0x2e]
-  let floats = [Float](arrayLiteral: 1, 2, 3, 4).flatMap { little(Int($0.bitPattern), 4) }
-  return joined(magic, version, system.bytes, pickle, keys.bytes, little(4, 8), floats)
+  let tail = storages.flatMap { little($0.count, 8) + $0.bytes }
+  return joined(magic, version, system.bytes, pickle, keys.bytes, tail)
 }
 
 // MARK: Archives
