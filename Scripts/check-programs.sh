@@ -1013,6 +1013,16 @@ check_hard_cases() {
     --choose-templates models/demo/scenes/images --json --quiet --output "$out/own.tvoc"
   said "which ones" '"patches"'
   expect 0 "words with templates of their own" $segment --vocabulary "$out/own.tvoc" --refine none $farm --output "$out/o.png" --overwrite
+  expect 2 "templates beside a vocabulary" $segment --vocabulary "$out/own.tvoc" --templates one $farm --output "$out/s.png"
+  expect 0 "seven templates and a description" $segment --class "horse :=0.2 a large animal" --class grass --class sky \
+    --templates seven --refine none $farm --output "$out/o.png" --overwrite
+  check "the legend says which" grep -q '"templates": "seven"' "$out/o.json"
+  expect 0 "a vocabulary" "$bin/trident" text --model models/demo/demo.gguf --no-cache --class horse --class sky --output "$out/old.tvoc"
+  expect 0 "one that grows" "$bin/trident" text --model models/demo/demo.gguf --no-cache --class sky --class sea \
+    --extend "$out/old.tvoc" --output "$out/grown.tvoc"
+  said "what it took" "1 taken from .*, 1 encoded, 0 from the cache, 1 dropped"
+  expect 0 "a vocabulary, listed" "$bin/trident" inspect "$out/grown.tvoc"
+  said "its words" "1: sea"
   for refinement in none sam pamr bilateral crf; do
     for photo in white black grey; do
       expect 0 "$photo photo, $refinement" $segment $words --refine $refinement "$out/$photo.ppm" --output "$out/o.png" --overwrite

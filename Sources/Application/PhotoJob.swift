@@ -46,7 +46,7 @@ package final class PhotoJob {
   private(set) lazy var titles: [String] = words.named.titles(options)
 
   /// SHA-256 over everything but the photo that decides labels.
-  private(set) lazy var settings: String = {
+  package private(set) lazy var settings: String = {
     let list = words.classes
     var parts: [(String, JSON)] = [
       ("model", .string(session.modelIdentity)), ("options", options.json),
@@ -55,6 +55,7 @@ package final class PhotoJob {
       ("vocabulary", .string(words.vocabularyDigest ?? "")),
       ("text_encoding", .string(words.encoding(options.precision).rawValue)),
     ]
+    parts += words.marks.map { ($0, .string($1)) }
     if let present = words.present { parts.append(("present", .string(present.digest))) }
     if let model = words.presenceModel { parts.append(("presence_model", .string(model.identity))) }
     return SHA256Digest.hex(of: JSON.object(parts).text(indent: -1))

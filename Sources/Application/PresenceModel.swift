@@ -28,7 +28,7 @@ final class PresenceModel {
         path: path)
     }
     var source = ClassSource()
-    source.phrases = (0..<classes.count).map { classes.phrases(ofClass: $0).joined(separator: "; ") }
+    source.phrases = (0..<classes.count).map { classes.line(ofClass: $0) }
     if classes.background { source.backgroundClass = classes.phrases(ofClass: 0).first }
     source.usesCache = usesCache
     var options = SegmentOptions(method: session.method)

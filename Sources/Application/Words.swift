@@ -27,6 +27,8 @@ package struct ClassSource: Sendable {
   package var negatives: [String] = []
   /// May bring such phrases of its own.
   package var absent = AbsentRule.keep
+  /// `all`, `seven`, `one`, or a file of templates; nil: all.
+  package var templates: String?
   /// Vectors may be read from the user's cache and left there.
   package var usesCache = true
 
@@ -38,15 +40,18 @@ package struct ClassSource: Sendable {
 /// - Memory: the phrases; after `wording` their vectors: 4 * embedWidth bytes a phrase.
 package final class Words {
   package let named: NamedPhrases
-  private let session: Session
-  private let usesCache: Bool
+  let session: Session
+  let usesCache: Bool
+  /// What phrases are placed in where they are encoded here.
+  let templates: TemplateList
   /// Which classes photos show, where somebody said.
   let present: PresentClasses?
   /// Says so where nobody did.
   let presenceModel: PresenceModel?
   /// Vectors of a vocabulary file, [phrases, embedWidth], and how they were made.
-  private let stored: [Float]?
+  let stored: [Float]?
   private let storedEncoding: TextEncoding?
+  private let storedTemplates: String?
   /// What `wording` made, and what it took until a report has it.
   private var prepared: [Float]?
   private var report: TextReport?
@@ -63,10 +68,16 @@ package final class Words {
   package var count: Int { classes.count }
   package var phraseClass: [Int] { named.phraseClass }
 
+  /// `vocabulary`: its vectors are taken.
   private init(
-    _ named: NamedPhrases, _ session: Session, stored: [Float]? = nil, encoding: TextEncoding? = nil,
-    usesCache: Bool, present: String? = nil, presenceModel: String? = nil
+    _ named: NamedPhrases, _ source: ClassSource, _ session: Session, vocabulary: Vocabulary? = nil
   ) throws(SegmentationError) {
+    let (present, presenceModel) = (source.present, source.presenceModel)
+    templates =
+      try source.templates.map { name throws(SegmentationError) in
+        try TemplateList(argument: name)
+      } ?? .all
+    try Self.check(named, source, session)
     for (value, flag) in [(present, "--present"), (presenceModel, "--presence-model")] {
       guard value == nil || session.method == .pnpOVSS else {
         throw SegmentationError(.usage("\(flag) is for --method pnp-ovss and its model files"))
@@ -79,10 +90,22 @@ package final class Words {
       try PresentClasses(present, named.classes)
     }
     self.presenceModel = try presenceModel.map { path throws(SegmentationError) in
-      try PresenceModel(path, named.classes, usesCache: usesCache, session.runtime)
+      try PresenceModel(path, named.classes, usesCache: source.usesCache, session.runtime)
     }
-    (self.named, self.session, self.usesCache) = (named, session, usesCache)
-    (self.stored, storedEncoding) = (stored, encoding)
+    (self.named, self.session, usesCache) = (named, session, source.usesCache)
+    (stored, storedEncoding) = (vocabulary?.vectors, vocabulary?.encoding)
+    storedTemplates = vocabulary?.templates
+  }
+
+  /// Templates and descriptions are for text towers that take one sentence after another.
+  private static func check(
+    _ named: NamedPhrases, _ source: ClassSource, _ session: Session
+  ) throws(SegmentationError) {
+    try session.check(named)
+    if source.templates != nil, session.method == .pnpOVSS {
+      throw SegmentationError(
+        .usage("--templates is for the text towers of CLIP and SigLIP; pnp-ovss has a caption of its own"))
+    }
   }
 
   /// - Errors: `.usage` for missing or contradicting sources, `.classes`; `.otherModel` for a vocabulary of
@@ -95,13 +118,17 @@ package final class Words {
     guard source.phrases.isEmpty || source.file == nil else {
       throw SegmentationError(.usage("give either --class or --classes, not both"))
     }
+    guard source.vocabulary == nil || source.templates == nil else {
+      throw SegmentationError(
+        .usage(
+          "a vocabulary was encoded with templates of its own; leave out --templates, or make it again with "
+            + "'trident text --templates'"))
+    }
     try Self.checkRoom(source, session)
     guard let path = source.vocabulary else {
       let (list, isNew) = try Self.list(source)
       let named = try NamedPhrases(list, negatives: source.negatives, absent: source.absent)
-      try self.init(
-        named, session, usesCache: source.usesCache, present: source.present,
-        presenceModel: source.presenceModel)
+      try self.init(named, source, session)
       try check(source, isNew: isNew)
       return
     }
@@ -123,10 +150,7 @@ package final class Words {
     } catch {
       throw error.at(path: path)
     }
-    try self.init(
-      NamedPhrases(vocabulary.classes), session, stored: vocabulary.vectors, encoding: vocabulary.encoding,
-      usesCache: source.usesCache, present: source.present,
-      presenceModel: source.presenceModel)
+    try self.init(NamedPhrases(vocabulary.classes), source, session, vocabulary: vocabulary)
     try check(source, isNew: false)
   }
 
@@ -146,10 +170,12 @@ package final class Words {
       throw SegmentationError(.usage("--classes \(count) is outside 1...\(ClassList.classLimit)"))
     }
     let names = (1...count).map { "class number \($0)" }
+    var made = source
+    (made.usesCache, made.present, made.presenceModel) = (false, nil, nil)
     try self.init(
       NamedPhrases(
         try ClassList(arguments: names, background: false), negatives: source.negatives,
-        absent: source.absent), session, usesCache: false)
+        absent: source.absent), made, session)
   }
 
   /// Files of words are read whole, and held twice while they are taken apart. Small ones are left to the
@@ -192,7 +218,7 @@ package final class Words {
   /// - Errors: `.classes` for one that looks wrong, where that was asked for.
   private func check(_ source: ClassSource, isNew: Bool) throws(SegmentationError) {
     let isPreset = source.file == nil && source.phrases.isEmpty
-    let own = isPreset ? [] : classes.doubts + (session.hasText ? try session.doubts(classes) : [])
+    let own = isPreset ? [] : classes.doubts + (session.hasText ? try session.doubts(classes, templates) : [])
     let doubts = own + (try session.untrained(classes))
     if let first = doubts.first, source.isStrict {
       throw SegmentationError(.classes(first + " (--strict)"), path: source.file)
@@ -240,16 +266,16 @@ extension Words {
       return try wording(of: presenceModel.find(photo, named: name, listener, isCancelled))
     }
     guard readsVectors(options) else { return named.wording(.unused, present: labels) }
-    if needs.taps && stored == nil {
-      return named.wording(.prompts(try source(of: named.all)), present: labels)
+    if needs.taps && stored == nil && named.described.isEmpty {
+      return named.wording(.prompts(try source(of: named.all, templates)), present: labels)
     }
     if prepared == nil {
       if storedEncoding == .unstated { listener.note(Self.coarse) }
       _ = try session.plan(
         photo, planned(options), options, previewSide: needs.previewSide, scores: needs.scores,
         confidence: needs.confidence)
-      (prepared, report) = try vectors(
-        options.precision, measures: measures, listener, isCancelled: isCancelled)
+      let made = try vectors(options.precision, measures: measures, listener, isCancelled: isCancelled)
+      (prepared, report) = (made.vectors, made.report)
     }
     return named.wording(.vectors(prepared ?? []), present: labels)
   }
@@ -273,92 +299,24 @@ extension Words {
   /// How the vectors that a run reads are made.
   func encoding(_ precision: PrecisionChoice) -> TextEncoding { storedEncoding ?? TextEncoding(precision) }
 
+  /// The templates that vectors are means over, where they are not the usual ones.
+  var ownTemplates: String? {
+    let name = storedTemplates ?? templates.identifier
+    return name == TemplateList.all.identifier ? nil : name
+  }
+
+  /// What decides vectors beside the phrases, for identities of results.
+  var marks: [(String, String)] {
+    let described = named.described
+    let lines = described.map { "\($0) \(classes.line(ofClass: $0))" }.joined(separator: "\n")
+    return (ownTemplates.map { [("templates", $0)] } ?? [])
+      + (described.isEmpty ? [] : [("descriptions", SHA256Digest.hex(of: lines))])
+  }
+
   /// What the encoding for `wording` took, once.
   func takeReport() -> TextReport? {
     defer { report = nil }
     return report
-  }
-
-  /// Unit vectors of all phrases; what had to be encoded is stored and reported, the report without vectors.
-  ///
-  /// - Shapes: [phrases, embedWidth].
-  /// - Memory: the vectors, and twice those that are encoded while they are put in their places.
-  func vectors(
-    _ precision: PrecisionChoice, measures: Bool, _ listener: any JobListener,
-    isCancelled: (() -> Bool)? = nil
-  ) throws -> (vectors: [Float], report: TextReport?) {
-    if let stored { return (stored, nil) }
-    let width = session.embedWidth
-    var vectors = [Float](repeating: 0, count: named.all.count * width)
-    let report = try fill(&vectors, precision, measures: measures, listener, isCancelled)
-    var first: [String: Int] = [:]
-    for (index, phrase) in named.all.enumerated() {
-      guard let same = first[phrase] else {
-        first[phrase] = index
-        continue
-      }
-      for column in 0..<width { vectors[index * width + column] = vectors[same * width + column] }
-    }
-    first = [:]
-    Heap.trim()
-    return (vectors, report)
-  }
-
-  /// Puts the vector of each phrase where that phrase comes first.
-  private func fill(
-    _ vectors: inout [Float], _ precision: PrecisionChoice, measures: Bool, _ listener: any JobListener,
-    _ isCancelled: (() -> Bool)?
-  ) throws -> TextReport? {
-    let width = session.embedWidth
-    let (missing, cache) = lookUp(precision) { index, vector in
-      vectors.replaceSubrange(index * width..<(index + 1) * width, with: vector)
-    }
-    if missing.isEmpty { return nil }
-    let display = listener.progressDisplay()
-    let source = try source(of: missing.map { named.all[$0] })
-    Heap.trim()
-    let plan = try session.planText(source, precision)
-    try session.checkTime(plan, precision)
-    defer { display?.finish() }
-    var report = try session.encodeText(
-      source, precision, plan: plan, measures: measures,
-      progress: { display?.show($0, $1, detail: "") }, isCancelled: isCancelled)
-    // What is kept under the model's identity must be of that model.
-    if cache != nil { try session.proveIdentity() }
-    for (row, index) in missing.enumerated() {
-      let vector = Array(report.vectors[row * width..<(row + 1) * width])
-      vectors.replaceSubrange(index * width..<(index + 1) * width, with: vector)
-      cache?.store(vector, for: named.all[index])
-    }
-    report.vectors = []
-    return report
-  }
-
-  /// Planned text stage of what is missing; nil where nothing is.
-  func planText(_ precision: PrecisionChoice, within limit: MemoryLimit) throws -> MemoryPlan? {
-    let missing = stored == nil ? lookUp(precision) { _, _ in }.missing : []
-    guard !missing.isEmpty else { return nil }
-    let source = try source(of: missing.map { named.all[$0] })
-    Heap.trim()
-    return try session.planText(source, precision, within: limit)
-  }
-
-  private func source(of phrases: [String]) throws -> PromptSource {
-    PromptSource(phrases: phrases, tokenizer: try session.makeTokenizer())
-  }
-
-  /// Hands over what the cache has, and names the phrases that it lacks, by their place in the list; a phrase
-  /// that several classes share counts where it comes first.
-  private func lookUp(
-    _ precision: PrecisionChoice, _ found: (_ index: Int, _ vector: [Float]) -> Void
-  ) -> (missing: [Int], cache: TextVectorCache?) {
-    let cache: TextVectorCache? = usesCache ? session.textCache(precision) : nil
-    var seen: Set<String> = []
-    var missing: [Int] = []
-    for (index, phrase) in named.all.enumerated() where seen.insert(phrase).inserted {
-      if let vector = cache?.vector(of: phrase) { found(index, vector) } else { missing.append(index) }
-    }
-    return (missing, cache)
   }
 }
 
@@ -379,11 +337,11 @@ extension Session {
   }
 
   /// Cached text vectors of this model in one precision.
-  func textCache(_ precision: PrecisionChoice) -> TextVectorCache {
+  func textCache(_ precision: PrecisionChoice, _ templates: TemplateList) -> TextVectorCache {
     let prompts =
       model.config.bert != nil
       ? BLIPCaption.identifier
-      : model.config.siglip == nil ? PromptTemplates.identifier : SigLIPPrompts.identifier
+      : model.config.siglip == nil ? templates.identifier : SigLIPPrompts.identifier(templates)
     return TextVectorCache(
       modelID: modelIdentity, variant: prompts + "/" + TextEncoding(precision).rawValue, width: embedWidth)
   }

@@ -168,7 +168,7 @@ public final class Trident: @unchecked Sendable {
         let photo = try request.photo.open(session.runtime.photoCeilings)
         let (list, stored) = try words(of: request)
         let options = list.settle(request.options)
-        let wording = list.wording(.vectors(try stored ?? vectors(list.all, options)))
+        let wording = list.wording(.vectors(try stored ?? vectors(list, options)))
         let plan = try session.plan(
           photo, wording, options, scores: receiver.scores != nil, confidence: receiver.wantsConfidence)
         try session.checkTime(plan, options.precision)
@@ -251,6 +251,7 @@ public final class Trident: @unchecked Sendable {
     case .classes(let classes, let background, let negatives):
       let named = try NamedPhrases(
         classes, background: background, negatives: negatives, request.options)
+      try session.check(named)
       return (named, nil)
     case .vocabulary(let path):
       let vocabulary = try VocabularyFile.read(path: path)
@@ -266,21 +267,29 @@ public final class Trident: @unchecked Sendable {
     }
   }
 
-  private func prompts(_ phrases: [String]) throws -> PromptSource {
+  private func prompts(_ phrases: [String], _ templates: TemplateList = .all) throws -> PromptSource {
     let tokenizer = try tokenizer ?? session.makeTokenizer()
     self.tokenizer = tokenizer
-    return PromptSource(phrases: phrases, tokenizer: tokenizer)
+    return PromptSource(phrases: phrases, tokenizer: tokenizer, templates: templates)
   }
 
-  /// Text vectors of phrases. Shapes: [phrases, embedWidth].
-  private func vectors(_ phrases: [String], _ options: SegmentOptions) throws -> [Float] {
-    if let encoded, encoded.phrases == phrases, encoded.precision == options.precision {
+  /// Text vectors of all phrases. Shapes: [phrases, embedWidth].
+  private func vectors(_ list: NamedPhrases, _ options: SegmentOptions) throws -> [Float] {
+    let described = list.described
+    let key = list.all + described.map { "\($0) \(list.classes.line(ofClass: $0))" }
+    if let encoded, encoded.phrases == key, encoded.precision == options.precision {
       return encoded.vectors
     }
-    let source = try prompts(phrases)
-    let plan = try session.planText(source, options.precision)
-    let vectors = try session.encodeText(source, options.precision, plan: plan, measures: false).vectors
-    encoded = (phrases, options.precision, vectors)
+    func encode(_ source: PromptSource) throws -> [Float] {
+      let plan = try session.planText(source, options.precision)
+      return try session.encodeText(source, options.precision, plan: plan, measures: false).vectors
+    }
+    var vectors = try encode(try prompts(list.all))
+    if !described.isEmpty {
+      let texts = try encode(try prompts(list.texts(of: described), .plain))
+      list.mix(&vectors, with: texts, of: described, width: session.embedWidth)
+    }
+    encoded = (key, options.precision, vectors)
     return vectors
   }
 }

@@ -14,6 +14,20 @@ package struct TextReport: Sendable {
   package var seconds: Double
 }
 
+extension TextReport {
+  /// Puts a later run's stages behind this one's.
+  package mutating func add(_ later: TextReport) {
+    samples += later.samples.map {
+      MemorySample(seconds: $0.seconds + seconds, anonymous: $0.anonymous, file: $0.file)
+    }
+    stages += later.stages
+    let first = plan
+    plan = later.plan
+    plan.precede(with: first)
+    (phraseCount, seconds) = (phraseCount + later.phraseCount, seconds + later.seconds)
+  }
+}
+
 extension Session {
   /// The fastest way to encode these phrases within the limit.
   ///

@@ -27,7 +27,9 @@ struct ModelFlags: ParsableArguments {
 
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "inspect", abstract: "Lists configuration, tensors, sizes and provenance of a model file.")
+    commandName: "inspect",
+    abstract:
+      "Lists configuration, tensors, sizes and provenance of a model file, or the words of a vocabulary.")
 
   @OptionGroup var model: ModelFlags
 
@@ -36,6 +38,11 @@ struct InspectCommand: ParsableCommand {
   @Flag(help: "List every tensor.") var tensors = false
 
   func run() throws {
+    if let path = try model.given(), VocabularyListing.isVocabulary(path) {
+      let listing = try VocabularyListing(path)
+      print(json ? listing.json.text() : listing.text)
+      return
+    }
     let listing = try ModelListing(try model.path())
     print(json ? listing.json.text() : listing.text(lists: tensors))
   }

@@ -93,7 +93,10 @@ struct ClassFlags: ParsableArguments {
 
   @Option(
     name: .customLong("classes"),
-    help: "Class file: one class a line, synonyms separated by '; '; '-' is standard input.",
+    help: """
+      Class file: one class a line, synonyms separated by '; ', then ' := ' and a description if you like; \
+      '-' is standard input.
+      """,
     completion: .file())
   var file: String?
 
@@ -128,6 +131,13 @@ struct ClassFlags: ParsableArguments {
   )
   var negative: String?
 
+  @Option(
+    help: """
+      Sentences that words are placed in; a word's vector is its mean over them: all (80, the default), \
+      seven, one ('a photo of a {}.'), or a file of lines with one '{}' each.
+      """, completion: .file())
+  var templates: String?
+
   @Flag(help: "Neither read nor write the cache of text vectors.") var noCache = false
 
   /// What `--present` names, where that is a file.
@@ -141,7 +151,7 @@ struct ClassFlags: ParsableArguments {
     (source.phrases, source.file, source.vocabulary) = (phrases, file, vocabulary)
     (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
     (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
-    (source.present, source.presenceModel) = (present, presenceModel)
+    (source.present, source.presenceModel, source.templates) = (present, presenceModel, templates)
     return source
   }
 }

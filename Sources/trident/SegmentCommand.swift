@@ -142,8 +142,10 @@ extension ClassFlags {
   /// Files that a run reads beside its photos.
   func inputs(_ runtime: RuntimeFlags, _ method: MethodFlags) throws -> [String] {
     let preset = method.preset.flatMap { SegmentOptions.Preset(rawValue: $0) == nil ? $0 : nil }
-    return [try modelPath(runtime.model), file, vocabulary, presentFile, presenceModel, preset]
-      .compactMap { $0 }
+    return [
+      try modelPath(runtime.model), file, vocabulary, presentFile, presenceModel, preset,
+      TemplateList.file(templates),
+    ].compactMap { $0 }
   }
 
   /// Words that were meant for --class and came to stand among the photos.

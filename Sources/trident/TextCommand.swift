@@ -11,6 +11,7 @@ struct TextCommand: ParsableCommand {
       Example:
         trident text -m demo.gguf --classes words.txt -o words.tvoc
         trident text -m demo.gguf --classes words.txt --choose-templates photos/ -o words.tvoc
+        trident text -m demo.gguf --classes more.txt --extend words.tvoc -o more.tvoc
 
       A name ending in .npz writes NumPy arrays. The file works with the model that made it and no other.
       """)
@@ -29,6 +30,12 @@ struct TextCommand: ParsableCommand {
       by the model's own method.
       """, completion: .directory)
   var chooseTemplates: String?
+  @Option(
+    help: """
+      A vocabulary of the same model: words that it has are taken from it, the others are encoded, those \
+      that are not named any more are left out.
+      """, completion: .file(extensions: ["tvoc", "npz"]))
+  var extend: String?
   @Option(help: "Arithmetic (int8); float32 is the reference and needs OpenBLAS.")
   var precision: PrecisionChoice = .int8
   @Flag(help: "One JSON object on standard output.") var json = false
@@ -41,7 +48,7 @@ struct TextCommand: ParsableCommand {
     }
     let job = try TextJob(
       classFlags.source(try preset.map { try PresetChoice($0) }?.published), output: output,
-      model: modelPath(runtimeFlags.model))
+      model: modelPath(runtimeFlags.model), extending: extend)
     let report = try job.run(runtimeFlags.open(), precision, measures: json, listener: Console(quiet: quiet))
     if json {
       print(report.json.text())
@@ -51,6 +58,9 @@ struct TextCommand: ParsableCommand {
   }
 
   private func choose(_ photos: String) throws {
+    guard extend == nil else {
+      throw SegmentationError(.usage("give either --extend or --choose-templates, not both"))
+    }
     let choice = try preset.map { try PresetChoice($0) }
     let job = try TemplateJob(
       classFlags.source(choice?.published), photos: photos, output: output,

@@ -36,20 +36,20 @@ import Testing
   @Test func singleTemplatesMakeTheWhole() throws {
     let session = try Demo.session()
     let tokenizer = try session.makeTokenizer()
-    func vectors(_ templates: [Int]?) throws -> [Float] {
+    func vectors(_ templates: TemplateList) throws -> [Float] {
       let source = PromptSource(phrases: ["cat", "soccer ball"], tokenizer: tokenizer, templates: templates)
       let plan = try session.planText(source, .int8)
       return try session.encodeText(source, .int8, plan: plan, measures: false).vectors
     }
-    let whole = try vectors(nil)
+    let whole = try vectors(.all)
     let all = Array(PromptTemplates.imageNet.indices)
-    let single = try all.flatMap { try vectors([$0]) }
+    let single = try all.flatMap { try vectors(TemplateList(imageNet: [$0])) }
     // No class was seen: every template takes part.
     let mean = TemplateChoice(templates: all.count, classes: 2)
       .mixed(single, phraseClass: [0, 1], width: session.embedWidth)
     let worst = zip(whole, mean).map { abs($0 - $1) }.max() ?? 1
     #expect(worst < 1e-4, "\(worst)")
-    let some = try vectors([0, 3])
+    let some = try vectors(TemplateList(imageNet: [0, 3]))
     #expect(some.count == whole.count && some != whole)
   }
 
@@ -60,7 +60,8 @@ import Testing
     var options = Demo.fast
     options.logitScale = 20
     let source = PromptSource(
-      phrases: ["horse", "grass", "lawn", "sky"], tokenizer: try session.makeTokenizer(), templates: [0])
+      phrases: ["horse", "grass", "lawn", "sky"], tokenizer: try session.makeTokenizer(),
+      templates: TemplateList(imageNet: [0]))
     let plan = try session.planText(source, .int8)
     let vectors = try session.encodeText(source, .int8, plan: plan, measures: false).vectors
     let phraseClass = [0, 1, 1, 2]

@@ -86,6 +86,7 @@ package final class EvaluateJob {
     settings.append(("text_encoding", words.encoding(options.precision).rawValue))
     if data.turnsPhotos == false { settings.append(("orientation", "stored")) }
     if let digest = words.vocabularyDigest { settings.append(("vocabulary", digest)) }
+    settings += words.marks
     if let present = words.present { settings.append(("present", present.digest)) }
     header = try ResultsHeader(
       model: session.modelIdentity, options: settings, set: chosen.name, labels: data.rule.rawValue,

@@ -32,7 +32,12 @@ package struct SegmentReport {
       ("id", .int(label)), ("name", .string(titles[label])), ("phrases", .array(phrases.map { .string($0) })),
       ("colour", .array([.int(Int(colour.red)), .int(Int(colour.green)), .int(Int(colour.blue))])),
       ("pixels", .int(run.refinement.pixels(of: label))), ("share", .number(run.share(of: label))),
-    ] + presence(of: label) + confidence(of: label)
+    ] + (list.descriptions[label]?.members ?? []) + presence(of: label) + confidence(of: label)
+  }
+
+  /// The templates of the text vectors, where they are not the usual ones.
+  private var templates: [(String, JSON)] {
+    job.words.ownTemplates.map { [("templates", .string($0))] } ?? []
   }
 
   /// Mean confidence of a class's pixels, where confidences were wanted.
@@ -91,7 +96,7 @@ package struct SegmentReport {
         ("classes", classes),
         ("background", .bool(job.words.classes.background)), ("version", .string(Trident.version)),
         ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
-      ] + preset + found
+      ] + templates + preset + found
     ).text() + "\n"
   }
 
@@ -132,7 +137,7 @@ package struct SegmentReport {
       ),
       ("machine", machine), ("options", job.options.json),
     ]
-    return .object(members + confidence + preset + found)
+    return .object(members + templates + confidence + preset + found)
   }
 
   /// The file that the options come from, with what it says of itself.

@@ -17,6 +17,10 @@ package struct TemplateJob {
   package init(
     _ source: ClassSource, photos: String, output: String, model: String? = nil
   ) throws(SegmentationError) {
+    guard source.templates == nil else {
+      throw SegmentationError(
+        .usage("--choose-templates chooses among the 80 itself; leave out --templates"))
+    }
     _ = try TextJob(source, output: output, model: model)
     self.photos = PhotoList([photos])
     guard !self.photos.photos.isEmpty else {
@@ -38,6 +42,10 @@ package struct TemplateJob {
         .usage("--choose-templates works with CLIP's words: --method trident and sc-clip"))
     }
     let words = try Words(source, session)
+    if let first = words.named.described.first {
+      throw SegmentationError(
+        .usage("'\(words.classes.names[first])' has a description; --choose-templates takes names alone"))
+    }
     words.tell(listener)
     let templates = PromptTemplates.imageNet.count
     let limit = TemplateRequest.phraseLimit(templates: templates)
@@ -51,7 +59,8 @@ package struct TemplateJob {
     let vocabulary = Vocabulary(
       classes: words.classes, width: session.embedWidth,
       vectors: choice.mixed(vectors, phraseClass: words.phraseClass, width: session.embedWidth),
-      modelID: session.textIdentity, encoding: words.encoding(options.precision))
+      modelID: session.textIdentity, encoding: words.encoding(options.precision),
+      templates: TemplateList.byClass)
     try VocabularyFile.write(vocabulary, path: output)
     return TemplateReport(
       output: output, classes: words.classes, choice: choice, photoCount: photos.photos.count,
@@ -72,7 +81,9 @@ package struct TemplateJob {
     vectors.reserveCapacity(templates * words.phraseClass.count * session.embedWidth)
     for template in 0..<templates {
       display?.show("templates", Double(template) / Double(templates), detail: "")
-      let source = PromptSource(phrases: words.named.all, tokenizer: tokenizer, templates: [template])
+      let source = PromptSource(
+        phrases: words.named.all, tokenizer: tokenizer,
+        templates: TemplateList(imageNet: [template]))
       let plan = try session.planText(source, options.precision)
       vectors += try session.encodeText(source, options.precision, plan: plan, measures: false).vectors
     }

@@ -88,7 +88,10 @@ enum OpenAPI {
     let words = JSON.object([("type", .string("array")), ("items", .object([("type", .string("string"))]))])
     var list = [
       Field(
-        key: "class", text: "a class: a phrase, or synonyms separated by '; '; repeat for more", schema: words
+        key: "class",
+        text:
+          "a class: a phrase, or synonyms separated by '; ', then ' := ' and a description; repeat for more",
+        schema: words
       ),
       Field(key: "classes", text: "classes, a line each"),
       Field(key: "background", text: "class 0 is what nothing else is", schema: choice(["true", "false"])),

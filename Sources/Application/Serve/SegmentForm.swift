@@ -76,12 +76,15 @@ package struct SegmentForm: Sendable {
     do throws(SegmentationError) {
       let list = try NamedPhrases(
         try ClassList(arguments: classes, background: false), negatives: negatives)
-      if list.all.count <= limits.phraseCount { return }
-      throw SegmentationError(.limit(what: "phrases", value: list.all.count, limit: limits.phraseCount))
+      let count = list.all.count + list.texts(of: list.described).count
+      if count <= limits.phraseCount { return }
+      throw SegmentationError(.limit(what: "phrases", value: count, limit: limits.phraseCount))
     } catch {
       if case .limit(_, let value, let limit) = error.reason {
         throw Refusal(
-          413, "\(value) phrases (classes, synonyms, negative ones), at most \(limit) are taken here")
+          413,
+          "\(value) phrases (classes, synonyms, descriptions, negative ones), at most \(limit) are taken here"
+        )
       }
       throw Refusal(400, printable(error.description, limit: 2000))
     }

@@ -39,6 +39,8 @@ package final class TuneJob {
   private let session: Session
   private let judge: Session
   private let words: Words
+  /// Of `ClassSource`.
+  private let templates: String?
   private let start: SegmentOptions
   private let base: SegmentOptions.Preset?
   private let request: TuneRequest
@@ -70,6 +72,7 @@ package final class TuneJob {
     }
     self.side = side
     words = try Words(source, session)
+    templates = source.templates
     present = try PresentClasses(request.present, words.classes)
     (photos, leftOut) = try Self.photos(request, present)
     var shape = SearchSpace.Shape()
@@ -187,7 +190,8 @@ package final class TuneJob {
         scale: RewardScale(request.reward, text: own ?? [], phraseClass: words.phraseClass))
     }
     var source = ClassSource()
-    source.phrases = (0..<words.count).map { words.classes.phrases(ofClass: $0).joined(separator: "; ") }
+    source.phrases = (0..<words.count).map { words.classes.line(ofClass: $0) }
+    source.templates = templates
     let others = try Words(source, judge)
     precondition(others.phraseClass == words.phraseClass, "the same phrases")
     let vectors = try others.vectors(start.precision, measures: false, listener).vectors
@@ -227,14 +231,15 @@ package final class TuneJob {
   /// Lines of everything that decides the rewards.
   private func header(photos sums: String) -> [String] {
     let list = words.classes
-    let classes = (0..<list.count).map { list.phrases(ofClass: $0).joined(separator: "; ") }
+    let classes = (0..<list.count).map { list.line(ofClass: $0) }
     let lines = [
       "model \(session.modelIdentity)", "judge \(judge.modelIdentity)", "reward \(request.reward.rawValue)",
       "photos \(photos.count) \(sums)", "present \(present.digest)", "seed \(request.seed)",
       "classes \(list.count) \(SHA256Digest.hex(of: classes.joined(separator: "\n")))",
       "vocabulary \(words.vocabularyDigest ?? "-")",
     ]
-    return lines + trials.map { "trial \($0.json.text(indent: -1))" }
+    let marks = words.ownTemplates.map { ["templates \($0)"] } ?? []
+    return lines + marks + trials.map { "trial \($0.json.text(indent: -1))" }
   }
 
   /// - Errors: `.usage` for a preset that another search left.

@@ -75,7 +75,7 @@ typedef struct trident_request {
   int32_t width, height; /* of rgb */
   size_t stride;         /* bytes from one row of rgb to the next; 0: 3 * width */
 
-  const char *const *classes; /* a phrase each, or synonyms separated by "; " */
+  const char *const *classes; /* a phrase each, or synonyms: "cat; kitten := a small pet" */
   size_t class_count;
   const char *vocabulary; /* a file made by `trident text` or an .npz, instead of classes */
 

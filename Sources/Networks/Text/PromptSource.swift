@@ -23,12 +23,11 @@ package enum PromptTokenizer: Sendable {
 package final class PromptSource {
   package let phrases: [String]
   private let tokenizer: PromptTokenizer
-  /// Templates of every phrase; nil: all 80.
-  private let templates: [Int]?
+  /// Of every phrase; CLIP's and SigLIP's only.
+  private let templates: TemplateList
   private var known: [Int: [PromptGroup]] = [:]
 
-  /// `templates`: numbers of the templates whose mean is taken, CLIP's only; nil: all, as published.
-  package init(phrases: [String], tokenizer: PromptTokenizer, templates: [Int]? = nil) {
+  package init(phrases: [String], tokenizer: PromptTokenizer, templates: TemplateList = .all) {
     (self.phrases, self.tokenizer, self.templates) = (phrases, tokenizer, templates)
   }
 
@@ -39,7 +38,7 @@ package final class PromptSource {
   // MARK: Sequences of their own
 
   /// Prompts of one phrase.
-  var promptsPerPhrase: Int { PromptTemplates.imageNet.count }
+  var promptsPerPhrase: Int { templates.texts.count }
 
   /// One of phrases * promptsPerPhrase prompts.
   ///
@@ -47,7 +46,7 @@ package final class PromptSource {
   func sequence(_ prompt: Int) -> [Int32] {
     guard case .pieces(let tokenizer) = tokenizer else { preconditionFailure("SigLIP's prompts are pieces") }
     let (phrase, template) = prompt.quotientAndRemainder(dividingBy: promptsPerPhrase)
-    return SigLIPPrompts.tokens(phrases[phrase], template: template, tokenizer: tokenizer)
+    return SigLIPPrompts.tokens(phrases[phrase], in: templates.texts[template], tokenizer: tokenizer)
   }
 
   // MARK: Captions
@@ -70,7 +69,7 @@ package final class PromptSource {
     while first < phrases.count {
       let trie = PromptTrie.group(
         from: first, to: phrases.count, nodeLimit: nodeLimit, endToken: bytePairs.endToken, prompts: prompts)
-      let ends = trie.phraseCount * (templates?.count ?? PromptTemplates.imageNet.count)
+      let ends = trie.phraseCount * promptsPerPhrase
       groups.append(
         PromptGroup(
           phrases: first..<first + trie.phraseCount, nodeCount: trie.nodeCount, endCount: ends))
@@ -91,7 +90,6 @@ package final class PromptSource {
   }
 
   private func prompts(_ phrase: Int) -> [[Int32]] {
-    let all = templates ?? Array(PromptTemplates.imageNet.indices)
-    return all.map { bytePairs.tokens(PromptTemplates.prompt(phrases[phrase], template: $0)) }
+    templates.texts.map { bytePairs.tokens(PromptTemplates.prompt(phrases[phrase], in: $0)) }
   }
 }

@@ -11,9 +11,15 @@ package enum PromptTemplates {
 
   /// A phrase inside one template.
   package static func prompt(_ phrase: String, template: Int) -> String {
-    let text = imageNet[template]
-    let hole = text.utf8.firstIndex(of: 0x7B)!
-    return String(text[..<hole]) + phrase + String(text[text.utf8.index(hole, offsetBy: 2)...])
+    prompt(phrase, in: imageNet[template])
+  }
+
+  /// A phrase in place of a template's `{}`.
+  package static func prompt(_ phrase: String, in template: String) -> String {
+    let bytes = template.utf8
+    var hole = bytes.startIndex
+    while !bytes[hole...].starts(with: [0x7B, 0x7D]) { hole = bytes.index(after: hole) }
+    return String(template[..<hole]) + phrase + String(template[bytes.index(hole, offsetBy: 2)...])
   }
 
   /// Token sequences of one phrase in all templates.

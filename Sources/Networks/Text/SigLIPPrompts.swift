@@ -5,7 +5,9 @@
 /// Attention is not causal and padding is attended, so that every prompt is a sequence of its own.
 package enum SigLIPPrompts {
   /// Names templates and cleaning in caches; changes whenever they do.
-  package static let identifier = PromptTemplates.identifier + "-canonical"
+  package static func identifier(_ templates: TemplateList) -> String {
+    templates.identifier + "-canonical"
+  }
 
   /// Sequences per phrase.
   package static var promptCount: Int { PromptTemplates.imageNet.count }
@@ -21,7 +23,11 @@ package enum SigLIPPrompts {
   ///
   /// - Shapes: [contextLength].
   package static func tokens(_ phrase: String, template: Int, tokenizer: some Tokenizer) -> [Int32] {
+    tokens(phrase, in: PromptTemplates.imageNet[template], tokenizer: tokenizer)
+  }
+
+  package static func tokens(_ phrase: String, in template: String, tokenizer: some Tokenizer) -> [Int32] {
     precondition(tokenizer.isPadded, "SigLIP's sequences are padded")
-    return tokenizer.tokens(PromptCleaning.canonical(PromptTemplates.prompt(phrase, template: template)))
+    return tokenizer.tokens(PromptCleaning.canonical(PromptTemplates.prompt(phrase, in: template)))
   }
 }

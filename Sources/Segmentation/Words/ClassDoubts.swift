@@ -66,7 +66,9 @@ extension Session {
   ///
   /// - Memory: the phrases once more; where one may be too long, the tokenizer, given back.
   /// - Errors: `.model` for a file without a text tower.
-  package func doubts(_ list: ClassList) throws(SegmentationError) -> [String] {
+  package func doubts(
+    _ list: ClassList, _ templates: TemplateList = .all
+  ) throws(SegmentationError) -> [String] {
     var (doubts, first) = ([String](), [[String]: Int]())
     for index in 0..<list.count {
       let texts = Set(list.phrases(ofClass: index).map(readText)).sorted()
@@ -81,11 +83,19 @@ extension Session {
     let config = model.config
     let context =
       config.siglip?.tower.context ?? config.text?.context ?? config.bert?.context ?? .max
-    // A token is a byte at least, and templates have 20 at most.
-    let long = list.phrases.filter { $0.utf8.count + 20 > context }
-    guard !long.isEmpty else { return doubts }
+    // A token is a byte at least, and the 80 templates have 20 at most.
+    let own = templates == .all ? 20 : templates.longest + 2
+    let long = list.phrases.filter { $0.utf8.count + own > context }
+    let texts = list.descriptions.sorted { $0.key < $1.key }.flatMap(\.value.texts)
+      .filter { $0.utf8.count + 2 > context }
+    guard !long.isEmpty || !texts.isEmpty else { return doubts }
     let tokenizer = try makeTokenizer()
-    for phrase in long.prefix(1000) where isCut(phrase, tokenizer, context) {
+    for text in texts.prefix(1000) where isCut(text, tokenizer, context, .plain) {
+      doubts.append(
+        "the description '\(text)' is longer than the model reads (\(context) tokens); its end does not count"
+      )
+    }
+    for phrase in long.prefix(1000) where isCut(phrase, tokenizer, context, templates) {
       doubts.append("'\(phrase)' is longer than the model reads (\(context) tokens); its end does not count")
     }
     return doubts
@@ -139,9 +149,11 @@ extension Session {
     return text
   }
 
-  private func isCut(_ phrase: String, _ tokenizer: PromptTokenizer, _ context: Int) -> Bool {
-    PromptTemplates.imageNet.indices.contains { template in
-      let prompt = PromptTemplates.prompt(phrase, template: template)
+  private func isCut(
+    _ phrase: String, _ tokenizer: PromptTokenizer, _ context: Int, _ templates: TemplateList
+  ) -> Bool {
+    templates.texts.contains { template in
+      let prompt = PromptTemplates.prompt(phrase, in: template)
       switch tokenizer {
       case .bytePairs(let pairs): return pairs.encode(prompt).count + 2 > context
       case .pieces(let pieces): return pieces.encode(PromptCleaning.canonical(prompt)).count + 1 > context

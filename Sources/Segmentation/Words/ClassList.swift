@@ -24,6 +24,8 @@ package struct ClassList: Equatable, Sendable {
   package private(set) var phrases: [String] = []
   /// Class of each phrase, rising by 0 or 1; [phrases].
   package private(set) var classIndex: [Int32] = []
+  /// What some classes mean, by class.
+  package private(set) var descriptions: [Int: ClassDescription] = [:]
   /// Whether class 0 is what is left over.
   package let background: Bool
 
@@ -43,6 +45,12 @@ package struct ClassList: Equatable, Sendable {
   /// The phrases of one class.
   package func phrases(ofClass index: Int) -> ArraySlice<String> {
     phrases[firstPhrase(ofClass: index)..<firstPhrase(ofClass: index + 1)]
+  }
+
+  /// A class as a class file has it; equal classes have equal lines.
+  package func line(ofClass index: Int) -> String {
+    let phrases = phrases(ofClass: index).joined(separator: "; ")
+    return descriptions[index].map { "\(phrases) \($0.line)" } ?? phrases
   }
 
   /// Where a class's phrases begin; the end for the class behind the last.
@@ -109,7 +117,7 @@ package struct ClassList: Equatable, Sendable {
     let place = (0..<count).first { index in
       phrases(ofClass: index).contains { $0.lowercased() == wanted }
     }
-    if place == 0 { return (try ClassList(phrases, classIndex, background: true), false) }
+    if place == 0 { return (try ClassList(phrases, classIndex, descriptions, background: true), false) }
     if let place {
       throw SegmentationError(
         .usage(
@@ -120,16 +128,36 @@ package struct ClassList: Equatable, Sendable {
         .usage("--background-class '\(named)' is none of the classes; the first is '\(names[0])'"))
     }
     let list = try ClassList(
-      [Self.backgroundName] + phrases, [0] + classIndex.map { $0 + 1 }, background: true)
+      [Self.backgroundName] + phrases, [0] + classIndex.map { $0 + 1 },
+      Dictionary(uniqueKeysWithValues: descriptions.map { ($0 + 1, $1) }), background: true)
     return (list, true)
   }
 
   private static let backgroundName = "background"
 
   private init(
-    _ phrases: [String], _ classIndex: [Int32], background: Bool
+    _ phrases: [String], _ classIndex: [Int32], _ descriptions: [Int: ClassDescription], background: Bool
   ) throws(SegmentationError) {
     try self.init(phrases: phrases, classIndex: classIndex.map { Int($0) }, background: background)
+    self.descriptions = descriptions
+  }
+
+  /// Puts in what a vocabulary file says of its classes: lines from `:=` on.
+  ///
+  /// - Errors: `.vocabulary`.
+  mutating func describe(_ lines: [(label: Int, line: String)]) throws(SegmentationError) {
+    for (label, line) in lines {
+      let bytes = Array(line.utf8)
+      guard (0..<count).contains(label), descriptions[label] == nil, bytes.starts(with: [0x3A, 0x3D]) else {
+        throw SegmentationError(.vocabulary("a description of no class"), field: "descriptions")
+      }
+      do throws(SegmentationError) {
+        descriptions[label] = try ClassDescription(bytes[...], line: label + 1)
+      } catch {
+        guard case .classes(let text) = error.reason else { throw error }
+        throw SegmentationError(.vocabulary("class \(label): \(text)"), field: "descriptions")
+      }
+    }
   }
 
   /// Phrases and their classes as stored in a vocabulary file; the same rules hold.
@@ -163,6 +191,9 @@ package struct ClassList: Equatable, Sendable {
       for synonym in synonyms where synonym.contains(0x3B) || Self.trimmed(synonym).count != synonym.count {
         throw SegmentationError(.classes("a phrase of class \(names.count) holds ';' or outer spaces"))
       }
+      for synonym in synonyms where ClassDescription.start(in: synonym) != nil {
+        throw SegmentationError(.classes("a phrase of class \(names.count) holds ' :='"))
+      }
       try append(synonyms, line: names.count + 1)
       start = end
     }
@@ -175,8 +206,14 @@ package struct ClassList: Equatable, Sendable {
     guard !Self.trimmed(line).isEmpty else {
       throw SegmentationError(.classes("empty \(unit); name a class or remove it"), line: number)
     }
-    let synonyms = line.split(separator: 0x3B, maxSplits: Self.synonymLimit, omittingEmptySubsequences: false)
+    let mark = ClassDescription.start(in: line)
+    let own = line[..<(mark ?? line.endIndex)]
+    guard !Self.trimmed(own).isEmpty else {
+      throw SegmentationError(.classes("no name in front of ':='"), line: number)
+    }
+    let synonyms = own.split(separator: 0x3B, maxSplits: Self.synonymLimit, omittingEmptySubsequences: false)
     try append(synonyms.map(Self.trimmed), line: number)
+    if let mark { descriptions[count - 1] = try ClassDescription(Self.trimmed(line[mark...]), line: number) }
   }
 
   private mutating func append(_ synonyms: [ArraySlice<UInt8>], line: Int) throws(SegmentationError) {
@@ -196,7 +233,7 @@ package struct ClassList: Equatable, Sendable {
     names.append(phrases[first])
   }
 
-  private static func phrase(_ bytes: ArraySlice<UInt8>, _ line: Int) throws(SegmentationError) -> String {
+  static func phrase(_ bytes: ArraySlice<UInt8>, _ line: Int) throws(SegmentationError) -> String {
     guard !bytes.isEmpty else {
       throw SegmentationError(.classes("empty synonym; remove the extra ';'"), line: line)
     }

@@ -41,6 +41,9 @@ package struct NamedPhrases {
       return
     }
     let list = try ClassList(arguments: [negatives.joined(separator: ";")], background: false)
+    guard list.descriptions.isEmpty else {
+      throw SegmentationError(.classes("negative phrases have no descriptions; leave out ' :='"))
+    }
     let taken = Set(classes.phrases)
     if let both = list.phrases.first(where: { taken.contains($0) }) {
       throw SegmentationError(.classes("'\(both)' is a class and negative, too; remove one"))

@@ -27,7 +27,44 @@ enum VocabularyArchive {
       strings([vocabulary.modelID], shape: []), background,
       strings([vocabulary.encoding.rawValue], shape: []),
     ]
-    return storedZip(zip(arrayNames, arrays).map { (name: "\($0).npy", bytes: $1) })
+    return storedZip(
+      zip(arrayNames, arrays).map { (name: "\($0).npy", bytes: $1) } + notes(VocabularyNotes(vocabulary)))
+  }
+
+  /// Arrays that only vocabularies with templates of their own, or with descriptions, have.
+  private static func notes(_ notes: VocabularyNotes) -> [(name: String, bytes: [UInt8])] {
+    var arrays: [(name: String, bytes: [UInt8])] = []
+    if notes.templates != PromptTemplates.identifier {
+      arrays.append(("templates.npy", strings([notes.templates], shape: [])))
+    }
+    let described = notes.descriptions
+    if !described.isEmpty {
+      var labels = NPYHeader.encode(type: "<i4", shape: [described.count])
+      for (label, _) in described { labels.append(little: UInt32(label)) }
+      arrays.append(("described_class.npy", labels))
+      arrays.append(("descriptions.npy", strings(described.map(\.line), shape: [described.count])))
+    }
+    return arrays
+  }
+
+  private static func readNotes(_ archive: Archive) throws(SegmentationError) -> VocabularyNotes {
+    var notes = VocabularyNotes()
+    if archive.entry(named: "templates.npy") != nil {
+      notes.templates = try readStrings("templates", archive, shape: [])[0]
+      try VocabularyNotes.check(notes.templates)
+    }
+    guard archive.entry(named: "described_class.npy") != nil else { return notes }
+    var (reader, shape, type) = try array("described_class", archive)
+    guard type == "<i4", shape.count == 1, (1...ClassList.classLimit).contains(shape[0]) else {
+      throw broken("needs int32 [described classes]", "described_class")
+    }
+    let lines = try readStrings(
+      "descriptions", archive, shape: shape, limit: ClassDescription.byteLimit)
+    for line in lines {
+      let label = Int32(bitPattern: try reader.uint32("described_class"))
+      notes.descriptions.append((Int(label), line))
+    }
+    return notes
   }
 
   /// Takes an archive apart; other arrays in it are ignored.
@@ -78,10 +115,12 @@ enum VocabularyArchive {
       flag = try reader.integer(UInt8.self, "background")
       guard type == "|b1", shape == [], flag <= 1 else { throw broken("needs one bool", "background") }
     }
-    let classes = try ClassList(phrases: phrases, classIndex: classIndex, background: flag == 1)
+    var classes = try ClassList(phrases: phrases, classIndex: classIndex, background: flag == 1)
+    let notes = try readNotes(archive)
+    try classes.describe(notes.descriptions)
     return Vocabulary(
       classes: classes, width: width, vectors: vectors, modelID: modelID,
-      encoding: try encoding(archive, isOfTower: isOfTower))
+      encoding: try encoding(archive, isOfTower: isOfTower), templates: notes.templates)
   }
 
   private static func encoding(_ archive: Archive, isOfTower: Bool) throws(SegmentationError) -> TextEncoding
@@ -106,13 +145,13 @@ enum VocabularyArchive {
   }
 
   private static func readStrings(
-    _ name: String, _ archive: Archive, shape expected: [Int]
+    _ name: String, _ archive: Archive, shape expected: [Int], limit most: Int = ClassList.phraseByteLimit
   ) throws(SegmentationError) -> [String] {
     var (reader, shape, type) = try array(name, archive)
     guard type.hasPrefix("<U"), let width = Int(type.dropFirst(2)), width > 0, shape == expected else {
       throw broken("needs strings ('<U') of shape \(expected)", name)
     }
-    try limit(width, "characters in a phrase", ClassList.phraseByteLimit)
+    try limit(width, "characters in a phrase", most)
     let count = expected.first ?? 1
     guard reader.remaining == 4 * width * count else {
       throw SegmentationError(.truncated(needed: 4 * width * count, available: reader.remaining), field: name)

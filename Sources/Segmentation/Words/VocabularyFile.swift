@@ -14,19 +14,24 @@ package struct Vocabulary: Equatable, Sendable {
   /// Identity of the model that made the vectors: 64 lower-case hexadecimal digits.
   package let modelID: String
   package let encoding: TextEncoding
+  /// `TemplateList.identifier` of the templates, or `TemplateList.byClass`.
+  package let templates: String
 
   /// Widest vector a file may hold.
   package static let widthLimit = 16_384
 
   /// Traps if the sizes disagree or the model id is not 64 hexadecimal digits.
-  package init(classes: ClassList, width: Int, vectors: [Float], modelID: String, encoding: TextEncoding) {
+  package init(
+    classes: ClassList, width: Int, vectors: [Float], modelID: String, encoding: TextEncoding,
+    templates: String = PromptTemplates.identifier
+  ) {
     precondition(width > 0 && vectors.count == classes.phrases.count * width, "vectors of another size")
     precondition(MappedModel.isIdentity(modelID), "a model id is 64 lower-case hexadecimal digits")
     self.classes = classes
     self.width = width
     self.vectors = vectors
     self.modelID = modelID
-    self.encoding = encoding
+    (self.encoding, self.templates) = (encoding, templates)
   }
 
   /// Refuses a vocabulary made with another model or of another width.
@@ -88,20 +93,23 @@ package enum VocabularyFile {
     let classes = vocabulary.classes
     let text = classes.phrases.map { Array($0.utf8) }
     let textByteCount = text.reduce(0) { $0 + $1.count }
-    let tables = headerByteCount + 4 * text.count + 4 * (text.count + 1) + textByteCount
+    let notes = VocabularyNotes(vocabulary)
+    let tables = headerByteCount + 4 * text.count + 4 * (text.count + 1) + textByteCount + notes.bytes.count
     let start = (tables + 63) / 64 * 64
     var out = magic
     out.reserveCapacity(start + 4 * vocabulary.vectors.count)
     out.append(little: version)
     out.append(little: UInt64(start + 4 * vocabulary.vectors.count))
-    let flags = (classes.background ? 1 : 0) | (encodingCode(vocabulary.encoding) << 1)
+    let flags =
+      (classes.background ? 1 : 0) | (encodingCode(vocabulary.encoding) << 1)
+      | (notes.isEmpty ? 0 : notesFlag)
     for value in [text.count, vocabulary.width, classes.count, flags] {
       out.append(little: UInt32(value))
     }
     out.append(contentsOf: packed(vocabulary.modelID))
     out.append(little: UInt32(textByteCount))
     out.append(little: UInt32(0))
-    out.append(little: UInt64(0))
+    out.append(little: UInt64(notes.bytes.count))
     for index in classes.classIndex { out.append(little: UInt32(index)) }
     var offset = 0
     for phrase in text {
@@ -110,6 +118,7 @@ package enum VocabularyFile {
     }
     out.append(little: UInt32(offset))
     for phrase in text { out.append(contentsOf: phrase) }
+    out.append(contentsOf: notes.bytes)
     out.append(contentsOf: repeatElement(0, count: start - out.count))
     out.append(floats: vocabulary.vectors)
     out.store(little: CRC32.of(out[...]), at: checksumOffset)
@@ -139,16 +148,23 @@ package enum VocabularyFile {
     let modelID = hexadecimal(bytes[try reader.take(32, "model id")])
     let textByteCount = Int(try reader.uint32("text bytes"))
     let stored = try reader.uint32("checksum")
-    let reserved = try reader.uint64("reserved")
-    guard flags >> 1 < encodings.count, reserved == 0 else {
+    let noteByteCount = try reader.uint64("note bytes")
+    let hasNotes = Int(flags) & notesFlag != 0
+    guard Int(flags) < 2 * notesFlag, hasNotes == (noteByteCount > 0) else {
       throw SegmentationError(.vocabulary("unknown flags; made by a newer program"), field: "flags")
     }
     try checkSum(bytes, stored)
-    let classes = try readClasses(&reader, phraseCount, textByteCount, background: flags & 1 == 1)
+    var classes = try readClasses(&reader, phraseCount, textByteCount, background: flags & 1 == 1)
     guard classes.count == classCount else {
       throw SegmentationError(
         .vocabulary("\(classes.count) classes, header says \(classCount)"), field: "classes")
     }
+    var notes = VocabularyNotes()
+    if hasNotes {
+      let range = try reader.take(Int(clamping: noteByteCount), "notes")
+      notes = try VocabularyNotes(ByteCursor(bytes, range: range))
+    }
+    try classes.describe(notes.descriptions)
     let padding = try reader.take((64 - reader.offset % 64) % 64, "padding")
     guard bytes[padding].allSatisfy({ $0 == 0 }) else {
       throw SegmentationError(.vocabulary("padding is not zero"), field: "padding")
@@ -160,8 +176,11 @@ package enum VocabularyFile {
     try checkUnit(vectors, width: width)
     return Vocabulary(
       classes: classes, width: width, vectors: vectors, modelID: modelID,
-      encoding: encodings[Int(flags >> 1)])
+      encoding: encodings[Int(flags >> 1) & 3], templates: notes.templates)
   }
+
+  /// Notes stand behind the text.
+  private static let notesFlag = 8
 
   /// As numbers in the flags.
   private static let encodings: [TextEncoding] = [.unstated, .fine, .float32, .published]
