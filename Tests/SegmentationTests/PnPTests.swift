@@ -195,6 +195,16 @@ struct PnPTests {
     #expect(given?.rule == .given && given?.matches.allSatisfy(\.isPresent) == true)
   }
 
+  @Test("a description is refused: names are all that is read") func noDescriptions() throws {
+    let session = try BLIPToy.session()
+    let list = try ClassList(arguments: ["dog", "cat := a pet"], background: false)
+    let error = thrownError(SegmentationError.self) {
+      try session.check(NamedPhrases(list, negatives: []))
+    }
+    #expect(error?.exitCode == 2 && error?.description.hasPrefix("'cat' has a description") == true)
+    try session.check(NamedPhrases(ClassList(arguments: ["dog", "cat"], background: false), negatives: []))
+  }
+
   @Test("of many classes the nearest 16 are asked") func shortList() throws {
     let test = try PnPCase("groups")
     let session = try BLIPToy.session()

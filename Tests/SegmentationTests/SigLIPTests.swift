@@ -43,6 +43,31 @@ struct SigLIPTests {
     return try session.encodeText(source, precision, plan: plan, measures: false, taps: taps)
   }
 
+  /// Vectors of a list of templates are means of those of its lines.
+  @Test func templates() throws {
+    let session = try session(try model())
+    func vectors(_ templates: TemplateList) throws -> [Float] {
+      let source = PromptSource(
+        phrases: ["cat", "soccer ball"], tokenizer: try session.makeTokenizer(), templates: templates)
+      let plan = try session.planText(source, .int8)
+      return try session.encodeText(source, .int8, plan: plan, measures: false).vectors
+    }
+    let seven = try vectors(.seven)
+    let single = try TemplateList.seven.texts.map { try vectors(TemplateList(bytes: Array($0.utf8))) }
+    let width = seven.count / 2
+    for row in 0..<2 {
+      let range = row * width..<(row + 1) * width
+      let sum = range.map { index in single.reduce(Float(0)) { $0 + $1[index] } }
+      let length = sum.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      let worst = zip(sum, seven[range]).map { abs($0 / length - $1) }.max() ?? 1
+      #expect(worst < 1e-4, "\(worst)")
+    }
+    #expect(try vectors(.all) != seven)
+    let usual = PromptSource(phrases: ["cat", "soccer ball"], tokenizer: try session.makeTokenizer())
+    let plan = try session.planText(usual, .int8)
+    #expect(try session.encodeText(usual, .int8, plan: plan, measures: false).vectors == vectors(.all))
+  }
+
   private static let stages = [
     "siglip.embed", "siglip.blocks.0", "siglip.blocks.1", "text.pooled", "text.vectors",
   ]
