@@ -81,9 +81,7 @@ package final class PhotoJob {
       photo, wording, options, previewSide: needs.previewSide, scores: needs.scores,
       confidence: needs.confidence)
     try session.checkTime(plan, options.precision)
-    if let warning = options.coarseRefinement(height: photo.height, width: photo.width) {
-      listener.note(warning)
-    }
+    options.coarseRefinement(height: photo.height, width: photo.width).map { listener.note($0) }
     let megahertz = cpuMegahertz()
     return try namingOutput {
       let facts = PhotoFacts(

@@ -12,7 +12,8 @@ final class PresenceModel {
   static let edge = 0.005
   private let job: PhotoJob
 
-  /// - Errors: `.usage` for a model file of another method than Trident and SC-CLIP; those of `Session` and `Words`.
+  /// - Errors: `.usage` for a model file of another method than Trident and SC-CLIP; those of `Session` and
+  ///   `Words`.
   init(
     _ path: String, _ classes: ClassList, usesCache: Bool, _ runtime: RuntimeOptions
   ) throws(SegmentationError) {

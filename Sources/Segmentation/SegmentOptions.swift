@@ -301,7 +301,6 @@ extension SegmentOptions {
 
 /// What mends the borders of the coarse labels.
 public enum RefinementChoice: String, Sendable, CaseIterable {
-  /// Coarse labels stay.
   case none
   /// SAM's masks, asked for region by region: the method.
   case sam

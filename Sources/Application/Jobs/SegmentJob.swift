@@ -40,8 +40,8 @@ package final class SegmentJob {
     if job.options.probabilityThreshold > 1 / Float(job.words.named.all.count) && mustChoose {
       job.listener.note(
         "warning: pixels below --probability-threshold get the first class, "
-          + "'\(printable(job.words.classes.titles[0], limit: 100))'; --background puts one of its own there, "
-          + "--unknown-threshold leaves them without")
+          + "'\(printable(job.words.classes.titles[0], limit: 100))'; --background puts one of its own "
+          + "there, --unknown-threshold leaves them without")
     }
     if !paths.leftOut.text.isEmpty { job.listener.note("left out: \(paths.leftOut.text)") }
     try paths.makeFolders()

@@ -189,7 +189,7 @@ package struct SegmentReport {
     }
     if !run.isGated.isEmpty && run.isGated.allSatisfy({ $0 }) {
       text +=
-        "\n  no class passes --class-gate \(job.options.classGate): the first one has all pixels and that says "
+        "\n  no class passes --class-gate \(job.options.classGate): the first one has all pixels, which says "
         + "nothing; name what the photo shows, or lower the gate"
     }
     if !files.isEmpty { text += "\n  -> " + files.map { printable($0, limit: 400) }.joined(separator: ", ") }

@@ -3,8 +3,8 @@ import Compute
 
 /// A pixel's scores are a mean of those of the 5 x 5 patches around it, weighted by place and by colour.
 ///
-/// w = exp(-|p - q|^2 / (2 s^2)) exp(-|I_p - I_q|^2 / (2 r^2)): p and q are places in patches, I_p the pixel's
-/// colour, I_q the mean colour of patch q. Patches outside the photo do not count.
+/// w = exp(-|p - q|^2 / (2 s^2)) exp(-|I_p - I_q|^2 / (2 r^2)): p and q are places in patches, I_p the
+/// pixel's colour, I_q the mean colour of patch q. Patches outside the photo do not count.
 ///
 /// - Shapes: patches [rows, columns] of eight classes a plane; planes [height * width].
 /// - Memory: 32 bytes a patch and plane, and 12 for its colour; reserved at the start.

@@ -224,8 +224,8 @@ extension SegmentOptions {
       return nil
     }
     return
-      "warning: --refine \(refinement.rawValue) works on a copy with a long side of \(side) pixels, also with "
-      + "--tile: \(max(height, width) / side) pixels of this raster are one of it; --refine none keeps what the "
-      + "tiles show"
+      "warning: --refine \(refinement.rawValue) works on a copy with a long side of \(side) pixels, also "
+      + "with --tile: \(max(height, width) / side) pixels of this raster are one of it; --refine none keeps "
+      + "what the tiles show"
   }
 }
