@@ -172,6 +172,9 @@ extension RADIONameMap {
       }
       isSecond = numbers == [2]
       view.ignore { $0 == version }
+    } else if view.names.contains(where: { $0.hasSuffix("._sn_version") }) {
+      // Version 1 has none anywhere.
+      throw view.missing(version)
     }
     let (u, v) = (try view.finite(from + "_u", [shape[0]]), try view.finite(from + "_v", [shape[1]]))
     let factor = spectral.factor(

@@ -263,10 +263,16 @@ import Testing
     let whole = try spectral { _ in }
     #expect(whole == "accepted")
     let parts = RADIOToy.blocks + "0.attn.qkv.parametrizations.weight.0."
-    for name in ["scale", "_u", "_v"].flatMap({ [Self.folder + "0." + $0, parts + "parts.1." + $0] }) {
+    for name in ["scale", "_u", "_v", "_sn_version"].flatMap({
+      [Self.folder + "0." + $0, parts + "parts.1." + $0]
+    }) {
       let found = try spectral { $0.states[0].1.tensors[name] = nil }
       #expect(found.contains(name + "'") && found.contains("no tensor"), "\(found)")
     }
+    let first = try spectral { toy in
+      toy.states[0].1 = toy.states[0].1.renamed { $0.hasSuffix("_sn_version") ? nil : $0 }
+    }
+    #expect(first == "accepted", "\(first)")
     let one = try spectral { toy in
       toy.states[0].1 = toy.states[0].1.renamed { $0.hasPrefix(parts + "parts.0.") ? nil : $0 }
     }
