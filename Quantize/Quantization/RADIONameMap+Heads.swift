@@ -37,8 +37,11 @@ extension RADIONameMap {
     }
     guard found.count == 1 else {
       let what =
-        view.names.contains { $0.hasPrefix("_heads.") }
-        ? "no teacher of type siglip2 is named in args.teachers" : "this file has no language head"
+        !view.names.contains { $0.hasPrefix("_heads.") }
+        ? "this file has no language head"
+        : teachers.isEmpty
+          ? "\(arguments.gap), and \(found.count) heads, not one, are as wide as SigLIP 2's"
+          : "no teacher of type siglip2 is named in args.teachers"
       throw view.refuse(what + "; get the .pth.tar, for example c-radio_v3-b_half.pth.tar")
     }
     view.directory.assume(
@@ -169,6 +172,9 @@ extension RADIONameMap {
       }
       isSecond = numbers == [2]
       view.ignore { $0 == version }
+    } else if view.names.contains(where: { $0.hasSuffix("._sn_version") }) {
+      // Version 1 has none anywhere.
+      throw view.missing(version)
     }
     let (u, v) = (try view.finite(from + "_u", [shape[0]]), try view.finite(from + "_v", [shape[1]]))
     let factor = spectral.factor(

@@ -80,7 +80,7 @@ struct RADIONameMap {
     try checkPixels()
     let heads = try heads(width: width)
     guard heads > 0, width % heads == 0 else {
-      throw view.refuse("\(heads) heads do not divide a width of \(width)")
+      throw arguments.refuse("model_kwargs.num_heads", "\(heads) heads do not divide a width of \(width)")
     }
     guard embedder[1] % 3 == 0 else {
       throw view.refuse("\(embedder[1]) numbers are no patch of three colours")
@@ -134,8 +134,10 @@ struct RADIONameMap {
       throw arguments.refuse(
         "model_kwargs.num_heads", "\(arguments.gap), and a width of \(width) is no multiple of 64")
     }
-    view.directory.assume("\(width / 64) heads of 64 channels", because: arguments.gap)
-    return width / 64
+    let heads = width / 64
+    view.directory.assume(
+      (heads == 1 ? "one head" : "\(heads) heads") + " of 64 channels", because: arguments.gap)
+    return heads
   }
 
   /// Blocks that are there, if no fewer and no more are told.

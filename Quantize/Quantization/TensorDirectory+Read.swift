@@ -10,6 +10,13 @@ struct SpanCache {
   var bytes: ScratchBytes
 }
 
+/// Rows of one tensor, dense, kept because their elements lie far apart.
+struct RowCache {
+  var name: String
+  var rows: Range<Int>
+  var values: [Float]
+}
+
 extension TensorDirectory {
   /// Reads rows of a tensor as float32, honouring strides and offset.
   ///
@@ -33,13 +40,27 @@ extension TensorDirectory {
     var partShape = shape
     partShape[0] = rows.count
     let run = Run(shape: partShape, strides: strides)
-    let source = Source(
-      extent: try extent(of: record.storage), record: record,
-      window: ScratchBytes(count: min(65_536, max(run.count * record.elementType.byteCount, 1))))
-    // Scattered elements are picked out of memory if the whole tensor's span is small enough to hold.
     let isScattered = run.count * record.elementType.byteCount < 4096 && run.outerCount > 1
-    let span = isScattered ? try spanBytes(record, shape: shape, strides: strides, source: source) : nil
-    var position = record.storageOffset + rows.lowerBound * strides[0]
+    let window = isScattered ? 65_536 : min(65_536, max(run.count * record.elementType.byteCount, 1))
+    let source = Source(
+      extent: try extent(of: record.storage), record: record, window: ScratchBytes(count: window))
+    // Scattered elements are picked out of memory if their span is small enough to hold.
+    let span =
+      isScattered ? try spanBytes(record, shape: shape, strides: strides, rows: rows, source: source) : nil
+    if isScattered, span == nil, shape.count > 1, strides[0] * record.elementType.byteCount <= 64 {
+      try readAcross(record, shape: shape, strides: strides, rows: rows, source: source, into: out)
+    } else {
+      try readRuns(run, at: record.storageOffset + rows.lowerBound * strides[0], span, source, into: out)
+    }
+    if record.isNegated { for index in 0..<partShape.reduce(1, *) { out[index] = -out[index] } }
+  }
+
+  /// Reads a block run by run, out of `span` where it is held.
+  private func readRuns(
+    _ run: Run, at start: Int, _ span: SpanCache?, _ source: Source, into out: UnsafeMutablePointer<Float>
+  ) throws(QuantizationError) {
+    let record = source.record
+    var position = start
     var counters = [Int](repeating: 0, count: run.outerShape.count)
     var target = out
     for _ in 0..<run.outerCount {
@@ -60,7 +81,63 @@ extension TensorDirectory {
         axis -= 1
       }
     }
-    if record.isNegated { for index in 0..<partShape.reduce(1, *) { out[index] = -out[index] } }
+  }
+
+  /// Reads rows of a tensor whose first axis is the innermost of its storage, many rows at a time.
+  ///
+  /// - Memory: the rows, or `scratchByteLimit` of them, kept until another tensor.
+  private func readAcross(
+    _ record: TensorRecord, shape: [Int], strides: [Int], rows: Range<Int>, source: Source,
+    into out: UnsafeMutablePointer<Float>
+  ) throws(QuantizationError) {
+    let width = record.elementCount / shape[0]
+    let fitting = Self.scratchByteLimit / 4 / width
+    guard rows.count < fitting else {
+      return try gather(rows, shape: shape, strides: strides, source: source, into: out)
+    }
+    if rowCache?.name != record.name || rowCache?.rows.contains(rows.lowerBound) != true
+      || (rowCache?.rows.upperBound ?? 0) < rows.upperBound
+    {
+      (spanCache, rowCache) = (nil, nil)
+      let block = rows.lowerBound..<min(shape[0], rows.lowerBound + fitting)
+      var failure: QuantizationError?
+      let values = [Float](unsafeUninitializedCapacity: block.count * width) { buffer, count in
+        do throws(QuantizationError) {
+          try gather(block, shape: shape, strides: strides, source: source, into: buffer.baseAddress!)
+          count = block.count * width
+        } catch { failure = error }
+      }
+      if let failure { throw failure }
+      rowCache = RowCache(name: record.name, rows: block, values: values)
+    }
+    guard let cache = rowCache else { return }
+    let first = (rows.lowerBound - cache.rows.lowerBound) * width
+    cache.values.withUnsafeBufferPointer { values in
+      out.update(from: values.baseAddress! + first, count: rows.count * width)
+    }
+  }
+
+  /// Reads columns of rows, and turns them.
+  private func gather(
+    _ rows: Range<Int>, shape: [Int], strides: [Int], source: Source, into out: UnsafeMutablePointer<Float>
+  ) throws(QuantizationError) {
+    let (width, step) = (shape.dropFirst().reduce(1, *), strides[0])
+    let piece = max(1, 65_536 / max(step, 1))
+    let line = UnsafeMutablePointer<Float>.allocate(capacity: piece * max(step, 1))
+    defer { line.deallocate() }
+    for column in 0..<width {
+      var (position, rest) = (source.record.storageOffset, column)
+      for axis in shape.indices.dropFirst().reversed() {
+        position += rest % shape[axis] * strides[axis]
+        rest /= shape[axis]
+      }
+      for start in stride(from: rows.lowerBound, to: rows.upperBound, by: piece) {
+        let count = min(piece, rows.upperBound - start)
+        try source.read(at: position + start * step, count: (count - 1) * step + 1, into: line)
+        let target = out + (start - rows.lowerBound) * width + column
+        for row in 0..<count { target[row * width] = line[row * step] }
+      }
+    }
   }
 
   /// Reads a whole tensor as float32, dense, row-major.
@@ -81,21 +158,29 @@ extension TensorDirectory {
     return floats
   }
 
+  /// The bytes from the first to the last element of a tensor, or of the rows asked for; nil for more than
+  /// `scratchByteLimit`.
   private func spanBytes(
-    _ record: TensorRecord, shape: [Int], strides: [Int], source: Source
+    _ record: TensorRecord, shape: [Int], strides: [Int], rows: Range<Int>, source: Source
   ) throws(QuantizationError) -> SpanCache? {
     let size = record.elementType.byteCount
-    var last = record.storageOffset
-    for (extent, stride) in zip(shape, strides) { last += (extent - 1) * stride }
-    let start = record.storageOffset * size
-    let count = (last + 1) * size - start
+    var rest = 0
+    for (extent, stride) in zip(shape, strides).dropFirst() { rest += (extent - 1) * stride }
+    var start = record.storageOffset * size
+    var count = ((shape[0] - 1) * strides[0] + rest + 1) * size
+    if count > Self.scratchByteLimit {
+      start += rows.lowerBound * strides[0] * size
+      count = ((rows.count - 1) * strides[0] + rest + 1) * size
+      // Rows that lie between each other would be read over and over.
+      if count / 16 > rows.count * shape.dropFirst().reduce(size, *) { return nil }
+    }
     if let cached = spanCache, cached.storage == record.storage, cached.start <= start,
       start + count <= cached.start + cached.count
     {
       return cached
     }
     if count > Self.scratchByteLimit { return nil }
-    spanCache = nil
+    (spanCache, rowCache) = (nil, nil)
     let bytes = ScratchBytes(count: count)
     try source.extent.file.read(at: source.extent.offset + start, count: count, into: bytes.base)
     let span = SpanCache(storage: record.storage, start: start, count: count, bytes: bytes)

@@ -86,6 +86,8 @@ package final class TensorDirectory {
   var networkPrefix: String?
   /// The last scattered tensor's bytes; see `TensorDirectory+Read.swift`.
   var spanCache: SpanCache?
+  /// Rows of the last tensor whose elements lie too far apart for that.
+  var rowCache: RowCache?
 
   /// Notes what nothing tells, for people now and for the model file.
   func assume(_ what: String, because: String, otherwise flags: String? = nil) {
@@ -178,7 +180,7 @@ package final class TensorDirectory {
 
   /// Lets go of cached bytes and tells the system that what was read is not needed again.
   package func releasePages() {
-    spanCache = nil
+    (spanCache, rowCache) = (nil, nil)
     for file in [file] + parts { file.releasePages() }
   }
 

@@ -109,6 +109,14 @@ import Testing
     #expect(model.contains("args.model'"), "\(model)")
     let others = try refusal(setting: "teachers", .list([.table([("name", .text("clip"))])]))
     #expect(others.contains("no teacher of type siglip2"), "\(others)")
+    for heads in [0, 3, -4] {
+      let found = try refusal(setting: "model_kwargs", .table([("num_heads", .integer(heads))]))
+      #expect(found.contains("args.model_kwargs.num_heads': \(heads) heads"), "\(found)")
+    }
+    var bare = RADIOToy.file()
+    bare.arguments = nil
+    let narrow = try refusal(bare.zip())
+    #expect(narrow.contains("has no args, and 0 heads, not one"), "\(narrow)")
     // What the spectral norms need.
     var spectral = RADIOToy.spectral()
     arguments = RADIOToy.arguments.with("spectral_reparam", .table([("eps", .text("small"))]))
@@ -123,7 +131,7 @@ import Testing
     let told = try quantize(
       RADIOToy.file(RADIOToy.state(), RADIOToy.arguments.with("model_kwargs", kwargs)).zip())
     let heads = try told.model.string("trident.source.radio.assumed")
-    #expect(heads == "1 heads of 64 channels")
+    #expect(heads == "one head of 64 channels")
     #expect(told.notes.contains { $0.contains("assumed: " + heads) && $0.contains("args do not tell") })
     // None at all, or of a class that nobody knows.
     let unreadable: [(ToyValue?, String)] = [
@@ -134,7 +142,7 @@ import Testing
       file.arguments = arguments
       let found = try quantize(file.zip())
       let text = try found.model.string("trident.source.radio.assumed")
-      #expect(text == "1 heads of 64 channels; '_heads.1' is the head of siglip2-so400m")
+      #expect(text == "one head of 64 channels; '_heads.1' is the head of siglip2-so400m")
       #expect(found.notes.count == 2 && found.notes.allSatisfy { $0.contains(why) }, "\(found.notes)")
       var normed = file
       normed.states[0].1.norm("base_model.norm", 64)
@@ -255,10 +263,16 @@ import Testing
     let whole = try spectral { _ in }
     #expect(whole == "accepted")
     let parts = RADIOToy.blocks + "0.attn.qkv.parametrizations.weight.0."
-    for name in ["scale", "_u", "_v"].flatMap({ [Self.folder + "0." + $0, parts + "parts.1." + $0] }) {
+    for name in ["scale", "_u", "_v", "_sn_version"].flatMap({
+      [Self.folder + "0." + $0, parts + "parts.1." + $0]
+    }) {
       let found = try spectral { $0.states[0].1.tensors[name] = nil }
       #expect(found.contains(name + "'") && found.contains("no tensor"), "\(found)")
     }
+    let first = try spectral { toy in
+      toy.states[0].1 = toy.states[0].1.renamed { $0.hasSuffix("_sn_version") ? nil : $0 }
+    }
+    #expect(first == "accepted", "\(first)")
     let one = try spectral { toy in
       toy.states[0].1 = toy.states[0].1.renamed { $0.hasPrefix(parts + "parts.0.") ? nil : $0 }
     }

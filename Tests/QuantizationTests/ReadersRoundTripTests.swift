@@ -111,6 +111,34 @@ private let flavours = [
     #expect(try TensorDirectory.open(path: dense.path).readFloat("a") == values)
   }
 
+  /// Matrices too large to hold: turned, and a slice of every second channel.
+  @Test func largeViews() throws {
+    let (rows, columns) = (9000, 1000)
+    let values = (0..<rows * columns).map { Float($0) }
+    let bytes = values.withUnsafeBytes { Array($0) }
+    func open(_ shape: [Int], _ strides: [Int]) throws -> (ScratchFile, TensorDirectory) {
+      let pickle = PickleBytes.single(elements: values.count, shape: shape, strides: strides)
+      let file = try ScratchFile(legacyFile(pickle, storages: [(count: values.count, bytes: bytes)]))
+      return (file, try TensorDirectory.open(path: file.path))
+    }
+    let (turned, directory) = try open([rows, columns], [1, rows])
+    var block = [Float](repeating: 0, count: 16 * columns)
+    for first in stride(from: 0, to: rows, by: 16) {
+      let count = min(16, rows - first)
+      try directory.readFloat("a", rows: first..<first + count, into: &block)
+      let isRight = (0..<count * columns).allSatisfy { index in
+        block[index] == Float(index % columns * rows + first + index / columns)
+      }
+      #expect(isRight, "rows from \(first)")
+    }
+    let whole = try directory.readFloat("a")
+    #expect(whole[columns * 8999 + 17] == Float(17 * rows + 8999) && whole.count == values.count)
+    let (sliced, other) = try open([rows, columns / 2], [columns, 2])
+    try other.readFloat("a", rows: 8000..<8016, into: &block)
+    #expect(block[499] == Float(8000 * columns + 998) && block[500] == Float(8001 * columns))
+    withExtendedLifetime((turned, sliced)) {}
+  }
+
   @Test func metadata() throws {
     let safetensors = try TensorDirectory.open(path: checkpoint("all.safetensors"))
     #expect(safetensors.metadata == ["format": "pt", "note": "\u{e9}\n\"quoted\""])
