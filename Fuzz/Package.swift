@@ -12,7 +12,7 @@ let package = Package(
     .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib"),
     .target(name: "CKernels", path: "Sources/CKernels"),
     .target(name: "CSystem", path: "Sources/CSystem"),
-    .target(name: "System", dependencies: ["CSystem"], path: "Sources/System"),
+    .target(name: "System", dependencies: ["CSystem", "CZlib"], path: "Sources/System"),
     .target(name: "CRaster", dependencies: ["CPNG", "CJPEG", "CSystem", "CZlib"], path: "Sources/CRaster"),
     .target(name: "Compute", dependencies: ["CKernels"], path: "Sources/Compute"),
     .target(name: "Container", dependencies: ["System"], path: "Sources/Container"),
