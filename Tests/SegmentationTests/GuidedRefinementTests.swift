@@ -213,21 +213,25 @@ import Testing
 
   /// Fine noise has more corners than there is room for: colours widen.
   @Test func noiseFits() throws {
-    let (height, width) = (200, 300)
+    let (height, width) = (100, 150)
     let image = Refine.uniform(3030, height * width * 3).map { UInt8(($0 + 1) * 127) }
     let engine = try Refine.engine()
+    var settings = FieldSettings()
+    (settings.cornerLimit, settings.iterations) = (1 << 14, 4)
     let counting = Arena(counting: nil)
     typealias Field = DenseField<SIMD8<Float>>
-    _ = try Field(counting, engine: engine, guide: guide(image, height, width), planeCount: 1)
+    _ = try Field(
+      counting, engine: engine, guide: guide(image, height, width), planeCount: 1, settings: settings)
     let arena = try Arena(capacity: counting.highWater)
-    let field = try Field(arena, engine: engine, guide: guide(image, height, width), planeCount: 1)
+    let field = try Field(
+      arena, engine: engine, guide: guide(image, height, width), planeCount: 1, settings: settings)
     #expect(arena.highWater == counting.highWater)
     #expect(field.sigmaRGB > FieldSettings().sigmaRGB && field.sigmaRGB < 60)
     let plane = Refine.keep([SIMD8<Float>](repeating: .zero, count: height * width))
     let left = SIMD8<Float>(0, -2, -9, -9, -9, -9, -9, -9)
     let right = SIMD8<Float>(-2, 0, -9, -9, -9, -9, -9, -9)
     field.run([plane]) { _, _, out in
-      for x in 0..<width { out[x] = x < 150 ? left : right }
+      for x in 0..<width { out[x] = x < 75 ? left : right }
     }
     #expect(plane[0][0] > 0.5 && plane[height * width - 1][1] > 0.5)
   }
