@@ -307,10 +307,9 @@ extension Words {
 
   /// What decides vectors beside the phrases, for identities of results.
   var marks: [(String, String)] {
-    let described = named.described
-    let lines = described.map { "\($0) \(classes.line(ofClass: $0))" }.joined(separator: "\n")
+    let lines = named.describedLines
     return (ownTemplates.map { [("templates", $0)] } ?? [])
-      + (described.isEmpty ? [] : [("descriptions", SHA256Digest.hex(of: lines))])
+      + (lines.isEmpty ? [] : [("descriptions", SHA256Digest.hex(of: lines.joined(separator: "\n")))])
   }
 
   /// What the encoding for `wording` took, once.

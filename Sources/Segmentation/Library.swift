@@ -276,7 +276,7 @@ public final class Trident: @unchecked Sendable {
   /// Text vectors of all phrases. Shapes: [phrases, embedWidth].
   private func vectors(_ list: NamedPhrases, _ options: SegmentOptions) throws -> [Float] {
     let described = list.described
-    let key = list.all + described.map { "\($0) \(list.classes.line(ofClass: $0))" }
+    let key = list.all + list.describedLines
     if let encoded, encoded.phrases == key, encoded.precision == options.precision {
       return encoded.vectors
     }

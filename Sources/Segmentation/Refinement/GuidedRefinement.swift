@@ -106,10 +106,7 @@ package struct GuidedRefinement {
   ) throws(ComputeError) -> Int {
     let mark = arena.mark()
     defer { arena.release(to: mark) }
-    // The threshold comes last; until then every pixel counts for its best class.
-    let rows = try LabelRows(
-      arena, engine: engine, scores: scores, height: guide.height, width: guide.width,
-      settings: LabelSettings(logitScale: settings.logitScale, keeps: settings.keeps))
+    let rows = try rows(arena, scores, height: guide.height, width: guide.width)
     let count = try choose(arena, rows, into: classes)
     let used = Array(planes.prefix(ceilDivide(count, by: 8)))
     let chosen = UnsafeBufferPointer(start: classes, count: count)
@@ -123,6 +120,15 @@ package struct GuidedRefinement {
       try adapt(arena, rows, guide, chosen, used, of: planes.count)
     }
     return count
+  }
+
+  /// Scores as rows of a size. The threshold comes last; until then every pixel counts for its best class.
+  private func rows(
+    _ arena: Arena, _ scores: any ScoreField, height: Int, width: Int
+  ) throws(ComputeError) -> LabelRows {
+    try LabelRows(
+      arena, engine: engine, scores: scores, height: height, width: width,
+      settings: LabelSettings(logitScale: settings.logitScale, keeps: settings.keeps))
   }
 
   /// The field takes half the time where four classes are all.
@@ -163,9 +169,7 @@ package struct GuidedRefinement {
     _ arena: Arena, _ scores: any ScoreField, _ guide: ColourGuide, _ classes: UnsafeBufferPointer<UInt16>,
     _ planes: [UnsafeMutablePointer<Eight>], of capacity: Int
   ) throws(ComputeError) {
-    let rows = try LabelRows(
-      arena, engine: engine, scores: scores, height: patches.rows, width: patches.columns,
-      settings: LabelSettings(logitScale: settings.logitScale, keeps: settings.keeps))
+    let rows = try rows(arena, scores, height: patches.rows, width: patches.columns)
     let bilateral = try BilateralUpsampling(
       arena, engine: engine, guide: guide, rows: patches.rows, columns: patches.columns, planeCount: capacity)
     try fill(arena, rows, classes, Array(bilateral.patches.prefix(planes.count)), of: capacity)

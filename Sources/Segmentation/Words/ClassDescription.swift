@@ -82,6 +82,9 @@ extension NamedPhrases {
   /// Classes with a description, ascending.
   package var described: [Int] { classes.descriptions.keys.sorted() }
 
+  /// Lines of the described classes, with their numbers: what their vectors depend on beside phrases.
+  package var describedLines: [String] { described.map { "\($0) \(classes.line(ofClass: $0))" } }
+
   /// All texts of these classes' descriptions, class by class.
   package func texts(of labels: [Int]) -> [String] {
     labels.flatMap { classes.descriptions[$0]?.texts ?? [] }
