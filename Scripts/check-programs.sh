@@ -210,6 +210,20 @@ make_halves() {
   expect 0 "the image half" "$bin/trident" segment --model "$work/image.gguf" --vocabulary "$work/halves.tvoc" "$@" \
     --output "$work/halves.png" "$golden/toy-b/photo.png"
   check "halves give what one file gives" cmp "$work/whole.png" "$work/halves.png"
+  last=$work/last.png
+  for kind in self neighbour value global; do
+    expect 0 "CLIP's last block: $kind" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
+      --absent keep "$@" --clip-attention "$kind" --global-blocks 1-2 --class-mix 0.1 --overwrite --output "$last" \
+      "$golden/toy-b/photo.png"
+    if cmp -s "$work/whole.png" "$last"; then fail "$kind is another answer"; else pass; fi
+  done
+  check "the legend names it" grep -q '"clip_attention": *"global"' "$work/last.json"
+  expect 2 "middle blocks of another depth" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
+    "$@" --clip-attention global --output "$work/none.png" "$golden/toy-b/photo.png"
+  said "which flag names them" "--global-blocks must be given"
+  expect 2 "two answers in one block" "$bin/trident" segment --model "$toy" --class cat --clip-attention self --no-dino \
+    --quiet --output "$work/none.png" "$golden/toy-b/photo.png"
+  said "which to leave out" "leave out --no-dino"
   expect 4 "the image half encodes no words" "$bin/trident" segment --model "$work/image.gguf" --class cat --class wall \
     "$@" --output "$work/none.png" "$golden/toy-b/photo.png"
   said "whose words it takes" "with the text tower clip-"

@@ -70,6 +70,11 @@ struct OptionRule: Sendable {
       return "--prompts needs point, box or mask; --refine none leaves refinement out"
     },
     OptionRule(.trident) { options, _ in
+      if options.usesDINO || options.clipAttention == .published { return nil }
+      return
+        "--clip-attention \(options.clipAttention.rawValue) stands for DINO's features; leave out --no-dino"
+    },
+    OptionRule(.trident) { options, _ in
       if !options.halves || options.paradigm != .window { return nil }
       return "halves (city preset) need --paradigm splice"
     },

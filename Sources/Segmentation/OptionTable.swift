@@ -39,13 +39,13 @@ package struct OptionRow: Sendable {
   private let isInside: @Sendable (SegmentOptions) -> Bool
   /// Left out of JSON and fingerprints where it has one of these values: files older than the option stay
   /// comparable.
-  private var silentAt: [OptionValue] = []
+  var silentAt: [OptionValue] = []
   /// Options under which it means something; under others it is left out, too.
-  private var isUsed: @Sendable (SegmentOptions) -> Bool = { _ in true }
+  var isUsed: @Sendable (SegmentOptions) -> Bool = { _ in true }
   /// What does the same for methods that have no such option.
   private var instead: [MethodName: String] = [:]
 
-  private init<Value: Sendable>(
+  init<Value: Sendable>(
     _ key: String, _ path: WritableKeyPath<SegmentOptions, Value> & Sendable, flag: String?, takes: String,
     _ sentence: String, _ value: @escaping @Sendable (Value) -> OptionValue,
     read: @escaping @Sendable (String) -> Value?,
@@ -63,7 +63,7 @@ package struct OptionRow: Sendable {
 
   private static func dashed(_ key: String) -> String { "--" + String(key.map { $0 == "_" ? "-" : $0 }) }
 
-  private static func number<Value: Comparable & LosslessStringConvertible & Sendable>(
+  static func number<Value: Comparable & LosslessStringConvertible & Sendable>(
     _ key: String, _ path: WritableKeyPath<SegmentOptions, Value> & Sendable, _ range: ClosedRange<Value>,
     _ value: @escaping @Sendable (Value) -> OptionValue, _ sentence: String
   ) -> OptionRow {
@@ -72,7 +72,7 @@ package struct OptionRow: Sendable {
       read: { Value($0) }, isInside: { range.contains($0) })
   }
 
-  private static func choice<Value: RawRepresentable<String> & CaseIterable & Sendable>(
+  static func choice<Value: RawRepresentable<String> & CaseIterable & Sendable>(
     _ key: String, _ path: WritableKeyPath<SegmentOptions, Value> & Sendable, _ sentence: String
   ) -> OptionRow {
     OptionRow(
@@ -87,7 +87,7 @@ package struct OptionRow: Sendable {
   }
 
   /// The same row for some methods only.
-  private func of(_ methods: MethodName...) -> OptionRow {
+  func of(_ methods: MethodName...) -> OptionRow {
     var row = self
     row.methods = methods
     return row
@@ -140,12 +140,6 @@ package struct OptionRow: Sendable {
     )
     .of(.trident, .scCLIP)
     area.silentAt = [.number(-1)]
-    let levels = OptionRow(
-      "levels", \.levels, flag: "--levels", takes: "two blocks such as 4-10",
-      "sc-clip: blocks whose sum goes through the last one, too; "
-        + "0-0: as published, 4-10 of 12 or 9-19 of 24 ({}).",
-      { .word($0.description) }, read: { BlockRange($0) }
-    ).of(.scCLIP)
     var tile = number(
       "tile", \.tile, 0...16_384, OptionValue.int,
       "Cut rasters into tiles of this side, each segmented as a photo of its own, pixels ({}: not cut)."
@@ -232,20 +226,7 @@ package struct OptionRow: Sendable {
         "radseg: classes whose largest probability is below this are not there ({})."
       ).of(.radseg),
       absent, redundancy, unknown, area, kind,
-      number(
-        "low_block", \.lowBlock, 0...256, OptionValue.int,
-        "sc-clip: block whose cosines smooth the result, from 1; 0: as published, 4 of 12 or 7 of 24 ({})."
-      ).of(.scCLIP),
-      number(
-        "mid_block", \.midBlock, 0...256, OptionValue.int,
-        "sc-clip: block whose cosines say what resembles what; 0: as published, 9 of 12 or 17 of 24 ({})."
-      ).of(.scCLIP),
-      levels,
-      number(
-        "class_weight", \.classWeight, -1...100, OptionValue.number,
-        "sc-clip: weight of the class tokens added to every patch; "
-          + "below 0: as published, 0.3 of 12 blocks or 0.1 of 24 ({})."
-      ).of(.scCLIP),
+    ] + ofCLIP + [
       number(
         "attention_layer", \.attentionLayer, 1...256, OptionValue.int,
         "pnp-ovss: text layer whose attention to the photo counts, from 1 ({})."

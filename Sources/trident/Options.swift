@@ -7,6 +7,8 @@ import System
 extension SegmentOptions.Profile: ExpressibleByArgument {}
 extension AbsentRule: ExpressibleByArgument {}
 extension ConfidenceKind: ExpressibleByArgument {}
+extension CLIPAttention: ExpressibleByArgument {}
+extension ClassMixScope: ExpressibleByArgument {}
 extension BlockRange: ExpressibleByArgument {
   public init?(argument: String) { self.init(argument) }
 }
@@ -198,6 +200,10 @@ package struct MethodFlags: ParsableArguments {
   @Option(help: .row("mid_block")) var midBlock: Int?
   @Option(help: .row("levels")) var levels: BlockRange?
   @Option(help: .row("class_weight")) var classWeight: Float?
+  @Option(help: .row("clip_attention")) var clipAttention: CLIPAttention?
+  @Option(help: .row("global_blocks")) var globalBlocks: BlockRange?
+  @Option(help: .row("class_mix")) var classMix: Float?
+  @Option(help: .row("class_mix_of")) var classMixOf: ClassMixScope?
   @Option(help: .row("attention_layer")) var attentionLayer: Int?
   @Option(help: .row("attention_head")) var attentionHead: Int?
   @Option(help: .row("rounds")) var rounds: Int?
@@ -286,6 +292,10 @@ package struct MethodFlags: ParsableArguments {
     take(\.midBlock, midBlock)
     take(\.levels, levels)
     take(\.classWeight, classWeight)
+    take(\.clipAttention, clipAttention)
+    take(\.globalBlocks, globalBlocks)
+    take(\.classMix, classMix)
+    take(\.classMixOf, classMixOf)
     take(\.longSide, longSide)
     take(\.scraScale, scraScale)
     take(\.scgaScale, scgaScale)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Golden fixtures of SC-CLIP: toy checkpoints, photos, and what scclip.py computes from them.
 
-    make_scclip.py DIRECTORY [--seed 1]              DIRECTORY is Tests/Fixtures/golden-scclip
+    make_scclip.py DIRECTORY [--seed 1] [--only self,mix]    DIRECTORY is Tests/Fixtures/golden-scclip
 
 Per case DIRECTORY/NAME/ gets
     case.txt            settings, `key value` lines; classes as `class a; b`; file names relative to DIRECTORY
@@ -50,11 +50,17 @@ CASES = [
                                          logit_scale=20.0)),
     ("large", "toy-sc-l", (131, 97), SC_L),
     ("trident", "toy-b", (96, 128), dict(**TRIDENT, window=112, stride=56, short_side=130)),
+    # other attention in the last block, and the class token mixed in
+    ("self", "toy-sc", (128, 128), dict(**SC, clip_attention="self", class_mix=0.3, class_mix_of="window")),
+    ("neighbour", "toy-sc", (90, 211), dict(**SC, clip_attention="neighbour", short_side=93)),
+    ("value", "toy-sc", (110, 143), dict(**SC, clip_attention="value", class_mix=0.2)),
+    ("global", "toy-sc", (128, 150), dict(**SC, clip_attention="global", global_first=2, global_last=4)),
+    ("mix", "toy-sc", (131, 97), dict(**SC, class_mix=0.4)),
 ]
 FULL = {"square", "wide", "large"}                       # cases that keep every stage
 KEEP = ("windows.origins", "image.clip_u8", "scores.classes", "scores.shares", "text.vectors")
 KEEP_STAGES = ("absent.", "confidence.", "scclip.outliers.", "scclip.lof.", "scclip.features.",
-               "scclip.combined.", "scclip.repaired.")
+               "scclip.combined.", "scclip.repaired.", "clip.attended.", "clip.image_scores", "scores.0")
 REDUNDANCY = 0.1                                         # FreeCP's rp
 ABSENT = {"square", "rules", "large"}                    # cases with the taps of absent.py
 BORROWED = {"toy-b": dict(clip="../golden/toy-b/clip.pt.gz")}
@@ -62,7 +68,7 @@ BORROWED = {"toy-b": dict(clip="../golden/toy-b/clip.pt.gz")}
 
 def margin(taps):
     """The least distance from an edge, each on its own scale; 1e-5 and more is far for float32."""
-    return min(float(v.min()) for n, v in taps.items() if n.startswith("sc") and "_margin" in n)
+    return min([float(v.min()) for n, v in taps.items() if n.startswith("sc") and "_margin" in n], default=1)
 
 
 def slim(case, taps, limit):
@@ -177,12 +183,15 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=lambda v: v.split(","), help="these cases alone")
     parser.add_argument("--photos", type=int, default=12, help="synthetic photos to choose from")
     parser.add_argument("--tap-bytes", type=int, default=900, help="about so many bytes of each large array")
     a = parser.parse_args()
     torch.set_num_threads(1)
     made = models(a.directory, a.seed)
     for case, name, size, changes in CASES:
+        if a.only and case not in a.only:
+            continue
         config, (m, file) = toys.CONFIGS[name], made[name]
         folder = os.path.join(a.directory, case)
         os.makedirs(folder, exist_ok=True)
@@ -204,7 +213,7 @@ def main():
         with open(os.path.join(folder, "case.txt"), "w") as out:
             out.write("\n".join(lines) + "\n")
         used = sum(os.path.getsize(os.path.join(folder, n)) for n in os.listdir(folder))
-        s = torch.from_numpy(taps["scclip.similarity.0"])
+        s = torch.from_numpy(taps.get("scclip.similarity.0", np.zeros(1)))
         print(f"{case}: photo seed {seed}, margin {margin(taps):.1e}, near ties {label_margin(taps):.2%}, "
               f"coarse {np.bincount(taps['labels.coarse'].ravel(), minlength=5).tolist()}, final "
               f"{np.bincount(labels.ravel(), minlength=5).tolist()}, windows {len(taps['windows.origins'])}, "

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Golden fixtures for the tests: toy checkpoints, photos, and what the reference computes from them.
 
-    make_taps.py DIRECTORY [--seed 1] [--only toy-dinov2,...]
+    make_taps.py DIRECTORY [--seed 1] [--only toy-dinov2,...] [--cases toy-b-none,...]
 
 Per configuration DIRECTORY/NAME/ gets
     clip.*.gz dino.pth.gz sam.pth.gz vocab.txt.gz     checkpoints in published formats, packed with gzip
@@ -44,6 +44,7 @@ CASES = [
     ("toy-b", "toy-b-attention", (96, 128), dict(affinity="attention", refine=False)),
     ("toy-b", "toy-b-none", (96, 128), dict(affinity="none", refine=False)),
     ("toy-b", "toy-b-no-dino", (96, 128), dict(dino=False, refine=False)),
+    ("toy-b", "toy-b-neighbour", (96, 128), dict(clip_attention="neighbour", class_mix=0.2, refine=False)),
     ("toy-h", "toy-h", (233, 301), dict(logit_scale=20.0, minimal_area=500)),
     ("toy-l", "toy-l", (131, 97), dict(logit_scale=20.0)),
     ("toy-dino8", "toy-dino8", (96, 128), {}),
@@ -63,7 +64,7 @@ KEEP_OF_VARIANTS = ("windows.origins", "affinity.features", "affinity.strip", "a
                     "affinity.1.strip", "affinity.0.threshold", "affinity.1.threshold", "scores.classes",
                     "splice.grid", "refine.regions", "refine.iou", "proxy.mean", "image.sam0_u8",
                     "image.sam1_u8", "image.clip_u8", "image.sam_u8", "splice.scores", "proxy.output.0",
-                    "refine.logits.0")
+                    "refine.logits.0", "clip.attended.0", "clip.image_scores")
 
 
 def rows_step(name, value, limit):
@@ -118,11 +119,12 @@ def main():
     parser.add_argument("--tap-bytes", type=int, default=900, help="about so many bytes of each large array")
     parser.add_argument("--only", help="these configurations alone; `toy-b` is needed by the cases that use "
                         "its photo")
+    parser.add_argument("--cases", help="these cases alone")
     a = parser.parse_args()
     torch.set_num_threads(1)
-    models, seeds = {}, {}
+    models = {}
     for config_name, case, size, changes in CASES:
-        if a.only and config_name not in a.only.split(","):
+        if (a.only and config_name not in a.only.split(",")) or (a.cases and case not in a.cases.split(",")):
             continue
         config = toys.CONFIGS[config_name]
         folder = os.path.join(a.directory, case)
@@ -151,8 +153,11 @@ def main():
         best = None
         same_photo = {c for _, c, _, _ in CASES if c.startswith("toy-b-")
                       and not c.endswith(("odd", "halves"))}
-        for seed in ([seeds["toy-b"]] if case in same_photo else range(1, a.photos + 1)):
-            photo = synthetic(*size, seed)
+        for seed in [0] if case in same_photo else range(1, a.photos + 1):
+            if case in same_photo:
+                photo = np.asarray(Image.open(os.path.join(a.directory, "toy-b", "photo.png")).convert("RGB"))
+            else:
+                photo = synthetic(*size, seed)
             labels, taps = pipeline.segment(models[config_name], photo, CLASSES, o)
             iou = taps.get("refine.iou", np.ones(1))
             both = int((iou > o.iou_threshold).any()) + int((iou <= o.iou_threshold).any()) * (len(iou) > 1)
@@ -165,7 +170,6 @@ def main():
         rank, seed, photo, labels, taps = best
         if case not in same_photo:
             Image.fromarray(photo).save(os.path.join(folder, "photo.png"), optimize=True)
-            seeds[case] = seed
         for which in ("coarse", "final"):
             Image.fromarray(taps["labels." + which].astype(np.uint8)).save(os.path.join(folder, which
                     + ".png"), optimize=True)

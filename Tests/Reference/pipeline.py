@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import dinov2
+import last_attention
 import weights
 from templates import TEMPLATES
 from tokenizer import Tokenizer
@@ -51,6 +52,10 @@ class Options:
     dino: bool = True                         # False: CLIP's own last-block values stand in for DINO
     halves: bool = False                      # Cityscapes: two SAM halves
     refine: bool = True
+    clip_attention: str = "published"         # or one of last_attention.KINDS, in place of DINO's features
+    global_first: int = 7                     # GCLIP's middle blocks, of twelve
+    global_last: int = 8
+    class_mix: float = 0.0                    # weight of the class token's scores
     templates: tuple = tuple(TEMPLATES)
 
 
@@ -214,7 +219,7 @@ def dino_features(m, window, index, taps):
 # ------------------------------------------------------------------ 4. CLIP, DINO as proxy attention
 
 def clip_last_input(m, window, index, taps, watch=None):
-    """Tokens that enter the last block, class token dropped. `watch(i, x)` sees what enters block i, from
+    """Tokens that enter the last block, class token first. `watch(i, x)` sees what enters block i, from
     one."""
     c = m.clip
     h, w = window.shape[1] // c.patch, window.shape[2] // c.patch
@@ -230,7 +235,7 @@ def clip_last_input(m, window, index, taps, watch=None):
         x = block(m, f"clip.blocks.{n}", c, x, m.activation)
         if index is not None:
             taps.put(f"clip.blocks.{n}.{index}", x)
-    return x[1:], (h, w)
+    return x, (h, w)
 
 
 def clip_values(m, x):
@@ -257,6 +262,8 @@ def window_features(m, image, o, taps):
     c = m.clip
     origins = window_origins(*image.shape[1:], o.window, o.stride)
     taps.put("windows.origins", np.array(origins, np.int32))
+    if o.clip_attention != "published":
+        return origins, attended_windows(m, image, origins, o, taps), 1
     undo = [torch.tensor(v).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD, DINO_MEAN, DINO_STD)]
     sources, values = [], []
     grid = source_grid = None
@@ -264,7 +271,7 @@ def window_features(m, image, o, taps):
         window = image[:, y:y + o.window, x:x + o.window]
         tap = index if index in (0, len(origins) - 1) else None
         inputs, grid = clip_last_input(m, window, tap, taps)
-        v = clip_values(m, inputs)
+        v = clip_values(m, inputs[1:])
         if tap is not None:
             taps.put(f"clip.values.{tap}", v)
         values.append(v)
@@ -298,6 +305,20 @@ def window_features(m, image, o, taps):
     # How near the nearest entry is to the cut: below about 1e-5 a flip is a matter of rounding.
     taps.put("proxy.margin", np.array(margin, np.float32))
     return origins, maps, ratio
+
+
+def attended_windows(m, image, origins, o, taps):
+    """The same with another attention in the last block: no DINO."""
+    maps = []
+    for index, (y, x) in enumerate(origins):
+        tap = index if index in (0, len(origins) - 1) else None
+        looked = last_attention.Watch(m, o.global_first, o.global_last)
+        inputs, grid = clip_last_input(m, image[:, y:y + o.window, x:x + o.window], tap, taps, looked)
+        rows = last_attention.attended(m, o.clip_attention, inputs, grid, looked.maps)
+        if tap is not None:
+            taps.put(f"clip.attended.{tap}", rows)
+        maps.append(rows.T.reshape(-1, *grid))
+    return maps
 
 
 # ------------------------------------------------------------------ 5. splice
@@ -675,6 +696,11 @@ def segment(m, photo, classes, o, vectors=None):
     image = clip_copy(photo, o, c.patch, taps)
     h, w = image.shape[1] // c.patch, image.shape[2] // c.patch
     origins, maps, ratio = window_features(m, image, o, taps)
+    mixed = lambda scores: scores
+    if o.class_mix > 0:
+        picture = last_attention.embedding(m, clip_last_input(m, image, None, taps)[0]) @ vectors.T
+        taps.put("clip.image_scores", picture[None])
+        mixed = lambda scores: (1 - o.class_mix) * scores + o.class_mix * picture[:, None, None]
 
     size = photo.shape[:2]
     if o.paradigm == "window":
@@ -683,6 +709,7 @@ def segment(m, photo, classes, o, vectors=None):
             scores = similarities(m, part.flatten(1).T, vectors).T.reshape(-1, *part.shape[1:])
             per_window.append(scores)
         canvas = splice(per_window, origins, h, w, c.patch, ratio)
+        canvas = mixed(canvas)
         scores = bilinear(canvas, *valid[0])
         taps.put("splice.scores", canvas)
         full = bilinear(canvas, *size)
@@ -698,6 +725,7 @@ def segment(m, photo, classes, o, vectors=None):
             joined = aggregate(m, canvas, encoded[0][1], valid[0], o, taps).reshape(*valid[0], -1)
         taps.put("affinity.features", joined.flatten(0, 1))
         scores = similarities(m, joined.flatten(0, 1), vectors).T.reshape(-1, *joined.shape[:2])
+        scores = mixed(scores)
         full = bilinear(scores, *size)
     taps.put("scores.phrases", scores)
     taps.put("scores.classes", best_phrase(scores, classes))

@@ -19,6 +19,7 @@ import sys
 
 import cv2
 import draws
+import last_attention
 import numpy as np
 import pipeline
 import toys
@@ -110,7 +111,16 @@ def draw_options(r, config, preset):
         mask_alpha=r.choice([0.005, 0.005, 1.0, -3.0]), prompts=prompts,
         affinity=r.choice(["trident"] * 4 + ["attention", "cosine", "none"]),
         paradigm=r.choice(["splice"] * 4 + ["window"]),
-        dino=r.random() < 0.85, refine=r.random() < 0.75)
+        dino=r.random() < 0.85, refine=r.random() < 0.75,
+        **draw_last_block(r, config.clip.depth))
+
+
+def draw_last_block(r, depth):
+    """What stands in CLIP's last block, and how much of the class token is mixed in."""
+    middle = r.randint(1, max(depth - 1, 1))
+    kinds = [k for k in last_attention.KINDS if k != "global" or depth > 1]
+    return dict(clip_attention=r.choice(["published"] * 8 + kinds), global_first=middle,
+                global_last=r.randint(middle, max(depth - 1, 1)), class_mix=r.choice([0.0] * 4 + [0.1, 0.6]))
 
 
 def flags(o, preset, profile):
@@ -121,14 +131,17 @@ def flags(o, preset, profile):
              for n in ("short_side", "window", "stride", "minimal_area", "logit_scale", "beta", "gamma",
                        "cos_factor",
                                         "probability_threshold", "coarse_threshold", "iou_threshold",
-                       "mask_alpha", "affinity", "paradigm")}
+                       "mask_alpha", "affinity", "paradigm", "clip_attention", "class_mix")}
+    if o.clip_attention == "global":
+        named["global_blocks"] = f"{o.global_first}-{o.global_last}"
     if profile:                               # sets the affinity and leaves refinement out
         del named["affinity"]
         return [f"--{name.replace('_', '-')}={value}" for name, value in named.items()] + ["--profile",
                 profile]
     named["prompts"] = ",".join(o.prompts)
     result = [f"--{name.replace('_', '-')}={value}" for name, value in named.items()]
-    return result + ([] if o.dino else ["--no-dino"]) + ([] if o.refine else ["--refine", "none"])
+    no_dino = [] if o.dino or o.clip_attention != "published" else ["--no-dino"]
+    return result + no_dino + ([] if o.refine else ["--refine", "none"])
 
 
 def draw_size(r, config, preset):

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import cv2
 import draws
+import last_attention
 import numpy as np
 import random_parity
 import scclip
@@ -30,7 +31,8 @@ from photos import synthetic
 FLAGS = {"short_side": "--short-side", "window": "--window", "stride": "--stride",
          "logit_scale": "--logit-scale", "probability_threshold": "--probability-threshold",
          "area_threshold": "--area-threshold", "low": "--low-block", "mid": "--mid-block",
-         "class_weight": "--class-weight"}
+         "class_weight": "--class-weight", "clip_attention": "--clip-attention", "class_mix": "--class-mix",
+         "class_mix_of": "--class-mix-of"}
 
 
 def draw_config(r, name):
@@ -50,7 +52,11 @@ def draw_options(r, config):
     c = config.clip
     window = c.patch * r.choice([6, 7, 8, 10])
     first = r.randint(1, c.depth - 1)
+    middle = r.randint(1, c.depth - 1)
     return scclip.Options(
+        clip_attention=r.choice(["published"] * 4 + list(last_attention.KINDS)), global_first=middle,
+        global_last=r.randint(middle, c.depth - 1), class_mix=r.choice([0.0, 0.0, 0.1, 0.6]),
+        class_mix_of=r.choice(["photo", "window"]),
         short_side=window + r.choice([0, c.patch, r.randint(1, 90), -r.randint(1, window // 2)]),
         window=window, stride=r.choice([window // 2, window, r.randint(window // 3, window)]),
         low=r.randint(1, c.depth - 1), mid=r.randint(1, c.depth - 1), level_first=first,
@@ -64,8 +70,9 @@ def flags(o, published):
     if published:
         return ["--method", "sc-clip", "--preset", published]
     named = {n: v for n, v in vars(o).items() if n in FLAGS and not (n == "area_threshold" and v < 0)}
-    levels = f"--levels={o.level_first}-{o.level_last}"
-    return ["--method", "sc-clip", levels] + [f"{FLAGS[n]}={v}" for n, v in named.items()]
+    ranges = [f"--levels={o.level_first}-{o.level_last}", f"--global-blocks={o.global_first}-{o.global_last}"]
+    # One or two words alone would get neutral phrases beside them.
+    return ["--method", "sc-clip", "--absent=keep", *ranges] + [f"{FLAGS[n]}={v}" for n, v in named.items()]
 
 
 def on_a_cut(taps):

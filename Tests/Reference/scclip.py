@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import absent
 import cv2
+import last_attention
 import numpy as np
 import pipeline
 import torch
@@ -50,6 +51,11 @@ class Options:
     # lof; norm: the ten largest, as the first public version had it; none
     outliers: str = "lof"
     form: str = "literal"                     # literal; short: one out_proj and one mix at the end
+    clip_attention: str = "published"         # or one of last_attention.KINDS
+    global_first: int = 7                     # GCLIP's middle blocks, of twelve
+    global_last: int = 8
+    class_mix: float = 0.0                    # weight of the class token's scores
+    class_mix_of: str = "photo"               # photo, window
     templates: tuple = tuple(TEMPLATES)
 
 
@@ -211,6 +217,8 @@ def mixed_values(m, y, rows):
 
 def window_features(m, window, o, tap=lambda name, value: None, watch=None):
     """Unit features `z [n, e]` of one window, and its grid."""
+    if o.clip_attention != "published":
+        return plain_features(m, window, o, tap, watch)
     outputs, grid = block_outputs(m, window, watch, tap)
     last, low = outputs[-1], outputs[o.low][1:]
     total = torch.stack(outputs[o.level_first:o.level_last + 1]).sum(0)
@@ -246,6 +254,28 @@ def window_features(m, window, o, tap=lambda name, value: None, watch=None):
     return z, grid
 
 
+def plain_features(m, window, o, tap, watch):
+    """The same with another attention in the last block."""
+    looked = last_attention.Watch(m, o.global_first, o.global_last)
+
+    def both(number, x):
+        looked(number, x)
+        if watch:
+            watch(number, x)
+
+    outputs, grid = block_outputs(m, window, both, tap)
+    y = last_attention.attended(m, o.clip_attention, outputs[-1], grid, looked.maps)
+    tap("clip.attended", y)
+    z = F.normalize(linear(m, "clip.proj", norm(m, "clip.norm_post", y, m.clip.epsilon)), dim=1)
+    tap("scclip.features", z)
+    return z, grid
+
+
+def image_scores(m, image, vectors):
+    """Cosines [Q] of the class token of an image [3, h, w], or of a window of it."""
+    return last_attention.embedding(m, block_outputs(m, image)[0][-1]) @ vectors.T
+
+
 # ------------------------------------------------------------------ 6. scores
 
 def window_average(parts, height, width):
@@ -272,6 +302,9 @@ def segment(m, photo, classes, o, vectors=None, choose=None, every_window=False)
     image = photo_copy(photo, o, m.clip.patch, taps)
     windows = windows_of(image, o)
     taps.put("windows.origins", np.array([(y, x) for y, x, _ in windows], np.int32))
+    if o.class_mix > 0 and o.class_mix_of == "photo":
+        whole = image_scores(m, image, vectors)
+        taps.put("clip.image_scores", whole[None])
     parts = []
     for n, (y, x, window) in enumerate(windows):
         tapped = every_window or n in (0, len(windows) - 1)
@@ -279,6 +312,9 @@ def segment(m, photo, classes, o, vectors=None, choose=None, every_window=False)
         tap = lambda name, value: taps.put(f"{name}.{n}", value) if kept(name) else None
         z, grid = window_features(m, window, o, tap)
         scores = z @ vectors.T
+        if o.class_mix > 0:
+            picture = whole if o.class_mix_of == "photo" else image_scores(m, window, vectors)
+            scores = (1 - o.class_mix) * scores + o.class_mix * picture
         tap("scores", scores)
         parts.append((y, x, *window.shape[1:], scores.T.reshape(-1, *grid)))
     canvas = window_average(parts, *image.shape[1:])

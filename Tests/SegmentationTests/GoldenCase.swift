@@ -12,7 +12,8 @@ import Synchronization
 struct GoldenCase: CustomStringConvertible, Sendable {
   static let names = [
     "toy-b", "toy-b-odd", "toy-b-halves", "toy-b-window", "toy-b-cosine", "toy-b-attention", "toy-b-none",
-    "toy-b-no-dino", "toy-h", "toy-l", "toy-dino8", "toy-dinov2", "toy-dinov2-reg", "toy-dinov2-wide",
+    "toy-b-no-dino", "toy-b-neighbour", "toy-h", "toy-l", "toy-dino8", "toy-dinov2", "toy-dinov2-reg",
+    "toy-dinov2-wide",
     "toy-dinov2-hf", "toy-dinov2-g",
   ]
 
@@ -96,6 +97,7 @@ struct GoldenCase: CustomStringConvertible, Sendable {
     options.usesDINO = try flag("uses_dino")
     options.halves = try flag("halves")
     options.refinement = try flag("refine") ? .sam : .none
+    readLastBlock(into: &options)
     return options
   }
 
@@ -111,7 +113,20 @@ struct GoldenCase: CustomStringConvertible, Sendable {
     options.levels = BlockRange(try int("level_first"), try int("level_last"))
     options.classWeight = try float("class_weight")
     options.areaThreshold = try float("area_threshold")
+    readLastBlock(into: &options)
     return options
+  }
+
+  /// What stands in CLIP's last block; older cases say nothing of it.
+  private func readLastBlock(into options: inout SegmentOptions) {
+    for key in ["clip_attention", "class_mix", "class_mix_of"] {
+      if let value = settings[key] { try? OptionTable[key]?.set(&options, value) }
+    }
+    if let first = settings["global_first"].flatMap({ Int($0) }),
+      let last = settings["global_last"].flatMap({ Int($0) }), options.clipAttention == .global
+    {
+      options.globalBlocks = BlockRange(first, last)
+    }
   }
 
   func reference() throws -> ReferenceTaps { try ReferenceTaps(path: folder + name + "/reference.taps") }

@@ -45,7 +45,12 @@ private struct CalibratedCase {
 @Suite("SC-CLIP", .serialized)
 struct SCCLIPTests {
   static let names =
-    Effort.isEmulated ? ["square", "thin"] : ["square", "wide", "thin", "tall", "rules", "large", "trident"]
+    Effort.isEmulated
+    ? ["square", "thin", "neighbour", "global"]
+    : [
+      "square", "wide", "thin", "tall", "rules", "large", "trident", "self", "neighbour", "value", "global",
+      "mix",
+    ]
 
   /// Stages that the cases with everything stored must not lack.
   private static let required = [
@@ -112,17 +117,19 @@ struct SCCLIPTests {
     #expect(a.scores.map(\.bitPattern) == b.scores.map(\.bitPattern), "scores differ: \(what)")
   }
 
-  @Test("threads, kept weights and tilings")
-  func invariance() throws {
-    let first = try CalibratedCase("square", threads: 1).run()
+  @Test(
+    "threads, kept weights and tilings",
+    arguments: Effort.isEmulated ? ["square", "global"] : ["square", "self", "neighbour", "global", "mix"])
+  func invariance(_ name: String) throws {
+    let first = try CalibratedCase(name, threads: 1).run()
     #expect(Set(first.labels).count > 1)
     for threads in Effort.isEmulated ? 3...3 : 2...4 {
-      same(first, try CalibratedCase("square", threads: threads).run(), "\(threads) threads")
+      same(first, try CalibratedCase(name, threads: threads).run(), "\(threads) threads")
     }
-    let keeping = try CalibratedCase("square", threads: 3, keepsWeights: true)
+    let keeping = try CalibratedCase(name, threads: 3, keepsWeights: true)
     same(first, try keeping.run(), "kept weights")
     same(first, try keeping.run(), "kept weights, second run")
-    let one = try CalibratedCase("square")
+    let one = try CalibratedCase(name)
     var plan = try one.session.plan(one.photo, one.wording, try one.golden.options(.int8), scores: true)
     plan.stages[0].arenaByteCount = 64 << 20
     let axes: [(WritableKeyPath<Tiling, Int>, [Int])] = [
@@ -139,7 +146,8 @@ struct SCCLIPTests {
 
   @Test(
     "plan and high-water mark agree, at every limit",
-    arguments: Effort.isEmulated ? ["thin"] : ["square", "wide", "thin", "large"])
+    arguments: Effort.isEmulated
+      ? ["thin", "self"] : ["square", "wide", "thin", "large", "self", "neighbour", "value", "global", "mix"])
   func plans(_ name: String) throws {
     let one = try CalibratedCase(name)
     let choices: [RefinementChoice] = [.none, .pamr, .crf]

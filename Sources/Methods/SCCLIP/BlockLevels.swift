@@ -62,6 +62,8 @@ struct KeptBlocks {
   let low: StoredRows
   let mid: StoredRows
   let sum: Rows
+  /// Of the class tokens that are added.
+  var classWeight: Float { levels.classWeight }
   private let tower: WindowTransformer
   private let levels: BlockLevels
 

@@ -12,15 +12,18 @@ package struct SCCLIPMethod: SegmentationMethod {
   let options: SegmentOptions
   let clip: CLIPConfig
   let schema: CLIPSchema
-  let levels: BlockLevels
+  /// Nil where another attention stands for the calibrated one.
+  let levels: BlockLevels?
 
   package init(_ model: Model, _ options: SegmentOptions) throws(SegmentationError) {
     self.options = options
     (clip, schema) = (
       try Self.require(model.config.clip, .clip, of: model), try Self.require(model.clip, .clip, of: model)
     )
-    levels = try BlockLevels(options, depth: clip.vision.depth)
+    levels =
+      options.clipAttention == .published ? try BlockLevels(options, depth: clip.vision.depth) : nil
     try options.check(patches: [("clip", clip.patch)])
+    try options.check(clip)
   }
 
   /// CLIP's image tower with the pixels' statistics as the published configuration rounds them, unless the
@@ -49,17 +52,24 @@ package struct SCCLIPMethod: SegmentationMethod {
     let purity = ClassPurity(options, words)
     try run.scope {
       let image = try photo.windowCopy(plan, alongside: nil, run)
+      let mix = try ClassMix(options, text, in: run)
+      try mix?.look(at: image, plan, clip, vision, schema, in: run)
       try run.stage(.clip) {
         let tower = WindowTransformer(run, vision, schema.vision, streaming: schema, image: image, plan: plan)
+        let last = clip.vision.depth - 1
         let x = try run.arena.rows(tower.group * tower.tokens, clip.width)
-        let kept = try KeptBlocks(run, tower, levels)
-        let seen = purity == nil ? nil : try AttentionSum(run, tower)
+        let kept = try levels.map { levels throws(ComputeError) in try KeptBlocks(run, tower, levels) }
+        let looked = try LastAttention.watched(run, tower, options)
+        let seen = purity == nil ? nil : try AttentionSum(run, tower, blocks: 0..<last)
         try tower.forEachGroup { windows in
           // 2. Blocks.
-          try tower.encode(windows, through: 0..<clip.vision.depth - 1, into: x, watch: seen) { block in
-            kept.keep(x, after: block, windows: windows.count)
+          try tower.encode(windows, through: 0..<last, into: x, watch: [looked, seen].compactMap { $0 }) {
+            block in kept?.keep(x, after: block, windows: windows.count)
           }
-          try run.scope { try finish(windows, tower, x, kept, text, into: scores) }
+          let group = WindowGroup(tower: tower, windows: windows, x: x, text: text, mix: mix, scores: scores)
+          try run.scope {
+            if let kept { try calibrate(group, kept) } else { try attend(group, looked) }
+          }
           if let seen { try purity?.test(windows, tower, seen, scores.phrases(ofWindow:)) }
         }
       }
@@ -72,40 +82,30 @@ package struct SCCLIPMethod: SegmentationMethod {
   }
 
   /// Sections 3 to 6 for a group of windows.
-  private func finish(
-    _ windows: Range<Int>, _ tower: WindowTransformer, _ x: Rows, _ kept: KeptBlocks, _ text: Rows,
-    into scores: WindowScores
-  ) throws {
-    let run = tower.run
+  private func calibrate(_ group: WindowGroup, _ kept: KeptBlocks) throws {
+    let (tower, run) = (group.tower, group.tower.run)
     let room = try CalibrationRoom(run, clip, cells: tower.cells)
     let finder = try OutlierFinder(run, cells: tower.cells, strips: room.workers.map(\.strip))
     let head = ScoreHead(run, schema)
-    run.note(tower.plan.origins.count * work(cells: tower.cells, phrases: text.count))
-    if run.isPlanning { return }
-    try tower.withLastBlock { weights in
-      for index in 0..<windows.count {
-        let window = CalibratedWindow(
-          run: run, config: clip.vision.blocks, weights: weights, room: room,
-          number: windows.lowerBound + index)
-        let (tokens, sum) = (tower.window(index, of: x), tower.window(index, of: kept.sum))
-        let patches = tower.patches(index, of: x)
-        kept.load(run.engine, kept.mid, index, into: room.unit)
-        // 3. Outliers. 4. Replacement and similarity.
-        let outliers = finder.find(patches, name: window.number)
-        outliers.repair(patches, columns: tower.grid.columns)
-        outliers.repair(room.unit, columns: tower.grid.columns)
-        window.mixTokens(patches)
-        // 5. The last block, twice.
-        window.attend(tower.patches(index, of: kept.sum))
-        kept.load(run.engine, kept.low, index, into: room.unit)
-        window.combine(classToken: tokens.prefix(1), sum.prefix(1), weight: levels.classWeight) {
-          cells, rows, worker in
-          // 6. Scores.
-          let features = head.project(rows, room.workers[worker].head)
-          run.record("scclip.features.\(window.number)", features, at: cells.lowerBound)
-          scores.store(run.engine, features, text, window: window.number, at: cells.lowerBound)
-        }
-        run.record("scores.\(window.number)", scores.phrases(ofWindow: window.number))
+    run.note(tower.plan.origins.count * work(cells: tower.cells, phrases: group.text.count))
+    try group.forEach(clip, schema) { index, number, weights in
+      let window = CalibratedWindow(
+        run: run, config: clip.vision.blocks, weights: weights, room: room, number: number)
+      let (tokens, sum) = (tower.window(index, of: group.x), tower.window(index, of: kept.sum))
+      let patches = tower.patches(index, of: group.x)
+      kept.load(run.engine, kept.mid, index, into: room.unit)
+      // 3. Outliers. 4. Replacement and similarity.
+      let outliers = finder.find(patches, name: number)
+      outliers.repair(patches, columns: tower.grid.columns)
+      outliers.repair(room.unit, columns: tower.grid.columns)
+      window.mixTokens(patches)
+      // 5. The last block, twice.
+      window.attend(tower.patches(index, of: kept.sum))
+      kept.load(run.engine, kept.low, index, into: room.unit)
+      window.combine(classToken: tokens.prefix(1), sum.prefix(1), weight: kept.classWeight) {
+        cells, rows, worker in
+        // 6. Scores.
+        group.store(head.project(rows, room.workers[worker].head), number, at: cells.lowerBound)
       }
     }
   }

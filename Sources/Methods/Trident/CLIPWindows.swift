@@ -1,5 +1,5 @@
 // CLIP over the windows, its last block with proxy attention, spliced into a canvas: sections 4 and 5 of the
-// method.
+// method. Another attention may stand for the proxy's, to compare.
 import Compute
 import Raster
 
@@ -34,18 +34,28 @@ struct CLIPWindows {
   /// - Memory: windows-per-pass * (1 + grid^2) * width floats, one `SequenceRoom`, then one `ProxyRoom`;
   ///   given back.
   func splice(
-    _ image: UnsafePointer<UInt8>, features: WindowFeatures?, into canvas: SpliceCanvas, finish: Finish
+    _ image: UnsafePointer<UInt8>, features: WindowFeatures?, into canvas: SpliceCanvas,
+    finish: @escaping Finish
   ) throws {
     let tower = WindowTransformer(
       run, clip.vision, schema.vision, streaming: schema, image: image, plan: plan)
     try run.scope {
       let x = try run.arena.rows(tower.group * tower.tokens, clip.width)
-      let mean = try features?.mean ?? meanOfValues(tower, x)
+      let isProxy = options.clipAttention == .published
+      let mean = try features?.mean ?? (isProxy ? meanOfValues(tower, x) : 0)
       let attention = ProxyAttention(engine: run.engine, beta: options.beta, gamma: options.gamma, mean: mean)
-      let seen = judge == nil ? nil : try AttentionSum(run, tower)
+      let looked = try LastAttention.watched(run, tower, options)
+      let seen = judge == nil ? nil : try AttentionSum(run, tower, blocks: 0..<last)
       try tower.forEachGroup { windows in
-        try tower.encode(windows, through: 0..<last, into: x, watch: seen)
-        try run.scope { try mixLast(tower, windows, x, features, attention, seen, into: canvas, finish) }
+        try tower.encode(windows, through: 0..<last, into: x, watch: [looked, seen].compactMap { $0 })
+        try run.scope {
+          let place = SplicePlace(canvas: canvas, finish: finish)
+          if isProxy {
+            try mixLast(tower, windows, x, features, attention, seen, into: place)
+          } else {
+            try attendLast(tower, windows, x, looked, seen, into: place)
+          }
+        }
       }
       if !run.isPlanning { canvas.average() }
     }
@@ -82,12 +92,12 @@ struct CLIPWindows {
   /// The last block: values only, mixed by proxy attention, then spliced.
   private func mixLast(
     _ tower: WindowTransformer, _ windows: Range<Int>, _ x: Rows, _ features: WindowFeatures?,
-    _ attention: ProxyAttention, _ seen: AttentionSum?, into canvas: SpliceCanvas, _ finish: Finish
+    _ attention: ProxyAttention, _ seen: AttentionSum?, into place: SplicePlace
   ) throws {
     let arena = run.arena
     let (grid, cells) = (tower.side, tower.cells)
     let featureSide = features?.side ?? grid
-    let ratio = canvas.columns / plan.gridColumns
+    let ratio = place.canvas.columns / plan.gridColumns
     let side = grid * ratio
     let values = try arena.rows(cells, blocks.inner)
     let resampled = featureSide == grid ? values : try arena.rows(featureSide * featureSide, blocks.inner)
@@ -116,11 +126,44 @@ struct CLIPWindows {
         run.record("proxy.output.\(window)", room.output)
         jury?.judge(room.output, index: index, window: window)
         if let placed { Self.resample(room.output, featureSide, into: placed, side) }
-        let origin = plan.origins[window]
-        canvas.add(
-          finish(placed ?? room.output), width: side, row: origin.y / plan.patch * ratio,
-          column: origin.x / plan.patch * ratio)
+        place.add(placed ?? room.output, side: side, window, plan)
       }
+    }
+  }
+
+  /// The last block with another attention, then spliced.
+  private func attendLast(
+    _ tower: WindowTransformer, _ windows: Range<Int>, _ x: Rows, _ looked: AttentionSum?,
+    _ seen: AttentionSum?, into place: SplicePlace
+  ) throws {
+    let side = tower.side * (place.canvas.columns / plan.gridColumns)
+    let attention = try LastAttention(run, tower, blocks, options)
+    let placed = side == tower.side ? nil : try run.arena.rows(side * side, clip.width)
+    var jury: JudgeRoom?
+    if let judge, let seen { jury = try JudgeRoom(self, judge, tower, seen, side: tower.side) }
+    if run.isPlanning { return }
+    try tower.withLastBlock { weights in
+      for (index, window) in windows.enumerated() {
+        let rows = attention.apply(tower.window(index, of: x), weights, seen: looked?.window(index))
+        run.record("clip.attended.\(window)", rows)
+        jury?.judge(rows, index: index, window: window)
+        if let placed { Self.resample(rows, tower.side, into: placed, side) }
+        place.add(placed ?? rows, side: side, window, plan)
+      }
+    }
+  }
+
+  /// The canvas, and what rows become before they lie there.
+  private struct SplicePlace {
+    let canvas: SpliceCanvas
+    let finish: Finish
+
+    /// Shapes: `rows` [side * side, width], of one window.
+    func add(_ rows: Rows, side: Int, _ window: Int, _ plan: WindowPlan) {
+      let (origin, ratio) = (plan.origins[window], canvas.columns / plan.gridColumns)
+      canvas.add(
+        finish(rows), width: side, row: origin.y / plan.patch * ratio,
+        column: origin.x / plan.patch * ratio)
     }
   }
 

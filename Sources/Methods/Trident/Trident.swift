@@ -15,10 +15,6 @@ package struct TridentMethod: SegmentationMethod {
   private let dinoSchema: VisionSchema
   private let samSchema: SAMSchema
 
-  private var usesSAM: Bool {
-    options.refinement == .sam || (options.affinity != .none && options.paradigm == .splice)
-  }
-
   package init(_ model: Model, _ options: SegmentOptions) throws(SegmentationError) {
     self.options = options
     (clip, clipSchema) = (
@@ -34,6 +30,7 @@ package struct TridentMethod: SegmentationMethod {
       throw SegmentationError(.model("\(model.file.path) holds SAM without its encoder, which Trident needs"))
     }
     try options.check(patches: [("clip", clip.patch), ("dino", dino.patch)])
+    try options.check(clip)
   }
 
   package func score(
@@ -41,13 +38,14 @@ package struct TridentMethod: SegmentationMethod {
   ) throws -> Scored {
     // 1. Two copies of one photo. 2. Windows.
     let layout = TridentLayout(photo, self)
-    let judge = WindowJudge(options, words, text)
+    let mix = try ClassMix(options, text, in: run)
+    let judge = WindowJudge(options, words, text, mix)
     let made = try run.keeping({ () throws -> Made in
       // 5. What windows are spliced into; 8. and where unit features go: SAM's strips fill them as they come.
       let canvas = try canvas(layout, run)
       let early = usesSAM ? try features(layout, run) : nil
       let shared = usesSAM && layout.passes.count == 1 ? try layout.samCopy(layout.passes[0], in: run) : nil
-      try windows(photo, layout, judge, into: canvas, alongside: shared, run)
+      try windows(photo, layout, judge, mix, into: canvas, alongside: shared, run)
       let features = try early ?? features(layout, run)
       if options.paradigm == .window || !usesSAM {
         try run.stage(.scores) { try finish(canvas, into: features, layout, run) }
@@ -71,23 +69,23 @@ package struct TridentMethod: SegmentationMethod {
     let field = try FeatureScores(
       run.arena, made.features, rows: rows, text: text, phraseClass: words.phraseClass)
     return Scored(
-      scores: field, grid: layout.grid, embedding: made.embedding, geometry: layout.geometry,
-      purity: judge?.purity)
+      scores: mix?.mixed(field) ?? field, grid: layout.grid, embedding: made.embedding,
+      geometry: layout.geometry, purity: judge?.purity)
   }
 
   /// Sections 3 to 5.
   private func windows(
-    _ photo: any PhotoPixels, _ layout: TridentLayout, _ judge: WindowJudge?, into canvas: SpliceCanvas,
-    alongside copy: CopyRequest?, _ run: RunContext
+    _ photo: any PhotoPixels, _ layout: TridentLayout, _ judge: WindowJudge?, _ mix: ClassMix?,
+    into canvas: SpliceCanvas, alongside copy: CopyRequest?, _ run: RunContext
   ) throws {
     try run.scope {
       let image = try photo.windowCopy(layout.plan, alongside: copy, run)
+      try mix?.look(at: image, layout.plan, clip, clip.vision, clipSchema, in: run)
       let features =
-        try options.usesDINO ? WindowFeatures(run, dino, dinoSchema, image: image, plan: layout.plan) : nil
+        try options.readsDINO ? WindowFeatures(run, dino, dinoSchema, image: image, plan: layout.plan) : nil
       try run.stage(.clip) {
         let windows = CLIPWindows(
-          run: run, clip: clip, schema: clipSchema, plan: layout.plan, options: options,
-          judge: judge)
+          run: run, clip: clip, schema: clipSchema, plan: layout.plan, options: options, judge: judge)
         try windows.splice(
           image, features: features, into: canvas, finish: try windowHead(canvas, layout, run))
       }

@@ -33,7 +33,7 @@ struct TridentLayout {
       window: options.window,
       stride: options.stride, patch: patch)
     let ratio = CLIPWindows.canvasRatio(
-      window: options.window, clipPatch: patch, featurePatch: options.usesDINO ? method.dino.patch : patch)
+      window: options.window, clipPatch: patch, featurePatch: options.readsDINO ? method.dino.patch : patch)
     canvas = (plan.gridRows * ratio, plan.gridColumns * ratio)
     passes = Self.passes(geometry, options, sam)
     let aggregating =

@@ -14,6 +14,10 @@ struct Made: Movable {
 }
 
 extension TridentMethod {
+  var usesSAM: Bool {
+    options.refinement == .sam || (options.affinity != .none && options.paradigm == .splice)
+  }
+
   /// What windows are spliced into: CLIP's features, or unit embeddings in the baseline paradigm.
   func canvas(_ layout: TridentLayout, _ run: RunContext) throws(ComputeError) -> SpliceCanvas {
     try SpliceCanvas(

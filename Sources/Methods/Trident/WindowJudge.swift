@@ -8,11 +8,12 @@ struct WindowJudge {
   let purity: ClassPurity
   /// Shapes: [phrases, embedWidth].
   let text: Rows
+  let mix: ClassMix?
 
   /// Nil where the options ask for no such rule.
-  init?(_ options: SegmentOptions, _ words: Wording, _ text: Rows) {
+  init?(_ options: SegmentOptions, _ words: Wording, _ text: Rows, _ mix: ClassMix?) {
     guard let purity = ClassPurity(options, words) else { return nil }
-    (self.purity, self.text) = (purity, text)
+    (self.purity, self.text, self.mix) = (purity, text, mix)
   }
 }
 
@@ -22,6 +23,7 @@ struct WindowJudge {
 struct JudgeRoom {
   private let run: RunContext
   private let text: Rows
+  private let mix: ClassMix?
   private let seen: AttentionSum
   private let test: PurityTest
   private let head: ScoreHead
@@ -44,7 +46,7 @@ struct JudgeRoom {
     throws(ComputeError)
   {
     let (run, clip) = (windows.run, windows.clip)
-    (self.run, text, self.seen) = (run, judge.text, seen)
+    (self.run, text, mix, self.seen) = (run, judge.text, judge.mix, seen)
     test = try PurityTest(run, judge.purity, grid: tower.grid)
     head = ScoreHead(run, windows.schema)
     scores = try run.arena.rows(tower.cells, text.count)
@@ -77,6 +79,7 @@ struct JudgeRoom {
       let features = head.project(own.rows.prefix(cells.count), own.head)
       run.engine.productNT(features, text, into: scores[cells])
     }
+    if let mix, let photo = mix.photo { mix.mix(photo, into: scores) }
     run.record("absent.scores.\(window)", scores)
     test.apply(scores, attention: seen.window(index), name: window)
   }

@@ -2,24 +2,31 @@
 // run.
 import Compute
 
-/// Attention of a group of windows, summed over heads and blocks; prefix tokens are left out as queries and
-/// as keys.
+/// Attention of a group of windows, summed over heads and some blocks; prefix tokens are left out as queries.
 ///
-/// - Shapes: rows [windows * cells, cells]: from a patch to all patches of its window.
-/// - Memory: windows * cells^2 * 4 bytes. No less holds it: the sum is asked for only behind the last of its
-///   blocks, and queries and keys of all of them would be more (11 blocks of B/16 over 14 x 14 patches:
+/// - Shapes: rows [windows * cells, keys]: from a patch to all patches of its window, or to all its tokens.
+/// - Memory: windows * cells * keys * 4 bytes. No less holds it: the sum is asked for only behind the last of
+///   its blocks, and queries and keys of all of them would be more (11 blocks of B/16 over 14 x 14 patches:
 ///   0.15 MB, not 13).
 package struct AttentionSum {
+  /// Whose attention is added, counted from zero.
+  let blocks: Range<Int>
   private let rows: Rows
   private let cells: Int
   private let prefix: Int
+  private let firstKey: Int
 
-  package init(_ run: RunContext, _ tower: WindowTransformer) throws(ComputeError) {
+  /// - Parameter keepsPrefix: prefix tokens are among the keys, in front.
+  package init(
+    _ run: RunContext, _ tower: WindowTransformer, blocks: Range<Int>, keepsPrefix: Bool = false
+  ) throws(ComputeError) {
+    self.blocks = blocks
     (cells, prefix) = (tower.cells, tower.tokens - tower.cells)
-    rows = try run.arena.rows(tower.group * cells, cells)
+    firstKey = keepsPrefix ? 0 : prefix
+    rows = try run.arena.rows(tower.group * cells, tower.tokens - firstKey)
   }
 
-  /// The sum of one window of the group. Shapes: [cells, cells].
+  /// The sum of one window of the group. Shapes: [cells, keys].
   package func window(_ index: Int) -> Rows { rows[index * cells..<(index + 1) * cells] }
 
   /// Begins a window.
@@ -34,29 +41,29 @@ package struct AttentionSum {
     let first = max(queries.lowerBound, prefix)
     if first >= queries.upperBound { return }
     engine.addWeights(
-      strip, from: first - queries.lowerBound, firstKey: prefix,
+      strip, from: first - queries.lowerBound, firstKey: firstKey,
       into: window(index)[first - prefix..<queries.upperBound - prefix])
   }
 
-  /// Of one window through `blocks` blocks.
-  package static func work(cells: Int, heads: Int, blocks: Int) -> Work {
-    Work(float: Double(cells) * Double(cells) * Double(heads * blocks))
+  /// Of one window.
+  func work(heads: Int) -> Work {
+    Work(float: Double(cells) * Double(rows.width) * Double(heads * blocks.count))
   }
 }
 
 extension TransformerBlocks {
   /// The same block, its attention added to what its window's was before.
   func block(
-    _ x: Rows, _ weights: BlockWeights, _ room: SequenceRoom, addingTo sum: AttentionSum, window index: Int
+    _ x: Rows, _ weights: BlockWeights, _ room: SequenceRoom, addingTo sums: [AttentionSum], window index: Int
   ) {
     project(x, weights, room)
-    attend(room, addingTo: sum, window: index)
+    attend(room, addingTo: sums, window: index)
     finish(x, weights, room)
   }
 
   /// As `attend`, and with the same result. Heads come one after another and share their queries out, so that
   /// the order in which heads are added never depends on threads.
-  private func attend(_ room: SequenceRoom, addingTo sum: AttentionSum, window index: Int) {
+  private func attend(_ room: SequenceRoom, addingTo sums: [AttentionSum], window index: Int) {
     let engine = run.engine
     let memory = room.heads[0].memory
     for head in 0..<config.heads {
@@ -66,7 +73,7 @@ extension TransformerBlocks {
       engine.share(room.tokens, limit: room.heads[0].strip.rowCapacity, multiple: 1) { range, worker in
         let own = room.heads[worker].strip
         memory.attend(engine, q: q[range], scale: config.attentionScale, own, into: out[range])
-        sum.add(engine, own, queries: range, window: index)
+        for sum in sums { sum.add(engine, own, queries: range, window: index) }
       }
     }
   }

@@ -57,11 +57,11 @@ package struct WindowTransformer {
   ///
   /// - Shapes: `x`: the group's tokens, overwritten.
   /// - Parameters:
-  ///   - watch: gets the attention of all these blocks; nil: nobody asks.
+  ///   - watch: get the attention of their blocks.
   ///   - each: called behind every block.
   /// - Memory: positions and one `SequenceRoom`, given back.
   package func encode(
-    _ windows: Range<Int>, through blocks: Range<Int>, into x: Rows, watch: AttentionSum? = nil,
+    _ windows: Range<Int>, through blocks: Range<Int>, into x: Rows, watch: [AttentionSum] = [],
     each: (_ block: Int) throws -> Void = { _ in }
   ) throws {
     try run.scope {
@@ -70,14 +70,10 @@ package struct WindowTransformer {
       run.note(
         plan.origins.count
           * (config.patchWork(cells: cells) + Double(blocks.count) * config.blocks.blockWork(tokens: tokens)))
-      if watch != nil {
-        run.note(
-          plan.origins.count
-            * AttentionSum.work(cells: cells, heads: config.blocks.heads, blocks: blocks.count))
-      }
+      for sum in watch { run.note(plan.origins.count * sum.work(heads: config.blocks.heads)) }
       if run.isPlanning { return }
       for index in 0..<windows.count {
-        watch?.clear(index)
+        for sum in watch { sum.clear(index) }
         let rows = window(index, of: x)
         embed(windows.lowerBound + index, positions, into: rows, room)
         run.record("\(config.blocks.role.rawValue).embed.\(windows.lowerBound + index)", rows)
@@ -85,12 +81,13 @@ package struct WindowTransformer {
       }
       let tower = TransformerBlocks(run, config.blocks)
       try stream.forEach(blocks) { block, weights in
+        let sums = watch.filter { $0.blocks.contains(block) }
         for index in 0..<windows.count {
           let rows = window(index, of: x)
-          if let watch {
-            tower.block(rows, weights, room, addingTo: watch, window: index)
-          } else {
+          if sums.isEmpty {
             tower.block(rows, weights, room)
+          } else {
+            tower.block(rows, weights, room, addingTo: sums, window: index)
           }
           run.record("\(config.blocks.role.rawValue).blocks.\(block).\(windows.lowerBound + index)", rows)
         }
