@@ -218,9 +218,12 @@ make_halves() {
     if cmp -s "$work/whole.png" "$last"; then fail "$kind is another answer"; else pass; fi
   done
   check "the legend names it" grep -q '"clip_attention": *"global"' "$work/last.json"
-  expect 2 "middle blocks of another depth" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
-    "$@" --clip-attention global --output "$work/none.png" "$golden/toy-b/photo.png"
-  said "which flag names them" "--global-blocks must be given"
+  expect 2 "middle blocks that are none" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
+    "$@" --clip-attention global --global-blocks 2-0 --output "$work/none.png" "$golden/toy-b/photo.png"
+  said "which there are" "must be blocks of 1...2"
+  expect 2 "middle blocks of another depth" "$bin/trident" segment --model "$work/alone.gguf" --class cat \
+    --class wall "$@" --clip-attention global --output "$work/none.png" "$golden/toy-b/photo.png"
+  said "which flag names them" "global-blocks must be given"
   expect 2 "two answers in one block" "$bin/trident" segment --model "$toy" --class cat --clip-attention self --no-dino \
     --quiet --output "$work/none.png" "$golden/toy-b/photo.png"
   said "which to leave out" "leave out --no-dino"
@@ -251,6 +254,20 @@ check_radseg() {
   expect 0 "in one pass, sides to the patch" "$bin/trident" segment --model "$work/radio.gguf" \
     --vocabulary "$work/radseg.tvoc" "$@" --windows none --round-sides patch --output "$work/pass.png" \
     "$radseg/square/photo.png"
+  expect 0 "negative phrases in a vocabulary" "$bin/trident" text --model "$work/tower.gguf" \
+    --class "$(sed -n 1p "$work/radseg.txt")" --class zebra --negative "object; things" --output "$work/open.tvoc" --quiet
+  expect 0 "RADSeg beside them" "$bin/trident" segment --model "$work/radio.gguf" --vocabulary "$work/open.tvoc" "$@" \
+    --class-gate 1 --output "$work/open.png" --json "$radseg/square/photo.png"
+  said "nothing of what was named is an answer" '"name": *"unknown"'
+  expect 2 "a benchmark knows no unknown" "$bin/trident" evaluate --model "$work/radio.gguf" \
+    --vocabulary "$work/open.tvoc" --images Tests/Fixtures/scenes/images --labels Tests/Fixtures/scenes/labels --quiet
+  said "what it lacks" "no label for pixels of no class"
+  expect 0 "RADSeg by a relative rule" "$bin/trident" segment --model "$work/radio.gguf" \
+    --vocabulary "$work/radseg.tvoc" "$@" --absent relative --unknown-threshold 0.1 --class-gate 0 \
+    --output "$work/relative.png" "$radseg/square/photo.png"
+  expect 2 "RADSeg has no purify" "$bin/trident" segment --model "$work/radio.gguf" \
+    --vocabulary "$work/radseg.tvoc" "$@" --absent purify --output "$work/none.png" "$radseg/square/photo.png"
+  said "whose it is" "CLIP's own attention"
   expect 4 "a text tower segments nothing" "$bin/trident" segment --model "$work/tower.gguf" \
     --vocabulary "$work/radseg.tvoc" "$@" --output "$work/none.png" "$radseg/square/photo.png"
   said "what to do instead" "trident text"

@@ -22,6 +22,7 @@ package struct VocabularyListing {
   /// Lines for people.
   package var text: String {
     let background = classes.background ? ", class 0 is the background" : ""
+    let negatives = vocabulary.negatives
     var lines = [
       "\(path): \(classes.count) classes, \(classes.phrases.count) phrases of \(vocabulary.width) numbers"
         + background,
@@ -31,6 +32,10 @@ package struct VocabularyListing {
     ]
     for label in 0..<classes.count {
       lines.append("\(label): " + printable(classes.line(ofClass: label), limit: 400))
+    }
+    if !negatives.isEmpty {
+      lines.append(
+        "\(classes.count): of no class: " + printable(negatives.joined(separator: "; "), limit: 400))
     }
     return lines.joined(separator: "\n")
   }
@@ -48,6 +53,7 @@ package struct VocabularyListing {
       ("file", .string(path)), ("width", .int(vocabulary.width)), ("model_id", .string(vocabulary.modelID)),
       ("text_encoding", .string(vocabulary.encoding.rawValue)), ("templates", .string(vocabulary.templates)),
       ("background", .bool(classes.background)), ("classes", .array(list)),
+      ("negatives", .array(vocabulary.negatives.map { .string($0) })),
     ])
   }
 }

@@ -62,8 +62,8 @@ extension Words {
   private func take(_ old: Vocabulary, into vectors: inout [Float]) -> Set<Int> {
     let width = old.width
     var rows: [[String]: Int] = [:]
-    for (row, label) in old.classes.classIndex.enumerated() {
-      rows[[old.classes.phrases[row], old.classes.descriptions[Int(label)]?.line ?? ""]] = row
+    for (row, label) in old.allClassIndex.enumerated() {
+      rows[[old.allPhrases[row], old.classes.descriptions[Int(label)]?.line ?? ""]] = row
     }
     var taken: Set<Int> = []
     for (index, label) in named.phraseClass.enumerated() {

@@ -135,8 +135,8 @@ package final class Words {
     guard source.negatives.isEmpty && source.absent.phrases.isEmpty else {
       throw SegmentationError(
         .usage(
-          "negative phrases must be encoded here, but --vocabulary brings vectors; "
-            + "give --class or --classes, or make a vocabulary that has those words as a class"))
+          "negative phrases must be encoded, but --vocabulary brings vectors; give --class or --classes, "
+            + "or make the vocabulary again with 'trident text --negative'"))
     }
     let vocabulary = try VocabularyFile.read(path: path)
     if (source.background || source.backgroundClass != nil) && !vocabulary.classes.background {
@@ -150,7 +150,8 @@ package final class Words {
     } catch {
       throw error.at(path: path)
     }
-    try self.init(NamedPhrases(vocabulary.classes), source, session, vocabulary: vocabulary)
+    let named = NamedPhrases(vocabulary.classes, stored: vocabulary.negatives)
+    try self.init(named, source, session, vocabulary: vocabulary)
     try check(source, isNew: false)
   }
 

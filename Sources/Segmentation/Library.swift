@@ -263,7 +263,7 @@ public final class Trident: @unchecked Sendable {
       guard request.options.absent.phrases.isEmpty else {
         throw SegmentationError(.usage("negative phrases must be encoded here; a vocabulary has vectors"))
       }
-      return (NamedPhrases(vocabulary.classes), vocabulary.vectors)
+      return (NamedPhrases(vocabulary.classes, stored: vocabulary.negatives), vocabulary.vectors)
     }
   }
 

@@ -49,6 +49,10 @@ struct OptionRule: Sendable {
       if options.refinement != .sam { return nil }
       return "--method sc-clip has no SAM to refine with: --refine none, pamr, bilateral or crf"
     },
+    OptionRule(.radseg) { options, _ in
+      if options.absent != .purify { return nil }
+      return "--absent purify walks along CLIP's own attention; RADSeg has --class-gate, and relative"
+    },
     OptionRule(.pnpOVSS) { options, _ in
       if ![.sam, .bilateral].contains(options.refinement) { return nil }
       return

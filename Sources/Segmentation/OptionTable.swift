@@ -101,18 +101,16 @@ package struct OptionRow: Sendable {
       "What a region tells SAM: some of point,box,mask (all three).", { .word($0.description) },
       read: { PromptKinds(names: $0) }
     ).of(.trident)
-    // RADSeg has a gate of its own.
     var absent = choice(
       "absent", \.absent,
       "Classes that are not in the photo: keep; gate drops those no patch is half sure of, "
         + "relative the less sure half; relevancy is gate beside neutral phrases as --negative; "
         + "purify drops those that CLIP's own attention spreads; "
-        + "{}: relevancy for one or two words alone, else keep."
+        + "{}: relevancy for one or two words alone, else keep; radseg has a gate of its own, too."
     )
-    .of(.trident, .scCLIP)
+    .of(.trident, .scCLIP, .radseg)
     absent.instead = [
-      .radseg: "--class-gate drops classes that are not there",
-      .pnpOVSS: "--presence match, --present or --presence-model says which classes are there",
+      .pnpOVSS: "--presence match, --present or --presence-model says which classes are there"
     ]
     var redundancy = number(
       "redundancy", \.redundancy, 0...0.5, OptionValue.number,
@@ -126,7 +124,7 @@ package struct OptionRow: Sendable {
       "unknown_threshold", \.unknownThreshold, 0...1, OptionValue.number,
       "Pixels less certain than this are of no class: the label behind the last one ({})."
     )
-    .of(.trident, .scCLIP)
+    .of(.trident, .scCLIP, .radseg)
     unknown.silentAt = [.number(0)]
     var kind = choice(
       "confidence_kind", \.confidenceKind,
@@ -138,7 +136,7 @@ package struct OptionRow: Sendable {
       "area_threshold", \.areaThreshold, -1...1, OptionValue.number,
       "Classes with no more than this share of what classes 1... have are dropped; below 0: none ({})."
     )
-    .of(.trident, .scCLIP)
+    .of(.trident, .scCLIP, .radseg)
     area.silentAt = [.number(-1)]
     var tile = number(
       "tile", \.tile, 0...16_384, OptionValue.int,

@@ -347,7 +347,10 @@ package final class Session {
     if rules.isEmpty && options.unknownThreshold == 0 && !wording.hasNegatives { return ([], []) }
     return try run.stage(.presence) {
       run.note(Work.labelRows(photo, scored.scores))
-      var classes = try scored.scores.presence(scale: options.logitScale, in: run)
+      // Where probabilities are resampled, cosines lie behind them, and a class has that of its best phrase.
+      let isOfClasses = scored.scores.rule == .probabilities
+      var classes = try (isOfClasses ? scored.reported : scored.scores).presence(
+        scale: options.logitScale, ofClasses: isOfClasses, in: run)
       for (label, ratio) in (scored.purity?.ratios ?? []).enumerated() { classes[label].purity = ratio }
       let keeps = try rules.choose(
         classes, scored.scores, photo, LabelSettings(logitScale: options.logitScale), in: run)

@@ -267,14 +267,11 @@ struct PurityTests {
   // MARK: Options
 
   @Test func othersRefuse() throws {
-    for (method, flag) in [(MethodName.radseg, "--class-gate"), (.pnpOVSS, "--presence")] {
-      var options = SegmentOptions(method: method)
-      let error = thrownError(SegmentationError.self) { try options.set("absent", "purify") }
-      let text = error?.description ?? ""
-      #expect(
-        text.contains("--absent means nothing to --method \(method.rawValue)") && text.contains(flag),
-        "\(text)")
-    }
+    var options = SegmentOptions(method: .pnpOVSS)
+    let error = thrownError(SegmentationError.self) { try options.set("absent", "purify") }
+    let text = error?.description ?? ""
+    #expect(
+      text.contains("--absent means nothing to --method pnp-ovss") && text.contains("--presence"), "\(text)")
   }
 
   @Test func edges() throws {

@@ -110,6 +110,55 @@ struct RADSegTests {
     }
   }
 
+  /// Rules of absence go by a softmax over classes on the grid; negative phrases are the last class.
+  @Test func absence() throws {
+    let test = try RADSegCase("square")
+    let (session, plain) = (try test.session(), try test.options(.int8))
+    let photo = try PhotoFile(path: try test.golden.photoPath)
+    func run(_ words: Wording, _ change: (inout SegmentOptions) -> Void) throws -> GoldenRun {
+      var options = plain
+      change(&options)
+      let plan = try session.plan(photo, words, options, scores: true)
+      let run = try GoldenRun.run(session, photo, words, options, plan: plan)
+      for (planned, measured) in zip(plan.stages, run.report.stages) {
+        #expect(planned.arenaByteCount == measured.arenaByteCount, "\(planned.name)")
+      }
+      return run
+    }
+    var words = try test.wording()
+    let open = try run(words) { $0.classGate = 0 }
+    #expect(open.report.presence.isEmpty)
+    let classes = (words.phraseClass.last ?? 0) + 1
+    let cells = open.scores.count / classes
+    var certainty = [Float](repeating: 0, count: classes)
+    for cell in 0..<cells {
+      let cosines = (0..<classes).map { open.scores[$0 * cells + cell] }
+      let numerators = cosines.map { expf(100 * ($0 - cosines.max()!)) }
+      for label in 0..<classes {
+        certainty[label] = max(certainty[label], numerators[label] / numerators.reduce(0, +))
+      }
+    }
+    let middle = (certainty.min()! + certainty.max()!) / 2
+    let relative = try run(words) { ($0.classGate, $0.absent) = (0, .relative) }
+    for (found, expected) in zip(relative.report.presence, certainty) {
+      #expect(abs(found.certainty - expected) < 1e-3)
+      #expect(found.isDropped == (expected <= middle))
+    }
+    #expect(relative.report.presence.contains { $0.isDropped })
+    for label in relative.labels { #expect(certainty[Int(label)] > middle) }
+    let unknown = try run(words) { ($0.classGate, $0.unknownThreshold) = (0, 0.6) }
+    #expect(Set(unknown.labels).contains(UInt16(classes)))
+    for (before, after) in zip(open.labels, unknown.labels) {
+      #expect(after == before || after == UInt16(classes))
+    }
+    // The last class as negative phrases: it passes any gate, and no other does.
+    words.hasNegatives = true
+    let none = try run(words) { $0.classGate = 1 }
+    #expect(none.report.isGated == (0..<classes).map { $0 < classes - 1 })
+    #expect(Set(none.labels) == [UInt16(classes - 1)])
+    #expect(throws: SegmentationError.self) { _ = try run(words) { $0.absent = .purify } }
+  }
+
   private func stages(_ test: RADSegCase, _ run: GoldenRun) throws -> [StageAgreement] {
     let reference = try test.golden.reference()
     return reference.names.compactMap { name in reference[name].flatMap { StageAgreement(name, $0, run) } }

@@ -1,5 +1,6 @@
 // Vocabulary files, NumPy arrays and the cache of text vectors.
 import Segmentation
+import System
 import TestSupport
 import Testing
 
@@ -8,16 +9,20 @@ import Testing
 
   static let modelID = String(repeating: "0123456789abcdef", count: 4)
 
-  static func vocabulary(width: Int = 4, encoding: TextEncoding = .fine) throws -> Vocabulary {
+  static func vocabulary(
+    width: Int = 4, encoding: TextEncoding = .fine, negatives: [String] = []
+  ) throws -> Vocabulary {
     let classes = try ClassList(arguments: ["sky; wall", "caf\u{E9} \u{1F431}", "x"], background: true)
     var random = TextRandom(state: 11)
     var vectors: [Float] = []
-    for _ in classes.phrases {
+    for _ in classes.phrases + negatives {
       let row = (0..<width).map { _ in Float.random(in: -1...1, using: &random) }
       let length = row.reduce(0) { $0 + $1 * $1 }.squareRoot()
       vectors += row.map { $0 / length }
     }
-    return Vocabulary(classes: classes, width: width, vectors: vectors, modelID: modelID, encoding: encoding)
+    return Vocabulary(
+      classes: classes, negatives: negatives, width: width, vectors: vectors, modelID: modelID,
+      encoding: encoding)
   }
 
   private func outcome(_ bytes: [UInt8]) -> Result<Vocabulary, SegmentationError> {
@@ -31,6 +36,10 @@ import Testing
   @Test(arguments: [".tvoc", ".npz"]) func roundTrip(suffix: String) throws {
     let folder = TextSupport.temporaryFolder()
     defer { TextSupport.remove(folder) }
+    let open = try Self.vocabulary(width: 5, negatives: ["wall paper", "floor"])
+    try VocabularyFile.write(open, path: folder + "/n" + suffix)
+    let read = try VocabularyFile.read(path: folder + "/n" + suffix)
+    #expect(read == open && read.negatives == ["wall paper", "floor"] && read.classes.count == 3)
     let vocabulary = try Self.vocabulary(width: 5)
     try VocabularyFile.write(vocabulary, path: folder + "/v" + suffix)
     try VocabularyFile.write(vocabulary, path: folder + "/v" + suffix)
@@ -41,6 +50,24 @@ import Testing
     #expect(error?.exitCode == 6)
     let missing = thrownError(SegmentationError.self) { try VocabularyFile.read(path: folder + "/none") }
     #expect(missing?.exitCode == 4 && missing?.path == folder + "/none")
+  }
+
+  /// A file of nothing but negative phrases looks for nothing.
+  @Test func refusesNegativesAlone() throws {
+    let classes = try ClassList(arguments: ["sky; wall"], background: false)
+    let vectors: [Float] = [1, 0, 0, 1]
+    let whole = Vocabulary(
+      classes: classes, width: 2, vectors: vectors, modelID: Self.modelID, encoding: .fine)
+    var bytes = VocabularyFile.encode(whole)
+    bytes[28] |= 16
+    bytes.replaceSubrange(68..<72, with: [0, 0, 0, 0])
+    let sum = CRC32.of(bytes[...])
+    for index in 0..<4 { bytes[68 + index] = UInt8(truncatingIfNeeded: sum >> (8 * UInt32(index))) }
+    guard case .failure(let error) = outcome(bytes) else {
+      Issue.record("accepted")
+      return
+    }
+    #expect(error.description.contains("negative phrases and no class"))
   }
 
   @Test func refusesAnotherModel() throws {

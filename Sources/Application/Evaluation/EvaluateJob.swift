@@ -67,13 +67,13 @@ package final class EvaluateJob {
       throw SegmentationError(
         .usage("--unknown-threshold: a benchmark has no such label; --probability-threshold gives class 0"))
     }
-    if !source.negatives.isEmpty || !options.absent.phrases.isEmpty {
-      throw SegmentationError(
-        .usage("--negative, --absent relevancy: a benchmark has no label for pixels of no class"))
-    }
     let chosen = try data.open(source.preset)
     set = chosen.set
     let words = try Words(source, session)
+    if !words.named.negatives.isEmpty || !options.absent.phrases.isEmpty {
+      throw SegmentationError(
+        .usage("--negative, --absent relevancy: a benchmark has no label for pixels of no class"))
+    }
     if let preset = source.preset, data.root != nil, words.count != Benchmark(preset).classes.count {
       throw SegmentationError(
         .usage("\(preset.rawValue) has \(Benchmark(preset).classes.count) classes, the list \(words.count)"))

@@ -113,7 +113,9 @@ package final class SegmentJob {
     job.listener.note(
       "warning: '\(name)' got \(fixed(100 * Double(most) / Double(count), 0)) % of the pixels; with "
         + "\(job.words.count) words the best of them wins everywhere, also where none is: "
-        + (canAskRelevancy ? "try --absent relevancy, or " : "") + "name what else the photo shows")
+        + (canAskRelevancy ? "try --absent relevancy, or " : "") + "name what else the photo shows"
+        + (job.words.isStored
+          ? ", or put phrases of no class into the vocabulary: 'trident text --negative'" : ""))
   }
 
   /// What an earlier run left of a photo.

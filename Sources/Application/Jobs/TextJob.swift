@@ -22,9 +22,6 @@ package struct TextJob {
     guard source.vocabulary == nil else {
       throw SegmentationError(.usage("--vocabulary is what this command makes; give --class or --classes"))
     }
-    guard source.negatives.isEmpty else {
-      throw SegmentationError(.usage("--negative is for 'segment'; a vocabulary has classes only"))
-    }
     var files = JobFiles(reading: [source.file, model, TemplateList.file(source.templates), old])
     try files.write(output)
     (self.source, self.output, self.old) = (source, output, old)
@@ -43,14 +40,15 @@ package struct TextJob {
     let known = try old.map { try read($0, words, session, precision) }
     let made = try words.vectors(precision, measures: measures, listener, extending: known)
     let vocabulary = Vocabulary(
-      classes: words.classes, width: session.embedWidth, vectors: made.vectors,
+      classes: words.classes, negatives: words.named.negatives, width: session.embedWidth,
+      vectors: made.vectors,
       modelID: session.textIdentity, encoding: words.encoding(precision),
       templates: words.templates.identifier)
     try VocabularyFile.write(vocabulary, path: output)
-    let named = Set(words.classes.phrases)
+    let named = Set(words.named.all)
     return VocabularyReport(
       output: output, vocabulary: vocabulary, made: made, old: old,
-      droppedCount: known?.classes.phrases.count { !named.contains($0) } ?? 0,
+      droppedCount: known?.allPhrases.count { !named.contains($0) } ?? 0,
       seconds: monotonicSeconds() - start)
   }
 
@@ -101,20 +99,23 @@ package struct VocabularyReport {
 
   package var summary: String {
     let described = classes.descriptions.count
-    let known = classes.phrases.count + made.textCount - encodedCount - takenCount
+    let known = vocabulary.allPhrases.count + made.textCount - encodedCount - takenCount
     var parts = ["\(encodedCount) encoded", "\(known) from the cache"]
     if let old { parts = ["\(takenCount) taken from \(old)"] + parts + ["\(droppedCount) dropped"] }
-    let extra = described == 0 ? "" : ", \(described) described"
+    let negatives = vocabulary.negatives.count
+    let extra =
+      (described == 0 ? "" : ", \(described) described") + (negatives == 0 ? "" : ", \(negatives) negative")
     let templates =
       vocabulary.templates == PromptTemplates.identifier
       ? "" : ", templates \(TemplateList.flag(vocabulary.templates))"
-    return "\(output): \(classes.count) classes\(extra), \(classes.phrases.count) phrases "
+    return "\(output): \(classes.count) classes\(extra), \(vocabulary.allPhrases.count) phrases "
       + "(\(parts.joined(separator: ", ")))\(templates), \(fixed(seconds, 2)) s"
   }
 
   package var json: JSON {
     .object([
-      ("output", .string(output)), ("classes", .int(classes.count)), ("phrases", .int(classes.phrases.count)),
+      ("output", .string(output)), ("classes", .int(classes.count)),
+      ("phrases", .int(vocabulary.allPhrases.count)), ("negative", .int(vocabulary.negatives.count)),
       ("encoded", .int(encodedCount)), ("taken", .int(takenCount)), ("dropped", .int(droppedCount)),
       ("described", .int(classes.descriptions.count)), ("templates", .string(vocabulary.templates)),
       ("width", .int(vocabulary.width)), ("model_id", .string(vocabulary.modelID)),

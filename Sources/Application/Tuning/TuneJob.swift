@@ -72,6 +72,10 @@ package final class TuneJob {
     }
     self.side = side
     words = try Words(source, session)
+    guard words.named.negatives.isEmpty else {
+      throw SegmentationError(
+        .usage("the vocabulary has negative phrases, and the judge knows none that are of no class"))
+    }
     templates = source.templates
     present = try PresentClasses(request.present, words.classes)
     (photos, leftOut) = try Self.photos(request, present)

@@ -204,7 +204,8 @@ extension SegmentOptions {
       throw SegmentationError(
         .usage("--global-blocks must be given: 7-8 is known for 12 blocks, this CLIP has \(depth)"))
     }
-    if (1...globalBlocks.last).contains(globalBlocks.first) && globalBlocks.last < depth { return }
+    let (first, last) = (globalBlocks.first, globalBlocks.last)
+    if first >= 1 && first <= last && last < depth { return }
     throw SegmentationError(
       .usage("--global-blocks \(globalBlocks) must be blocks of 1...\(depth - 1), the lower one first"))
   }

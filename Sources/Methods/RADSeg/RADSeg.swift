@@ -93,8 +93,7 @@ package struct RADSegMethod: SegmentationMethod {
     if !run.isPlanning { text.normalize() }
     let cosines = try FeatureScores(
       run.arena, features, rows: grid.rows, text: text, phraseClass: words.phraseClass)
-    let probabilities = try GridProbabilities(
-      run, cosines, photo, scale: options.logitScale, gate: options.classGate)
+    let probabilities = try self.probabilities(cosines, photo, words, run)
     var geometry = PhotoGeometry(
       // Masks go from SAM's square straight to the photo: nothing is rounded up in between.
       height: photo.height, width: photo.width, patch: 1,
@@ -102,6 +101,14 @@ package struct RADSegMethod: SegmentationMethod {
     if let masks { (geometry.inputHeight, geometry.inputWidth) = (masks.plan.height, masks.plan.width) }
     return Scored(
       scores: probabilities, reported: cosines, grid: grid, embedding: embedding, geometry: geometry)
+  }
+
+  private func probabilities(
+    _ cosines: any ScoreField, _ photo: any PhotoPixels, _ words: Wording, _ run: RunContext
+  ) throws(ComputeError) -> GridProbabilities {
+    try GridProbabilities(
+      run, cosines, photo, scale: options.logitScale, gate: options.classGate,
+      hasNegatives: words.hasNegatives)
   }
 
   /// Probabilities with this scale and gate.
@@ -114,12 +121,13 @@ package struct RADSegMethod: SegmentationMethod {
   /// Cosines: which classes pass the gate is a matter of the whole raster.
   package func fading(_ tile: Scored) -> FadingScores { FadingScores(tile.reported) }
 
-  package func raster(_ blended: Scored, _ photo: any PhotoPixels, words _: Wording, in run: RunContext)
+  package func raster(_ blended: Scored, _ photo: any PhotoPixels, words: Wording, in run: RunContext)
     throws
     -> Scored
   {
     Scored(
-      scores: try scores(of: blended, photo, in: run), reported: blended.reported, grid: blended.grid,
+      scores: try probabilities(blended.reported, photo, words, run), reported: blended.reported,
+      grid: blended.grid,
       embedding: nil, geometry: blended.geometry)
   }
 

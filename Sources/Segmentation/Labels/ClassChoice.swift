@@ -141,8 +141,9 @@ extension ScoreField {
   /// Looks at every patch once; in one thread, so that sums never depend on threads.
   ///
   /// - Shapes: the result [classes]; defaults in a plan.
+  /// - Parameter ofClasses: the softmax is over classes, each with its best phrase; otherwise over phrases.
   /// - Memory: a row of scores and a few numbers a phrase; given back.
-  func presence(scale: Float, in run: RunContext) throws -> [ClassPresence] {
+  func presence(scale: Float, ofClasses: Bool, in run: RunContext) throws -> [ClassPresence] {
     try run.scope {
       let line = try run.arena.reserve(Eight.self, grid.columns * grid.lanes)
       let scratch = try run.arena.floats(scratchCount)
@@ -153,6 +154,7 @@ extension ScoreField {
         patchRow(run.engine, row, scratch: scratch, into: floats(line))
         for column in 0..<patches.columns {
           let cell = line + column * grid.lanes
+          if ofClasses { keepBestPhrases(cell) }
           forEachClass(cell, scale: 100, numerators) { found[$0].certainty = max(found[$0].certainty, $1) }
           var (winner, most) = (0, -Float.infinity)
           forEachClass(cell, scale: scale, numerators) { label, probability in
@@ -167,6 +169,17 @@ extension ScoreField {
         found[label].mean /= Float(found[label].patches)
       }
       return found
+    }
+  }
+
+  /// Leaves a class one phrase: the others score nothing.
+  private func keepBestPhrases(_ cell: UnsafeMutablePointer<Eight>) {
+    let scores = floats(cell)
+    for label in 0..<grid.classCount {
+      let phrases = Int(grid.firstPhrase[label])..<Int(grid.firstPhrase[label + 1])
+      var best = phrases.lowerBound
+      for phrase in phrases where scores[phrase] > scores[best] { best = phrase }
+      for phrase in phrases where phrase != best { scores[phrase] = ScoreGrid.padding }
     }
   }
 

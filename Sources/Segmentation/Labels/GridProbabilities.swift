@@ -7,7 +7,7 @@ import Compute
 /// The best phrase of a class is chosen before the softmax: after it, two good synonyms would halve each
 /// other and fail the gate. The gate looks at probabilities resampled to the photo's pixels. Resampling only
 /// averages, so a class below it on the whole grid is out at once; for the others pixels are looked at until
-/// one reaches it.
+/// one reaches it. Negative phrases, which are the last class, are rivals and pass it always.
 ///
 /// - Memory: a row of cosines a worker and a byte a class.
 /// - Source: RADSeg's public code (`prompt_denoising_thresh`). Differs: several phrases a class.
@@ -21,7 +21,8 @@ package struct GridProbabilities: ScoreField {
   private let kept: UnsafeMutablePointer<Float>
 
   package init(
-    _ run: RunContext, _ cosines: any ScoreField, _ photo: any PhotoPixels, scale: Float, gate: Float
+    _ run: RunContext, _ cosines: any ScoreField, _ photo: any PhotoPixels, scale: Float, gate: Float,
+    hasNegatives: Bool = false
   ) throws(ComputeError) {
     let inner = cosines.grid
     self.cosines = cosines
@@ -59,7 +60,8 @@ package struct GridProbabilities: ScoreField {
       }
       search.seePixels(blended, across)
     }
-    for label in 0..<grid.classCount where !search.passed[label] { kept[label] = 0 }
+    let tested = grid.classCount - (hasNegatives ? 1 : 0)
+    for label in 0..<tested where !search.passed[label] { kept[label] = 0 }
   }
 
   package var isGated: [Bool] { gate > 0 ? (0..<grid.classCount).map { kept[$0] == 0 } : [] }

@@ -52,8 +52,10 @@ package struct NamedPhrases {
       classes, checked: list.phrases, absent: settled, isAsked: absent != .auto || settled != .relevancy)
   }
 
-  /// Of a vocabulary file, which has no negative phrases.
-  package init(_ classes: ClassList) { self.init(classes, checked: [], absent: .keep) }
+  /// Classes alone; or of a vocabulary file, which may hold negative phrases.
+  package init(_ classes: ClassList, stored negatives: [String] = []) {
+    self.init(classes, checked: negatives, absent: .keep)
+  }
 
   /// One class an argument. Without negative phrases, those that the rule of absence brings.
   init(

@@ -16,19 +16,22 @@ enum VocabularyArchive {
 
   /// The bytes of the archive; same vocabulary, same bytes.
   static func encode(_ vocabulary: Vocabulary) -> [UInt8] {
-    let classes = vocabulary.classes
-    var vectors = NPYHeader.encode(type: "<f4", shape: [classes.phrases.count, vocabulary.width])
+    let (classes, phrases) = (vocabulary.classes, vocabulary.allPhrases)
+    var vectors = NPYHeader.encode(type: "<f4", shape: [phrases.count, vocabulary.width])
     vectors.append(floats: vocabulary.vectors)
-    var indices = NPYHeader.encode(type: "<i4", shape: [classes.phrases.count])
-    for index in classes.classIndex { indices.append(little: index) }
+    var indices = NPYHeader.encode(type: "<i4", shape: [phrases.count])
+    for index in vocabulary.allClassIndex { indices.append(little: index) }
     let background = NPYHeader.encode(type: "|b1", shape: []) + [classes.background ? 1 : 0]
     let arrays = [
-      vectors, indices, strings(classes.phrases, shape: [classes.phrases.count]),
+      vectors, indices, strings(phrases, shape: [phrases.count]),
       strings([vocabulary.modelID], shape: []), background,
       strings([vocabulary.encoding.rawValue], shape: []),
     ]
-    return storedZip(
-      zip(arrayNames, arrays).map { (name: "\($0).npy", bytes: $1) } + notes(VocabularyNotes(vocabulary)))
+    var more = notes(VocabularyNotes(vocabulary))
+    if !vocabulary.negatives.isEmpty {
+      more.append(("negatives.npy", NPYHeader.encode(type: "|b1", shape: []) + [1]))
+    }
+    return storedZip(zip(arrayNames, arrays).map { (name: "\($0).npy", bytes: $1) } + more)
   }
 
   /// Arrays that only vocabularies with templates of their own, or with descriptions, have.
@@ -109,18 +112,26 @@ enum VocabularyArchive {
     guard MappedModel.isIdentity(modelID) else {
       throw broken("needs 64 lower-case hexadecimal digits", "model_id")
     }
-    var flag: UInt8 = 0
-    if !isOfTower || archive.entry(named: "background.npy") != nil {
-      (reader, shape, type) = try array("background", archive)
-      flag = try reader.integer(UInt8.self, "background")
-      guard type == "|b1", shape == [], flag <= 1 else { throw broken("needs one bool", "background") }
-    }
-    var classes = try ClassList(phrases: phrases, classIndex: classIndex, background: flag == 1)
+    let background = try readFlag("background", archive, needed: !isOfTower)
+    var (classes, negatives) = try Vocabulary.split(
+      phrases: phrases, classIndex: classIndex, background: background,
+      hasNegatives: try readFlag("negatives", archive, needed: false))
     let notes = try readNotes(archive)
     try classes.describe(notes.descriptions)
     return Vocabulary(
-      classes: classes, width: width, vectors: vectors, modelID: modelID,
+      classes: classes, negatives: negatives, width: width, vectors: vectors, modelID: modelID,
       encoding: try encoding(archive, isOfTower: isOfTower), templates: notes.templates)
+  }
+
+  /// One bool; false where it is missing and may be.
+  private static func readFlag(
+    _ name: String, _ archive: Archive, needed: Bool
+  ) throws(SegmentationError) -> Bool {
+    if !needed && archive.entry(named: name + ".npy") == nil { return false }
+    var (reader, shape, type) = try array(name, archive)
+    let flag = try reader.integer(UInt8.self, name)
+    guard type == "|b1", shape == [], flag <= 1 else { throw broken("needs one bool", name) }
+    return flag == 1
   }
 
   private static func encoding(_ archive: Archive, isOfTower: Bool) throws(SegmentationError) -> TextEncoding

@@ -7,9 +7,12 @@ import System
 /// - Memory: 4 B a vector element and the strings.
 package struct Vocabulary: Equatable, Sendable {
   package let classes: ClassList
+  /// Behind the classes' phrases: what they win is of no class.
+  package let negatives: [String]
   /// Elements of a vector.
   package let width: Int
-  /// [phrases, width]; of length 1, or means over templates as they are (.npz with `text_model`).
+  /// [phrases, width], negative ones last; of length 1, or means over templates as they are (.npz with
+  /// `text_model`).
   package let vectors: [Float]
   /// Identity of the model that made the vectors: 64 lower-case hexadecimal digits.
   package let modelID: String
@@ -22,16 +25,44 @@ package struct Vocabulary: Equatable, Sendable {
 
   /// Traps if the sizes disagree or the model id is not 64 hexadecimal digits.
   package init(
-    classes: ClassList, width: Int, vectors: [Float], modelID: String, encoding: TextEncoding,
-    templates: String = PromptTemplates.identifier
+    classes: ClassList, negatives: [String] = [], width: Int, vectors: [Float], modelID: String,
+    encoding: TextEncoding, templates: String = PromptTemplates.identifier
   ) {
-    precondition(width > 0 && vectors.count == classes.phrases.count * width, "vectors of another size")
+    precondition(
+      width > 0 && vectors.count == (classes.phrases.count + negatives.count) * width,
+      "vectors of another size")
     precondition(MappedModel.isIdentity(modelID), "a model id is 64 lower-case hexadecimal digits")
-    self.classes = classes
+    (self.classes, self.negatives) = (classes, negatives)
     self.width = width
     self.vectors = vectors
     self.modelID = modelID
     (self.encoding, self.templates) = (encoding, templates)
+  }
+
+  /// The phrases, negative ones last, as those of one more class.
+  package var allPhrases: [String] { classes.phrases + negatives }
+  /// Class of each of them.
+  package var allClassIndex: [Int32] {
+    classes.classIndex.map { Int32($0) } + negatives.map { _ in Int32(classes.count) }
+  }
+
+  /// Takes the negative phrases, which are those of the last class, off a list.
+  ///
+  /// - Errors: `.vocabulary` where nothing else is left; `.classes`.
+  static func split(
+    phrases: [String], classIndex: [Int], background: Bool, hasNegatives: Bool
+  ) throws(SegmentationError) -> (classes: ClassList, negatives: [String]) {
+    let all = try ClassList(phrases: phrases, classIndex: classIndex, background: background)
+    guard hasNegatives else { return (all, []) }
+    let first = classIndex.firstIndex(of: all.count - 1) ?? 0
+    guard first > 0 else {
+      throw SegmentationError(.vocabulary("has negative phrases and no class"), field: "class index")
+    }
+    return (
+      try ClassList(
+        phrases: Array(phrases[..<first]), classIndex: Array(classIndex[..<first]), background: background),
+      Array(phrases[first...])
+    )
   }
 
   /// Refuses a vocabulary made with another model or of another width.
@@ -91,7 +122,7 @@ package enum VocabularyFile {
   /// The bytes of a `.tvoc` file.
   package static func encode(_ vocabulary: Vocabulary) -> [UInt8] {
     let classes = vocabulary.classes
-    let text = classes.phrases.map { Array($0.utf8) }
+    let text = vocabulary.allPhrases.map { Array($0.utf8) }
     let textByteCount = text.reduce(0) { $0 + $1.count }
     let notes = VocabularyNotes(vocabulary)
     let tables = headerByteCount + 4 * text.count + 4 * (text.count + 1) + textByteCount + notes.bytes.count
@@ -102,15 +133,16 @@ package enum VocabularyFile {
     out.append(little: UInt64(start + 4 * vocabulary.vectors.count))
     let flags =
       (classes.background ? 1 : 0) | (encodingCode(vocabulary.encoding) << 1)
-      | (notes.isEmpty ? 0 : notesFlag)
-    for value in [text.count, vocabulary.width, classes.count, flags] {
+      | (notes.isEmpty ? 0 : notesFlag) | (vocabulary.negatives.isEmpty ? 0 : negativesFlag)
+    let classCount = classes.count + (vocabulary.negatives.isEmpty ? 0 : 1)
+    for value in [text.count, vocabulary.width, classCount, flags] {
       out.append(little: UInt32(value))
     }
     out.append(contentsOf: packed(vocabulary.modelID))
     out.append(little: UInt32(textByteCount))
     out.append(little: UInt32(0))
     out.append(little: UInt64(notes.bytes.count))
-    for index in classes.classIndex { out.append(little: UInt32(index)) }
+    for index in vocabulary.allClassIndex { out.append(little: UInt32(index)) }
     var offset = 0
     for phrase in text {
       out.append(little: UInt32(offset))
@@ -131,10 +163,10 @@ package enum VocabularyFile {
       throw SegmentationError(
         .vocabulary("neither .tvoc nor .npz; make it with 'trident text'"), field: "magic")
     }
-    let found = try reader.uint32("version")
-    guard found == version else {
+    let written = try reader.uint32("version")
+    guard written == version else {
       throw SegmentationError(
-        .vocabulary("version \(found), this program reads \(version)"), field: "version")
+        .vocabulary("version \(written), this program reads \(version)"), field: "version")
     }
     let byteCount = try reader.uint64("byte count")
     guard byteCount == UInt64(bytes.count) else {
@@ -150,14 +182,17 @@ package enum VocabularyFile {
     let stored = try reader.uint32("checksum")
     let noteByteCount = try reader.uint64("note bytes")
     let hasNotes = Int(flags) & notesFlag != 0
-    guard Int(flags) < 2 * notesFlag, hasNotes == (noteByteCount > 0) else {
+    guard Int(flags) < 2 * negativesFlag, hasNotes == (noteByteCount > 0) else {
       throw SegmentationError(.vocabulary("unknown flags; made by a newer program"), field: "flags")
     }
     try checkSum(bytes, stored)
-    var classes = try readClasses(&reader, phraseCount, textByteCount, background: flags & 1 == 1)
-    guard classes.count == classCount else {
+    let hasNegatives = Int(flags) & negativesFlag != 0
+    var (classes, negatives) = try readClasses(
+      &reader, phraseCount, textByteCount, background: flags & 1 == 1, hasNegatives: hasNegatives)
+    let found = classes.count + (hasNegatives ? 1 : 0)
+    guard found == classCount else {
       throw SegmentationError(
-        .vocabulary("\(classes.count) classes, header says \(classCount)"), field: "classes")
+        .vocabulary("\(found) classes, header says \(classCount)"), field: "classes")
     }
     var notes = VocabularyNotes()
     if hasNotes {
@@ -175,12 +210,14 @@ package enum VocabularyFile {
     }
     try checkUnit(vectors, width: width)
     return Vocabulary(
-      classes: classes, width: width, vectors: vectors, modelID: modelID,
+      classes: classes, negatives: negatives, width: width, vectors: vectors, modelID: modelID,
       encoding: encodings[Int(flags >> 1) & 3], templates: notes.templates)
   }
 
   /// Notes stand behind the text.
   private static let notesFlag = 8
+  /// The last class is that of negative phrases.
+  private static let negativesFlag = 16
 
   /// As numbers in the flags.
   private static let encodings: [TextEncoding] = [.unstated, .fine, .float32, .published]
@@ -190,8 +227,9 @@ package enum VocabularyFile {
   }
 
   private static func readClasses(
-    _ reader: inout ByteCursor, _ phraseCount: Int, _ textByteCount: Int, background: Bool
-  ) throws(SegmentationError) -> ClassList {
+    _ reader: inout ByteCursor, _ phraseCount: Int, _ textByteCount: Int, background: Bool,
+    hasNegatives: Bool
+  ) throws(SegmentationError) -> (classes: ClassList, negatives: [String]) {
     var classIndex: [Int] = []
     try reader.fits(8 * phraseCount + 4, "class index")
     for _ in 0..<phraseCount { classIndex.append(Int(try reader.uint32("class index"))) }
@@ -211,7 +249,8 @@ package enum VocabularyFile {
       }
       phrases.append(phrase)
     }
-    return try ClassList(phrases: phrases, classIndex: classIndex, background: background)
+    return try Vocabulary.split(
+      phrases: phrases, classIndex: classIndex, background: background, hasNegatives: hasNegatives)
   }
 
   private static func checkSum(_ bytes: [UInt8], _ stored: UInt32) throws(SegmentationError) {
