@@ -36,7 +36,7 @@ package struct SegmentReport {
   }
 
   /// The templates of the text vectors, where they are not the usual ones.
-  private var templates: [(String, JSON)] {
+  var templates: [(String, JSON)] {
     job.words.ownTemplates.map { [("templates", .string($0))] } ?? []
   }
 
