@@ -150,6 +150,11 @@ package final class Words {
     }
     try self.init(NamedPhrases(vocabulary.classes), source, session, vocabulary: vocabulary)
     try check(source, isNew: false)
+    if vocabulary.isBackgroundUnsaid {
+      remarks.append(
+        "warning: the vocabulary does not say whether '\(classes.names[0])' is the background; it is taken "
+          + "for a class like the others. An array 'background' of one bool says it")
+    }
   }
 
   /// For plans: a file that is none may be a number of classes, and no source stands for 21 of them. Of such
@@ -169,7 +174,7 @@ package final class Words {
     }
     let names = (1...count).map { "class number \($0)" }
     var made = source
-    (made.usesCache, made.present, made.presenceModel) = (false, nil, nil)
+    (made.usesCache, made.present) = (false, nil)
     try self.init(
       NamedPhrases(
         try ClassList(arguments: names, background: false), negatives: source.negatives,

@@ -89,7 +89,9 @@ extension Trident {
     let from = pointer.pointee
     var options = defaultOptions
     var (background, negatives, templates) = (false, [String](), String?.none)
+    var given: Set<String> = []
     for (key, value) in try pairs(from.options, from.option_count) {
+      given.insert(key)
       switch key {
       case "background": background = try flag(key, value)
       case "negative": negatives = value.split(separator: ";").map(String.init)
@@ -97,6 +99,7 @@ extension Trident {
       default: try options.set(key, value)
       }
     }
+    try options.check(given: given)
     let words = try words(from, background: background, negatives: negatives, templates: templates)
     return Request(try photo(from), words, options)
   }

@@ -198,6 +198,7 @@ import Testing
     refused(400) { try form(("class", "a"), ("background", "maybe")) }
     refused(400) { try form(("class", "a"), ("beta", "1"), ("beta", "2")) }
     refused(400) { try form(("class", "a"), ("beta", "much")) }
+    refused(400) { try form(("class", "a"), ("redundancy", "0.2")) }
     refused(400) { try form(("class", "a"), ("vocabulary", "/etc/passwd")) }
     refused(400) { try form(("class", "a"), ("output", "/tmp/x.png")) }
     refused(413) { try form(("class", "a; b"), ("class", "c"), words: 2) }

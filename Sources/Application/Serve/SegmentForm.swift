@@ -36,6 +36,9 @@ package struct SegmentForm: Sendable {
     if format.name != ServedFormat.json.name && !include.isEmpty {
       throw Refusal(400, "include adds files to format=json; leave it out with format=\(format.name)")
     }
+    do throws(SegmentationError) { try options.check(given: seen) } catch {
+      throw Refusal(400, error.description)
+    }
     try checkWords(limits, hasVocabulary)
     if templates == nil { templates = usual }
   }

@@ -110,7 +110,11 @@ enum VocabularyArchive {
       throw broken("needs 64 lower-case hexadecimal digits", "model_id")
     }
     var flag: UInt8 = 0
-    if !isOfTower || archive.entry(named: "background.npy") != nil {
+    let isUnsaid = archive.entry(named: "background.npy") == nil
+    guard isOfTower || !isUnsaid else {
+      throw broken("one bool must say whether class 0 is what nothing else is", "background")
+    }
+    if !isUnsaid {
       (reader, shape, type) = try array("background", archive)
       flag = try reader.integer(UInt8.self, "background")
       guard type == "|b1", shape == [], flag <= 1 else { throw broken("needs one bool", "background") }
@@ -118,9 +122,11 @@ enum VocabularyArchive {
     var classes = try ClassList(phrases: phrases, classIndex: classIndex, background: flag == 1)
     let notes = try readNotes(archive)
     try classes.describe(notes.descriptions)
-    return Vocabulary(
+    var vocabulary = Vocabulary(
       classes: classes, width: width, vectors: vectors, modelID: modelID,
       encoding: try encoding(archive, isOfTower: isOfTower), templates: notes.templates)
+    vocabulary.isBackgroundUnsaid = isUnsaid
+    return vocabulary
   }
 
   private static func encoding(_ archive: Archive, isOfTower: Bool) throws(SegmentationError) -> TextEncoding
