@@ -144,6 +144,9 @@ check_pnp() {
   expect 0 "segment by PnP-OVSS" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" --json \
     --output "$work/pnp.png" "$pnp/plain/photo.png"
   said "what was found" '"rule": "match"'
+  expect 2 "a rule of presence where it is told" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" --presence all \
+    --present cat,water --output "$work/no.png" "$pnp/plain/photo.png"
+  said "that it is useless" "leave it out"
   expect 2 "no rule of absence" "$bin/trident" segment --model "$work/blip.gguf" $names "$@" --absent purify \
     --output "$work/no.png" "$pnp/plain/photo.png"
   said "what there is instead" "means nothing to --method pnp-ovss; --presence match"
@@ -227,6 +230,14 @@ make_halves() {
   expect 2 "two answers in one block" "$bin/trident" segment --model "$toy" --class cat --clip-attention self --no-dino \
     --quiet --output "$work/none.png" "$golden/toy-b/photo.png"
   said "which to leave out" "leave out --no-dino"
+  check "the legend has the blocks" grep -q '"blocks": {' "$work/whole.json"
+  check "as they were" grep -q '"levels": "1-2"' "$work/whole.json"
+  expect 2 "templates by photos, blocks that nobody published" "$bin/trident" text --model "$work/alone.gguf" --class cat \
+    --class wall --choose-templates "$golden/toy-b/photo.png" --output "$work/own.tvoc" --quiet
+  said "where they can be named" "give --preset FILE"
+  echo '{"trident_preset": 1, "options": {"low_block": 1, "mid_block": 2, "levels": "1-2", "class_weight": 0.3}}' >"$work/own.json"
+  expect 0 "templates by photos, blocks of a preset" "$bin/trident" text --model "$work/alone.gguf" --class cat --class wall \
+    --preset "$work/own.json" --choose-templates "$golden/toy-b/photo.png" --output "$work/own.tvoc" --quiet
   expect 4 "the image half encodes no words" "$bin/trident" segment --model "$work/image.gguf" --class cat --class wall \
     "$@" --output "$work/none.png" "$golden/toy-b/photo.png"
   said "whose words it takes" "with the text tower clip-"
@@ -881,6 +892,9 @@ check_evaluate() {
   expect 0 "evaluate as JSON" evaluate $shown --results "$out/whole.txt" --json
   said "classes that never occur" '"never_true": \['
   said "a place for warnings" '"warnings": \[\]'
+  said "numbers that are numbers" '"logit_scale": [0-9]'
+  said "words that are words" '"refine": "sam"'
+  expect 2 "evaluate tells no confidence" evaluate $shown --confidence-kind margin
   check "the page names what was confused" grep -q "Most confused" "$out/page.html"
   expect 2 "results of other options" evaluate $shown --results "$out/whole.txt" --refine none
   expect 0 "evaluate without refinement" evaluate $shown --refine none
@@ -934,6 +948,23 @@ check_radseg_demo() {
     --output "$out/words.tvoc"
   expect 0 "RADSeg takes them" "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary "$out/words.tvoc" --quiet \
     --output "$out/labels.png" models/demo/scenes/images/farm.jpg
+  if command -v python3 >/dev/null && python3 -c 'import numpy' 2>/dev/null; then
+    expect 0 "words as arrays" "$bin/trident" text --model models/demo/demo.gguf --classes "$out/words.txt" --quiet \
+      --output "$out/words.npz"
+    check "arrays that are silent about the background" python3 -c 'import sys, numpy
+v = dict(numpy.load(sys.argv[1]))
+del v["background"]
+numpy.savez(sys.argv[2], **v)
+v["text_model"] = v.pop("model_id")
+numpy.savez(sys.argv[3], **v)' "$out/words.npz" "$out/silent.npz" "$out/tower.npz"
+    radseg_words() { "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary "$1" --output "$out/l.png" --overwrite models/demo/scenes/images/farm.jpg; }
+    expect 0 "RADSeg takes a tower's" radseg_words "$out/tower.npz"
+    said "what is assumed" "does not say whether '.*' is the background"
+    expect 4 "but no model's" radseg_words "$out/silent.npz"
+    said "what is missing" "one bool must say"
+  else
+    skip "vocabularies that are silent about the background (numpy is missing)"
+  fi
   expect 0 "words of another model" "$bin/trident" text --model "$toy" --classes "$out/words.txt" --quiet \
     --output "$out/others.tvoc"
   expect 4 "RADSeg does not take them" "$bin/trident" segment --model models/demo/radseg.gguf --vocabulary "$out/others.tvoc" \
@@ -1019,6 +1050,15 @@ check_hard_cases() {
   expect 0 "confidences by margin" $segment --class horse --class grass --class sky --refine none --confidence-kind margin \
     --confidence "$out/sure.png" --json $farm --output "$out/o.png"
   said "what they say of the photo" '"kind": "margin"'
+  expect 2 "a kind of confidence that nothing tells" $segment --class horse --class grass --class sky --refine none \
+    --confidence-kind margin --json $farm --output "$out/s.png"
+  said "what would tell it" "nothing here tells any: --confidence and --csv"
+  expect 2 "redundancy without purify" $segment --class horse --class grass --class sky --redundancy 0.2 $farm --output "$out/s.png"
+  said "what it is for" "means nothing without --absent purify"
+  for flag in "confidence-kind probability, margin" "windows slide, none" "levels two blocks such as 4-10" "short-side 16...4096"; do
+    expect 2 "--${flag%% *} with a value that is none" $segment --class horse --${flag%% *} much $farm --output "$out/s.png"
+    said "what --${flag%% *} takes" "is invalid for '--${flag%% *}': it takes ${flag#* }"
+  done
   expect 0 "purify" $segment --class cat --class horse --class grass --class sky --class tree --refine none --absent purify \
     $farm --output "$out/o.png" --overwrite
   said "what it dropped" "dropped by --absent purify: cat"
@@ -1048,6 +1088,9 @@ check_hard_cases() {
   expect 0 "seven templates and a description" $segment --class "horse :=0.2 a large animal" --class grass --class sky \
     --templates seven --refine none $farm --output "$out/o.png" --overwrite
   check "the legend says which" grep -q '"templates": "seven"' "$out/o.json"
+  "$bin/trident" text --help >"$out/help"
+  check "text's help has its words" grep -q -e --templates "$out/help"
+  check "and no flag that text refuses" test "$(grep -c -e '^  --vocabulary' -e '^  --negative' -e '^  --present' "$out/help")" = 0
   expect 0 "a vocabulary" "$bin/trident" text --model models/demo/demo.gguf --no-cache --class horse --class sky --output "$out/old.tvoc"
   expect 0 "one that grows" "$bin/trident" text --model models/demo/demo.gguf --no-cache --class sky --class sea \
     --extend "$out/old.tvoc" --output "$out/grown.tvoc"

@@ -169,6 +169,60 @@ def formats(program, server):
     print(f"serve: {len(names)} formats as files and inside json, the same bytes as trident segment writes")
 
 
+def by_command(program, words, templates, path):
+    """The label map that the command writes."""
+    flags = ["--no-cache", "--quiet", "--refine", "none", "--affinity", "none", "--overwrite"]
+    words = [f"--class={word}" for word in words]
+    subprocess.run(
+        [program, "segment", "--model", MODEL, *flags, "--templates", templates, *words, str(PHOTO),
+         "--output", str(path)],
+        check=True, capture_output=True,
+    )
+    return path.read_bytes()
+
+
+def templates(program):
+    """Sentences that words are placed in: the request's, or the server's; the bytes are the command's."""
+    words = ["horse; pony :=0.9 a thing made of metal | a wheel", "grass; meadow", "sky", "house", "tree"]
+    with tempfile.TemporaryDirectory() as folder:
+        lines, labels = pathlib.Path(folder, "lines.txt"), pathlib.Path(folder, "labels.png")
+        lines.write_text("a drawing of a {}.\nnothing but {}\n")
+        own = str(lines)
+        wanted = {name: by_command(program, words, name, labels) for name in ["all", "seven", "one", own]}
+        check(len(set(wanted.values())) == 4, "templates change nothing")
+        for usual in ["all", "one", own]:
+            with Server(program, *([] if usual == "all" else ["--templates", usual])) as server:
+                # Vectors that are kept for the next request are those of its templates.
+                for name in ["seven", None, "all", None, "one", "seven"]:
+                    fields = {"templates": name} if name else {}
+                    status, _, body = server.segment(query(*words, format="labels", **fields) + FAST)
+                    check(status == 200, f"templates {name}: {status} {body[:200]}")
+                    check(body == wanted[name or usual], f"{usual}: templates {name} are not the command's")
+                answer = json.loads(server.segment(query(*words, templates="seven") + FAST)[2])
+                check(answer.get("templates") == "seven", f"the answer does not name its templates: {answer}")
+                told = json.loads(server.ask("GET", "/v1/model")[2])["templates"]
+                check(told == usual or (usual == own and told.startswith("file-")), f"/v1/model: {told}")
+                for bad in [own, "/etc/passwd", "", "eight", "all,one"]:
+                    status, _, body = server.segment(query(*words, templates=bad) + FAST)
+                    text = json.loads(body)["error"]
+                    check(status == 400 and "none of all, seven, one" in text, f"{bad}: {status} {text}")
+        vocabulary = str(pathlib.Path(folder, "words.tvoc"))
+        subprocess.run(
+            [program, "text", "--model", MODEL, "--no-cache", "--quiet", "--class=horse", "--class=sky",
+             "--output", vocabulary], check=True, capture_output=True,
+        )
+        with Server(program, "--vocabulary", vocabulary) as server:
+            check(server.segment("format=labels" + FAST)[0] == 200, "a server's vocabulary is not taken")
+            status, _, body = server.segment("format=labels&templates=all" + FAST)
+            check(status == 400 and b"templates" in body, f"templates beside a vocabulary: {status} {body}")
+            model = json.loads(server.ask("GET", "/v1/model")[2])
+            check(model["templates"] is None, "templates can be chosen beside a vocabulary")
+        for flags in [["--templates", "one", "--vocabulary", vocabulary], ["--templates", "/no/such"]]:
+            run = subprocess.run([program, "serve", "--model", MODEL, *flags], capture_output=True, text=True)
+            check(run.returncode == 2 and "templates" in run.stderr, f"{flags}: {run}")
+    print("serve: templates of a request, of the server and of a file, the bytes of trident segment")
+
+
 def addresses(server):
     for path, kind in [
         ("/", "text/html"),
@@ -506,6 +560,7 @@ def main():
         formats(program, server)
     with Server(program, "--max-body", "1M", "--max-classes", "30", "--max-pixels", "1000000") as server:
         refusals(server)
+    templates(program)
     slow_clients(program)
     lines_about_photos(program)
     full_queue(program)

@@ -101,6 +101,50 @@ def test_words_that_are_not_there(model):
     assert model.segment(PHOTO, ["horse"], negative="sky; grass", refine="none").names[-1] == "unknown"
 
 
+def by_program(folder, words, *flags):
+    """The labels that the program gives."""
+    classes = [part for name in words for part in ("--class", name)]
+    subprocess.run(
+        [os.environ["TRIDENT_PROGRAM"], "segment", "-q", "--no-cache", "-m", MODEL, *classes, *flags, PHOTO,
+         "--refine", "none", "--overwrite", "-o", folder / "l.png"], check=True)
+    return np.array(Image.open(folder / "l.png"))
+
+
+def test_templates_and_descriptions_are_the_programs(model, tmp_path):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("a drawing of a {}.\nnothing but {}\n")
+    described = ["horse; pony :=0.9 a thing made of metal | a wheel", *CLASSES[1:]]
+    seen = set()
+    for words in (CLASSES, described):
+        for templates in ("all", "seven", "one", lines):
+            labels = model.segment(PHOTO, words, templates=templates, refine="none").labels
+            assert (labels == by_program(tmp_path, words, "--templates", templates)).all(), templates
+            seen.add(labels.tobytes())
+    assert len(seen) == 8
+    # Whatever came before, and where nothing is said.
+    assert (model.segment(PHOTO, CLASSES, refine="none").labels == by_program(tmp_path, CLASSES)).all()
+    assert model.plan(PHOTO, CLASSES, templates=lines) > 1 << 20
+
+
+def test_templates_are_checked(model, tmp_path):
+    words = tmp_path / "words.tvoc"
+    subprocess.run(
+        [os.environ["TRIDENT_PROGRAM"], "text", "-q", "--no-cache", "-m", MODEL, "--class", "horse",
+         "--class", "sky", "-o", words], check=True)
+    assert model.segment(PHOTO, vocabulary=words, refine="none").names == ["horse", "sky"]
+    bad = tmp_path / "bad.txt"
+    bad.write_text("no hole\n")
+    for options, word in [
+        ({"classes": CLASSES, "templates": "eight"}, "all, seven, one or a file"),
+        ({"classes": CLASSES, "templates": bad}, "line 1: no '{}'"),
+        ({"vocabulary": words, "templates": "one"}, "templates of its own"),
+        ({"classes": ["cat := "], "templates": "one"}, "description"),
+    ]:
+        with pytest.raises(TridentError, match=word) as caught:
+            model.segment(PHOTO, **options)
+        assert caught.value.code == 2
+
+
 def test_errors_name_what_is_wrong(model):
     for call, code, word in [
         (lambda: Model("no such"), 4, "no such"), (lambda: Model(MODEL, treads=2), 2, "threads"),

@@ -29,10 +29,21 @@ package struct ClassSource: Sendable {
   package var absent = AbsentRule.keep
   /// `all`, `seven`, `one`, or a file of templates; nil: all.
   package var templates: String?
+  /// The same where it was read already; comes before `templates`.
+  package var templateList: TemplateList?
   /// Vectors may be read from the user's cache and left there.
   package var usesCache = true
 
   package init() {}
+
+  /// What words are placed in; nil: nobody said.
+  ///
+  /// - Errors: `.usage` for a file that is none.
+  fileprivate func chosenTemplates() throws(SegmentationError) -> TemplateList? {
+    if let templateList { return templateList }
+    guard let templates else { return nil }
+    return try TemplateList(argument: templates)
+  }
 }
 
 /// Class names and phrases with the one way to their vectors.
@@ -73,11 +84,9 @@ package final class Words {
     _ named: NamedPhrases, _ source: ClassSource, _ session: Session, vocabulary: Vocabulary? = nil
   ) throws(SegmentationError) {
     let (present, presenceModel) = (source.present, source.presenceModel)
-    templates =
-      try source.templates.map { name throws(SegmentationError) in
-        try TemplateList(argument: name)
-      } ?? .all
-    try Self.check(named, source, session)
+    let chosen = try source.chosenTemplates()
+    templates = chosen ?? .all
+    try session.check(named, hasTemplates: chosen != nil)
     for (value, flag) in [(present, "--present"), (presenceModel, "--presence-model")] {
       guard value == nil || session.method == .pnpOVSS else {
         throw SegmentationError(.usage("\(flag) is for --method pnp-ovss and its model files"))
@@ -97,17 +106,6 @@ package final class Words {
     storedTemplates = vocabulary?.templates
   }
 
-  /// Templates and descriptions are for text towers that take one sentence after another.
-  private static func check(
-    _ named: NamedPhrases, _ source: ClassSource, _ session: Session
-  ) throws(SegmentationError) {
-    try session.check(named)
-    if source.templates != nil, session.method == .pnpOVSS {
-      throw SegmentationError(
-        .usage("--templates is for the text towers of CLIP and SigLIP; pnp-ovss has a caption of its own"))
-    }
-  }
-
   /// - Errors: `.usage` for missing or contradicting sources, `.classes`; `.otherModel` for a vocabulary of
   ///   another model;
   ///   `.memory` for a file that the limit has no room for.
@@ -118,7 +116,7 @@ package final class Words {
     guard source.phrases.isEmpty || source.file == nil else {
       throw SegmentationError(.usage("give either --class or --classes, not both"))
     }
-    guard source.vocabulary == nil || source.templates == nil else {
+    guard source.vocabulary == nil || (source.templates == nil && source.templateList == nil) else {
       throw SegmentationError(
         .usage(
           "a vocabulary was encoded with templates of its own; leave out --templates, or make it again with "
@@ -153,6 +151,11 @@ package final class Words {
     let named = NamedPhrases(vocabulary.classes, stored: vocabulary.negatives)
     try self.init(named, source, session, vocabulary: vocabulary)
     try check(source, isNew: false)
+    if vocabulary.isBackgroundUnsaid {
+      remarks.append(
+        "warning: the vocabulary does not say whether '\(classes.names[0])' is the background; it is taken "
+          + "for a class like the others. An array 'background' of one bool says it")
+    }
   }
 
   /// For plans: a file that is none may be a number of classes, and no source stands for 21 of them. Of such
@@ -172,7 +175,7 @@ package final class Words {
     }
     let names = (1...count).map { "class number \($0)" }
     var made = source
-    (made.usesCache, made.present, made.presenceModel) = (false, nil, nil)
+    (made.usesCache, made.present) = (false, nil)
     try self.init(
       NamedPhrases(
         try ClassList(arguments: names, background: false), negatives: source.negatives,

@@ -88,15 +88,19 @@ extension Trident {
     }
     let from = pointer.pointee
     var options = defaultOptions
-    var (background, negatives) = (false, [String]())
+    var (background, negatives, templates) = (false, [String](), String?.none)
+    var given: Set<String> = []
     for (key, value) in try pairs(from.options, from.option_count) {
+      given.insert(key)
       switch key {
       case "background": background = try flag(key, value)
       case "negative": negatives = value.split(separator: ";").map(String.init)
+      case "templates": templates = value
       default: try options.set(key, value)
       }
     }
-    let words = try words(from, background: background, negatives: negatives)
+    try options.check(given: given)
+    let words = try words(from, background: background, negatives: negatives, templates: templates)
     return Request(try photo(from), words, options)
   }
 
@@ -111,9 +115,13 @@ extension Trident {
   }
 
   private func words(
-    _ from: trident_request, background: Bool, negatives: [String]
+    _ from: trident_request, background: Bool, negatives: [String], templates: String?
   ) throws(SegmentationError) -> Words {
     if let vocabulary = from.vocabulary {
+      guard templates == nil else {
+        throw SegmentationError(
+          .usage("a vocabulary was encoded with templates of its own; leave out templates"))
+      }
       guard from.class_count == 0 && !background && negatives.isEmpty else {
         throw SegmentationError(.usage("a vocabulary brings its own classes; leave out the others"))
       }
@@ -124,7 +132,7 @@ extension Trident {
     }
     var names: [String] = []
     for index in 0..<from.class_count { names.append(try text(classes[index], "class \(index)")) }
-    return .classes(names, background: background, negatives: negatives)
+    return .classes(names, background: background, negatives: negatives, templates: templates)
   }
 }
 

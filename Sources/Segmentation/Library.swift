@@ -31,8 +31,23 @@ public final class Trident: @unchecked Sendable {
   private let session: Session
   /// Made with the first words; vocabularies need none.
   private var tokenizer: PromptTokenizer?
-  /// Phrases that were encoded last, in which arithmetic, and their vectors.
-  private var encoded: (phrases: [String], precision: PrecisionChoice, vectors: [Float])?
+  /// Phrases that were encoded last, in which sentences and arithmetic, and their vectors.
+  private var encoded: (key: VectorKey, vectors: [Float])?
+
+  /// What decides vectors.
+  private struct VectorKey: Equatable {
+    let phrases: [String]
+    let templates: String
+    let precision: PrecisionChoice
+  }
+
+  /// What a request's words come to.
+  private struct RequestWords {
+    let list: NamedPhrases
+    var templates = TemplateList.all
+    /// Where a vocabulary brings them. Shapes: [phrases, embedWidth].
+    var vectors: [Float]?
+  }
 
   /// Opens a model file made by `trident-quantize`.
   ///
@@ -78,15 +93,17 @@ public final class Trident: @unchecked Sendable {
 
   /// Segments one photo that is already in memory.
   ///
-  /// - Shapes: `rgb` [height, width, 3]; `classes`: a phrase each, or synonyms separated by "; ".
+  /// - Shapes: `rgb` [height, width, 3]; `classes`: a phrase each, or synonyms separated by "; ", then " := "
+  ///   and a description if you like.
   /// - Units: sRGB bytes, 0 to 255. `background`: class 0 is what nothing else is. `negatives`: phrases whose
-  ///   pixels are of no class; their label is the one behind the last class.
+  ///   pixels are of no class; their label is the one behind the last class. `templates`: the sentences that
+  ///   phrases are placed in: "all" (80), "seven", "one", or a file of lines with one "{}" each; nil: all.
   /// - Memory: the result holds 2 bytes a pixel; the rest is planned and given back.
   /// - Errors: `.photo` where sizes disagree, `.classes`, `.usage` for options, `.memory` where the limit is
   ///   too small.
   public func segment(
     rgb: [UInt8], width: Int, height: Int, classes: [String], background: Bool = false,
-    negatives: [String] = [], options: SegmentOptions = SegmentOptions()
+    negatives: [String] = [], templates: String? = nil, options: SegmentOptions = SegmentOptions()
   ) throws -> Result {
     try Self.check(width: width, height: height)
     guard rgb.count == width * height * 3 else {
@@ -95,8 +112,9 @@ public final class Trident: @unchecked Sendable {
     }
     return try rgb.withUnsafeBufferPointer { pixels in
       let photo = Photo.pixels(pixels.baseAddress!, width: width, height: height, stride: 3 * width)
-      return try result(
-        Request(photo, .classes(classes, background: background, negatives: negatives), options))
+      let words = Words.classes(
+        classes, background: background, negatives: negatives, templates: templates)
+      return try result(Request(photo, words, options))
     }
   }
 
@@ -106,10 +124,10 @@ public final class Trident: @unchecked Sendable {
   /// - Errors: as above; `.photo` for a file that is missing, damaged or of another kind.
   public func segment(
     file path: String, classes: [String], background: Bool = false, negatives: [String] = [],
-    options: SegmentOptions = SegmentOptions()
+    templates: String? = nil, options: SegmentOptions = SegmentOptions()
   ) throws -> Result {
-    try result(
-      Request(.file(path), .classes(classes, background: background, negatives: negatives), options))
+    let words = Words.classes(classes, background: background, negatives: negatives, templates: templates)
+    return try result(Request(.file(path), words, options))
   }
 
   /// Private memory that a photo of this size will take, with everything that the process holds already.
@@ -117,15 +135,26 @@ public final class Trident: @unchecked Sendable {
   /// - Units: bytes; `width` and `height` in pixels.
   /// - Errors: those of `segment`; nothing is computed.
   public func plannedByteCount(
-    width: Int, height: Int, classes: [String], options: SegmentOptions = SegmentOptions()
+    width: Int, height: Int, classes: [String], templates: String? = nil,
+    options: SegmentOptions = SegmentOptions()
   ) throws -> Int {
     try Self.check(width: width, height: height)
-    let list = try NamedPhrases(classes, background: false, negatives: [], options)
     return try lock.with {
-      let words = list.wording(.prompts(try prompts(list.all)))
-      let size = PhotoSize(width: width, height: height)
-      return try Self.named { try session.plan(size, words, list.settle(options)).peak }
+      try Self.named {
+        let words = try words(of: .classes(classes, templates: templates), options)
+        let wording = words.list.wording(.prompts(try prompts(words.list.all, words.templates)))
+        let size = PhotoSize(width: width, height: height)
+        let plan = try session.plan(size, wording, words.list.settle(options))
+        return max(plan.peak, try describedByteCount(words.list, options))
+      }
     }
+  }
+
+  /// What the texts of descriptions take, which are encoded by themselves; 0 without any.
+  private func describedByteCount(_ list: NamedPhrases, _ options: SegmentOptions) throws -> Int {
+    let described = list.described
+    if described.isEmpty { return 0 }
+    return try session.planText(try prompts(list.texts(of: described), .plain), options.precision).peak
   }
 
   /// Private memory that a request will take, with everything that the process holds already.
@@ -137,12 +166,15 @@ public final class Trident: @unchecked Sendable {
     try lock.with {
       try Self.named {
         let photo = try request.photo.open(session.runtime.photoCeilings)
-        let (list, stored) = try words(of: request)
-        let source: TextSource = try stored.map { .vectors($0) } ?? .prompts(prompts(list.all))
-        return try session.plan(
+        let words = try words(of: request.words, request.options)
+        let list = words.list
+        let source: TextSource =
+          try words.vectors.map { .vectors($0) } ?? .prompts(prompts(list.all, words.templates))
+        let plan = try session.plan(
           photo, list.wording(source), list.settle(request.options), scores: true,
-          confidence: wantsConfidence
-        ).peak
+          confidence: wantsConfidence)
+        if words.vectors != nil { return plan.peak }
+        return max(plan.peak, try describedByteCount(list, request.options))
       }
     }
   }
@@ -166,9 +198,10 @@ public final class Trident: @unchecked Sendable {
     try lock.with {
       try Self.named {
         let photo = try request.photo.open(session.runtime.photoCeilings)
-        let (list, stored) = try words(of: request)
+        let words = try words(of: request.words, request.options)
+        let list = words.list
         let options = list.settle(request.options)
-        let wording = list.wording(.vectors(try stored ?? vectors(list, options)))
+        let wording = list.wording(.vectors(try words.vectors ?? vectors(words, options)))
         let plan = try session.plan(
           photo, wording, options, scores: receiver.scores != nil, confidence: receiver.wantsConfidence)
         try session.checkTime(plan, options.precision)
@@ -246,13 +279,13 @@ public final class Trident: @unchecked Sendable {
   }
 
   /// The phrases of a request, and their vectors where a vocabulary brings them.
-  private func words(of request: Request) throws -> (NamedPhrases, vectors: [Float]?) {
-    switch request.words {
-    case .classes(let classes, let background, let negatives):
-      let named = try NamedPhrases(
-        classes, background: background, negatives: negatives, request.options)
-      try session.check(named)
-      return (named, nil)
+  private func words(of words: Words, _ options: SegmentOptions) throws -> RequestWords {
+    switch words {
+    case .classes(let classes, let background, let negatives, let templates):
+      let named = try NamedPhrases(classes, background: background, negatives: negatives, options)
+      let list = try templates.map { name throws(SegmentationError) in try TemplateList(argument: name) }
+      try session.check(named, hasTemplates: list != nil)
+      return RequestWords(list: named, templates: list ?? .all)
     case .vocabulary(let path):
       let vocabulary = try VocabularyFile.read(path: path)
       do throws(SegmentationError) {
@@ -260,36 +293,38 @@ public final class Trident: @unchecked Sendable {
       } catch {
         throw error.at(path: path)
       }
-      guard request.options.absent.phrases.isEmpty else {
+      guard options.absent.phrases.isEmpty else {
         throw SegmentationError(.usage("negative phrases must be encoded here; a vocabulary has vectors"))
       }
-      return (NamedPhrases(vocabulary.classes, stored: vocabulary.negatives), vocabulary.vectors)
+      return RequestWords(
+        list: NamedPhrases(vocabulary.classes, stored: vocabulary.negatives), vectors: vocabulary.vectors)
     }
   }
 
-  private func prompts(_ phrases: [String], _ templates: TemplateList = .all) throws -> PromptSource {
+  private func prompts(_ phrases: [String], _ templates: TemplateList) throws -> PromptSource {
     let tokenizer = try tokenizer ?? session.makeTokenizer()
     self.tokenizer = tokenizer
     return PromptSource(phrases: phrases, tokenizer: tokenizer, templates: templates)
   }
 
   /// Text vectors of all phrases. Shapes: [phrases, embedWidth].
-  private func vectors(_ list: NamedPhrases, _ options: SegmentOptions) throws -> [Float] {
+  private func vectors(_ words: RequestWords, _ options: SegmentOptions) throws -> [Float] {
+    let list = words.list
     let described = list.described
-    let key = list.all + list.describedLines
-    if let encoded, encoded.phrases == key, encoded.precision == options.precision {
-      return encoded.vectors
-    }
+    let key = VectorKey(
+      phrases: list.all + list.describedLines, templates: words.templates.identifier,
+      precision: options.precision)
+    if let encoded, encoded.key == key { return encoded.vectors }
     func encode(_ source: PromptSource) throws -> [Float] {
       let plan = try session.planText(source, options.precision)
       return try session.encodeText(source, options.precision, plan: plan, measures: false).vectors
     }
-    var vectors = try encode(try prompts(list.all))
+    var vectors = try encode(try prompts(list.all, words.templates))
     if !described.isEmpty {
       let texts = try encode(try prompts(list.texts(of: described), .plain))
       list.mix(&vectors, with: texts, of: described, width: session.embedWidth)
     }
-    encoded = (key, options.precision, vectors)
+    encoded = (key, vectors)
     return vectors
   }
 }

@@ -14,9 +14,12 @@ extension Trident {
 
   /// Where classes come from.
   public enum Words {
-    /// A phrase each, or synonyms separated by "; ". `background`: class 0 is what nothing else is;
-    /// `negatives`: phrases whose pixels are of no class.
-    case classes([String], background: Bool = false, negatives: [String] = [])
+    /// A phrase each, or synonyms separated by "; ", then " := " and a description if you like.
+    /// `background`: class 0 is what nothing else is; `negatives`: phrases whose pixels are of no class;
+    /// `templates`: the sentences that phrases are placed in: "all" (80), "seven", "one", or a file of lines
+    /// with one "{}" each; nil: all.
+    case classes(
+      [String], background: Bool = false, negatives: [String] = [], templates: String? = nil)
     /// A file made by `trident text` or, as `.npz`, elsewhere: the only words for a model without a text
     /// tower, such as RADSeg's.
     case vocabulary(String)

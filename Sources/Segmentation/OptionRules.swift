@@ -92,3 +92,14 @@ struct OptionRule: Sendable {
     },
   ]
 }
+
+extension SegmentOptions {
+  /// Looks at options that somebody gave, by their keys. Presets may bring what means nothing for now.
+  ///
+  /// - Errors: `.usage` for one that means nothing beside the others.
+  package func check(given keys: Set<String>) throws(SegmentationError) {
+    if keys.contains("redundancy") && absent != .purify {
+      throw SegmentationError(.usage("--redundancy means nothing without --absent purify"))
+    }
+  }
+}

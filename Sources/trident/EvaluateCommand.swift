@@ -62,6 +62,7 @@ struct EvaluateCommand: ParsableCommand {
     try EvaluateJob.checkOutputs(
       reading: classFlags.inputs(runtimeFlags, methodFlags), results: resultFlags.results,
       report: resultFlags.report)
+    try methodFlags.check(classFlags, tells: false)
     let choice = try methodFlags.choice()
     let session = try runtimeFlags.open()
     let console = Console(quiet: resultFlags.quiet)

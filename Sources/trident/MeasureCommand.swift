@@ -26,6 +26,7 @@ struct MeasureCommand: ParsableCommand {
   @Argument(help: "Photos (JPEG, PNG, PPM) or folders of them.", completion: .file()) var photos: [String]
 
   func run() throws {
+    try methodFlags.check(classFlags, tells: outputFlags.targets.map(\.format).tellConfidence)
     let measure = try MeasureJob(repeats: `repeat`, isCold: cold)
     let paths = try outputFlags.paths(
       photos, try classFlags.inputs(runtimeFlags, methodFlags), classFlags, drawing: chart)

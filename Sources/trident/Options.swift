@@ -86,8 +86,8 @@ struct RuntimeFlags: ParsableArguments {
   }
 }
 
-/// The words.
-struct ClassFlags: ParsableArguments {
+/// Words that are encoded here.
+struct WordFlags: ParsableArguments {
   @Option(
     name: .customLong("class"),
     help: "A class: a phrase, or synonyms separated by '; '. Repeat for more classes; the first is class 0.")
@@ -102,10 +102,6 @@ struct ClassFlags: ParsableArguments {
     completion: .file())
   var file: String?
 
-  @Option(
-    help: "Text vectors made by 'trident text' (.tvoc or .npz), instead of classes.", completion: .file())
-  var vocabulary: String?
-
   @Flag(
     help: """
       A class for what nothing else is, as class 0, without tint in the overlay: the first class where \
@@ -115,6 +111,32 @@ struct ClassFlags: ParsableArguments {
   @Option(help: "The same, and the first class is it, whatever it is called: one of its phrases.")
   var backgroundClass: String?
   @Flag(help: "Refuse lists of classes that look wrong, instead of a warning.") var strict = false
+
+  @Option(
+    help: """
+      Sentences that words are placed in; a word's vector is its mean over them: all (80, the default), \
+      seven, one ('a photo of a {}.'), or a file of lines with one '{}' each.
+      """, completion: .file())
+  var templates: String?
+
+  @Flag(help: "Neither read nor write the cache of text vectors.") var noCache = false
+
+  /// `preset`: brings its own classes where these flags name none.
+  func source(_ preset: SegmentOptions.Preset?) -> ClassSource {
+    var source = ClassSource()
+    (source.phrases, source.file, source.templates) = (phrases, file, templates)
+    (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
+    (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
+    return source
+  }
+}
+
+/// The words of photos.
+struct ClassFlags: ParsableArguments {
+  @OptionGroup var words: WordFlags
+  @Option(
+    help: "Text vectors made by 'trident text' (.tvoc or .npz), instead of classes.", completion: .file())
+  var vocabulary: String?
   @Option(
     help: """
       pnp-ovss: the classes that photos show: names separated by commas, or a file of lines \
@@ -133,27 +155,15 @@ struct ClassFlags: ParsableArguments {
   )
   var negative: String?
 
-  @Option(
-    help: """
-      Sentences that words are placed in; a word's vector is its mean over them: all (80, the default), \
-      seven, one ('a photo of a {}.'), or a file of lines with one '{}' each.
-      """, completion: .file())
-  var templates: String?
-
-  @Flag(help: "Neither read nor write the cache of text vectors.") var noCache = false
-
   /// What `--present` names, where that is a file.
   var presentFile: String? { present.flatMap { fileExists($0) ? $0 : nil } }
 
   /// `preset`: brings its own classes where these flags name none; `options`: may bring negative phrases.
   func source(_ preset: SegmentOptions.Preset?, _ options: SegmentOptions? = nil) -> ClassSource {
-    var source = ClassSource()
+    var source = words.source(preset)
     if let negative { source.negatives = negative.split(separator: ";").map(String.init) }
     source.absent = options?.absentForWords ?? .keep
-    (source.phrases, source.file, source.vocabulary) = (phrases, file, vocabulary)
-    (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
-    (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
-    (source.present, source.presenceModel, source.templates) = (present, presenceModel, templates)
+    (source.vocabulary, source.present, source.presenceModel) = (vocabulary, present, presenceModel)
     return source
   }
 }
@@ -224,7 +234,9 @@ package struct MethodFlags: ParsableArguments {
 
   /// What was asked for; without --method, of the method that the model file is for.
   func options(_ session: Session, _ choice: PresetChoice?) throws -> SegmentOptions {
-    try options(session.method, depth: session.clipDepth, choice)
+    let options = try options(session.method, depth: session.clipDepth, choice)
+    if redundancy != nil { try options.check(given: ["redundancy"]) }
+    return options
   }
 
   package func options(_ usual: MethodName, depth: Int = 12) throws -> SegmentOptions {
@@ -313,6 +325,27 @@ package struct MethodFlags: ParsableArguments {
     if noDINO { options.usesDINO = false }
     return options
   }
+
+  /// - Errors: `.usage` for a kind of confidence where nothing tells any, and for a rule of presence where
+  ///   flags say what is there.
+  func check(_ classes: ClassFlags, tells confidence: Bool) throws(SegmentationError) {
+    if confidenceKind != nil && !confidence {
+      throw SegmentationError(
+        .usage(
+          "--confidence-kind says what confidences are, and nothing here tells any: --confidence and --csv "
+            + "of 'segment' do"))
+    }
+    if presence != nil, classes.present != nil || classes.presenceModel != nil {
+      throw SegmentationError(
+        .usage("--presence is for photos of which nobody says what is there: leave it out, or the other flag")
+      )
+    }
+  }
+}
+
+extension Sequence<ResultFormat> {
+  /// Whether any of them has confidences.
+  var tellConfidence: Bool { SinkNeeds(flatMap { OutputTarget($0, "").sinks }).confidence }
 }
 
 extension ArgumentHelp {

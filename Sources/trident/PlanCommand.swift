@@ -27,6 +27,7 @@ struct PlanCommand: ParsableCommand {
   @Flag(help: "One JSON object on standard output.") var json = false
 
   func run() throws {
+    try methodFlags.check(classFlags, tells: true)
     let choice = try methodFlags.choice()
     let session = try runtimeFlags.open()
     let pixels = try PlanJob.photo(photo, size: size, ceilings: session.runtime.photoCeilings)

@@ -42,6 +42,9 @@ struct SegmentCommand: ParsableCommand {
 
   func run() throws {
     try fleetFlags.prepare(photos, overwrites: outputFlags.overwrite)
+    let formats = fleetFlags.tar == nil ? [] : try TarJob.formats(fleetFlags.tarFormats)
+    try methodFlags.check(
+      classFlags, tells: (outputFlags.targets.map(\.format) + formats).tellConfidence)
     if let folder = fleetFlags.parts { return try runShard(folder) }
     if let input = fleetFlags.tar, let output = fleetFlags.tarOutput { return try runTar(input, output) }
     let targets = outputFlags.targets
@@ -143,8 +146,8 @@ extension ClassFlags {
   func inputs(_ runtime: RuntimeFlags, _ method: MethodFlags) throws -> [String] {
     let preset = method.preset.flatMap { SegmentOptions.Preset(rawValue: $0) == nil ? $0 : nil }
     return [
-      try modelPath(runtime.model), file, vocabulary, presentFile, presenceModel, preset,
-      TemplateList.file(templates),
+      try modelPath(runtime.model), words.file, vocabulary, presentFile, presenceModel, preset,
+      TemplateList.file(words.templates),
     ].compactMap { $0 }
   }
 
@@ -152,12 +155,12 @@ extension ClassFlags {
   ///
   /// - Errors: `.usage`, before anything is made.
   func checkWords(_ photos: [String]) throws(SegmentationError) {
-    if file == "-" && photos.contains("-") {
+    if words.file == "-" && photos.contains("-") {
       throw SegmentationError(.usage("'-' is standard input, and cannot be both photo and --classes"))
     }
-    guard let last = phrases.last else { return }
-    let words = photos.filter { $0 != "-" && !fileExists($0) && !$0.contains("/") && !$0.contains(".") }
-    guard let word = words.first else { return }
+    guard let last = words.phrases.last else { return }
+    let missing = photos.filter { $0 != "-" && !fileExists($0) && !$0.contains("/") && !$0.contains(".") }
+    guard let word = missing.first else { return }
     throw SegmentationError(
       .usage(
         "there is no photo '\(word)'; for a class of several words quote them (--class \"\(last) \(word)\"), "

@@ -42,6 +42,12 @@ struct ServeCommand: ParsableCommand {
   @Option(
     help: "Text vectors made by 'trident text': the classes of all requests.", completion: .file())
   var vocabulary: String?
+  @Option(
+    help: """
+      Sentences that words are placed in unless a request says otherwise: all (80, the default), seven, one, \
+      or a file of lines with one '{}' each. Requests cannot name files.
+      """, completion: .file())
+  var templates: String?
   @Flag(name: .shortAndLong, help: "No line a photo.") var quiet = false
   @OptionGroup(title: "Method, unless a request says otherwise") var methodFlags: MethodFlags
 
@@ -77,6 +83,7 @@ struct ServeCommand: ParsableCommand {
     var settings = ServeSettings()
     (settings.address, settings.port) = (listen, port)
     (settings.tokenFile, settings.hosts, settings.vocabulary) = (tokenFile, host, vocabulary)
+    settings.templates = templates
     settings.limits.bodyByteCount = maxBody.value
     settings.limits.phraseCount = maxClasses
     settings.limits.pixelCount = maxPixels

@@ -17,7 +17,7 @@ struct TextCommand: ParsableCommand {
       """)
 
   @OptionGroup(title: "Model and machine") var runtimeFlags: RuntimeFlags
-  @OptionGroup(title: "Classes") var classFlags: ClassFlags
+  @OptionGroup(title: "Classes") var classFlags: WordFlags
   @Option(
     help: "The classes of a published configuration, or of the one that a preset file starts from.",
     completion: .file(extensions: ["json"]))

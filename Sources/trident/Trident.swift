@@ -74,6 +74,17 @@ struct Trident: ParsableCommand {
         "argument \(broken.number), '\(broken.text)', is not UTF-8; write it in UTF-8, or rename the file"))
   }
 
+  /// With what the flag takes, where the parser keeps that to itself: it does so of flags that --help leaves
+  /// out.
+  private static func completed(_ text: String) -> String {
+    let lines = text.split(separator: "\n", maxSplits: 1, omittingEmptySubsequences: false)
+    let row = OptionTable.rows.first { row in
+      row.flag.map { lines[0].hasSuffix("is invalid for '\($0)'") } ?? false
+    }
+    guard let row else { return text }
+    return "\(lines[0]): it takes \(row.takes)" + (lines.count > 1 ? "\n" + lines[1] : "")
+  }
+
   /// Prints what went wrong; returns the exit code.
   static func report(_ error: any Error) -> Int32 {
     switch error {
@@ -94,11 +105,11 @@ struct Trident: ParsableCommand {
       return code.rawValue
     default:
       let code = exitCode(for: error).rawValue
-      let text = fullMessage(for: error)
       if code == 0 {
-        print(text)
+        print(fullMessage(for: error))
         return 0
       }
+      let text = completed(fullMessage(for: error))
       let named = text.hasPrefix("Error: ") ? "trident: error: " + String(text.dropFirst(7)) : text
       standardError(named + "\n")
       return code == ExitCode.validationFailure.rawValue || code == 64 ? 2 : code

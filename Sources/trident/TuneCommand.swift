@@ -37,6 +37,7 @@ struct TuneCommand: ParsableCommand {
       throw SegmentationError(
         .usage("--presence-model: tuning asks no other model; list the classes with --present"))
     }
+    try methodFlags.check(classFlags, tells: false)
     var request = try searchFlags.request(present: classFlags.present)
     let choice = try methodFlags.choice()
     let clip = try searchFlags.clip.map { try modelPath($0) }

@@ -38,12 +38,13 @@ struct WatchCommand: ParsableCommand {
   func run() throws {
     if source == "-" {
       let problem =
-        classFlags.file == "-"
+        classFlags.words.file == "-"
         ? "cannot be both photos and --classes"
         : isatty(STDIN_FILENO) == 1 ? "is a terminal; a camera is to write to it" : nil
       if let problem { throw SegmentationError(.usage("'-' is standard input, which \(problem)")) }
     }
     var request = try watchFlags.request()
+    try methodFlags.check(classFlags, tells: true)
     request.inputs = try classFlags.inputs(runtimeFlags, methodFlags)
     let job = try PhotoJob(runtimeFlags, classFlags, methodFlags, quiet: watchFlags.quiet)
     let source = try WatchSource(

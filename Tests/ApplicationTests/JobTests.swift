@@ -192,6 +192,14 @@ final class Notebook: JobListener {
     #expect(try Words(planning: source, session).count == 12)
     source.file = "0"
     #expect(throws: SegmentationError.self) { try Words(planning: source, session) }
+    let blip = try Session(modelPath: repository + "/models/demo/blip.gguf", runtime: RuntimeOptions())
+    source.file = "5"
+    let options = try PresetFile(path: repository + "/models/demo/blip.json").options(.pnpOVSS, depth: 0)
+    let alone = try PlanJob(blip, Words(planning: source, blip), options).run(photo).plan
+    source.presenceModel = Demo.model
+    let told = try PlanJob(blip, Words(planning: source, blip), options).run(photo).plan
+    #expect(told.stages.contains { $0.name == "clip" } && !alone.stages.contains { $0.name == "clip" })
+    (source.presenceModel, source.file) = (nil, "0")
     for size in ["640", "0x3", "axb"] {
       #expect(throws: SegmentationError.self) { try PlanJob.photo(nil, size: size) }
     }

@@ -40,6 +40,15 @@ import trident
     #expect(throws: SegmentationError.self) { try options.set("method", "trident") }
   }
 
+  @Test func uselessOptionsAreNamed() throws {
+    var options = SegmentOptions()
+    try options.check(given: ["absent", "beta"])
+    let error = thrownError(SegmentationError.self) { try options.check(given: ["redundancy"]) }
+    #expect(error?.description.contains("--absent purify") == true)
+    options.absent = .purify
+    try options.check(given: ["redundancy"])
+  }
+
   @Test func everyRowSetsItsValueAndNoOther() throws {
     #expect(Set(Self.others.keys) == Set(OptionTable.rows.map(\.key)))
     for row in OptionTable.rows {

@@ -168,12 +168,15 @@ import Testing
 
   // MARK: fields
 
-  private func form(_ pairs: (String, String)..., words: Int = 256) throws -> SegmentForm {
+  private func form(
+    _ pairs: (String, String)..., words: Int = 256, templates: TemplateList? = nil, vocabulary: Bool = false
+  ) throws -> SegmentForm {
     var limits = limits
     limits.phraseCount = words
     var fields = FormFields()
     for (key, value) in pairs { fields.add(key, value) }
-    return try SegmentForm(fields, SegmentOptions(), limits)
+    return try SegmentForm(
+      fields, SegmentOptions(), limits, templates: templates, hasVocabulary: vocabulary)
   }
 
   @Test func fieldsBecomeARun() throws {
@@ -195,10 +198,30 @@ import Testing
     refused(400) { try form(("class", "a"), ("background", "maybe")) }
     refused(400) { try form(("class", "a"), ("beta", "1"), ("beta", "2")) }
     refused(400) { try form(("class", "a"), ("beta", "much")) }
+    refused(400) { try form(("class", "a"), ("redundancy", "0.2")) }
     refused(400) { try form(("class", "a"), ("vocabulary", "/etc/passwd")) }
     refused(400) { try form(("class", "a"), ("output", "/tmp/x.png")) }
     refused(413) { try form(("class", "a; b"), ("class", "c"), words: 2) }
     refused(413) { try form(("class", "a"), ("negative", "b; c"), words: 2) }
+  }
+
+  @Test func templatesAreNamedAndNeverRead() throws {
+    #expect(try form(("class", "a")).templates == nil)
+    #expect(try form(("class", "a"), ("templates", "seven")).templates == .seven)
+    #expect(try form(("class", "a"), ("templates", "all"), templates: .one).templates == .all)
+    let own = try TemplateList(bytes: Array("a map of {}".utf8))
+    #expect(try form(("class", "a"), templates: own).templates == own)
+    // Vectors that are kept are of the same words in the same sentences.
+    var keys = Set(try TemplateList.names.map { try form(("class", "a"), ("templates", $0)).wordKey })
+    keys.insert(try form(("class", "a"), templates: own).wordKey)
+    keys.insert(try form(("class", "a")).wordKey)
+    #expect(keys.count == 5)
+    for bad in ["", "eight", "ALL", "/etc/passwd", "./t.txt", "all,one"] {
+      refused(400) { try form(("class", "a"), ("templates", bad)) }
+    }
+    refused(400) { try form(("class", "a"), ("templates", "all"), ("templates", "one")) }
+    refused(400) { try form(("templates", "all"), vocabulary: true) }
+    #expect(try form(vocabulary: true).classes.isEmpty)
   }
 
   // MARK: the site

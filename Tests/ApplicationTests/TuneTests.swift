@@ -9,10 +9,10 @@ import Testing
   private let temporaryFiles = TemporaryFiles()
 
   private func space(
-    _ method: MethodName, background: Bool = true, keys: [String]? = nil
+    _ method: MethodName, background: Bool = true, depth: Int = 12, keys: [String]? = nil
   ) throws -> SearchSpace {
     var shape = SearchSpace.Shape()
-    shape.hasBackground = background
+    (shape.hasBackground, shape.depth) = (background, depth)
     return try SearchSpace(SegmentOptions(method: method), shape, keys: keys)
   }
 
@@ -27,6 +27,13 @@ import Testing
       ])
     #expect(try space(.trident, background: false).axes.count == 3)
     #expect(try space(.scCLIP).axes.map(\.key) == ["probability_threshold", "logit_scale", "area_threshold"])
+    // Without a background the scale alone changes no label.
+    #expect(try space(.scCLIP, background: false).axes.map(\.key) == ["levels", "class_weight"])
+    #expect(try space(.scCLIP, background: false, depth: 6).axes.map(\.key) == ["class_weight"])
+    #expect(try space(.scCLIP, background: false, depth: 24).axes[0].values == ["0-0", "5-19", "13-19"])
+    var soft = SegmentOptions(method: .scCLIP)
+    soft.refinement = .pamr
+    #expect(try SearchSpace(soft, SearchSpace.Shape()).axes.map(\.key).first == "logit_scale")
     #expect(try space(.radseg).axes.map(\.key) == ["class_gate", "logit_scale"])
     #expect(try space(.trident, keys: ["logit-scale"]).count == 7)
     let other = thrownError(SegmentationError.self) { try self.space(.radseg, keys: ["beta"]) }

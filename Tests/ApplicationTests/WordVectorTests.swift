@@ -156,6 +156,36 @@ import Testing
     #expect(try own.pixelCounts.prefix(3) == labels(stored).prefix(3))
   }
 
+  /// What the library makes of words is what the commands make of them.
+  @Test func theLibraryReadsWordsAlike() throws {
+    let (folder, session) = (Folder(), try Demo.session())
+    let trident = try Trident(model: Demo.model)
+    let file = try folder.write("t.txt", "a drawing of a {}.\nnothing but {}\n")
+    let plain = ["horse; pony", "grass", "sky", "tree"]
+    let described = ["horse; pony :=0.9 a thing made of metal | a wheel"] + plain.dropFirst()
+    var seen: Set<[UInt16]> = []
+    for words in [plain, described] {
+      for templates in [nil, "all", "seven", "one", file, nil] {
+        let job = PhotoJob(session, try Words(source(words, templates), session), Demo.fast)
+        let rows = RowSink()
+        _ = try job.run(PhotoFile(path: Demo.farm), name: "farm", into: [rows])
+        let own = try trident.segment(
+          file: Demo.farm, classes: words, templates: templates, options: Demo.fast)
+        #expect(own.labels == rows.labels, "\(templates ?? "-")")
+        seen.insert(own.labels)
+      }
+    }
+    #expect(seen.count == 8)
+    let request = Trident.Request(.file(Demo.farm), .classes(described, templates: file), Demo.fast)
+    #expect(try trident.plannedByteCount(request) > 1 << 20)
+    for bad in ["eight", try folder.write("bad.txt", "no hole")] {
+      let text = refusal {
+        _ = try trident.segment(file: Demo.farm, classes: plain, templates: bad, options: Demo.fast)
+      }
+      #expect(text.hasPrefix("2 \(bad): "), "\(text)")
+    }
+  }
+
   @Test func vocabulariesAreListed() throws {
     let folder = Folder()
     let path = folder.path + "/v.tvoc"

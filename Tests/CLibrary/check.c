@@ -106,6 +106,36 @@ static void refused_requests(trident_model *model, trident_request request) {
   assert(trident_segment(NULL, &request, &sinks, &error) == TRIDENT_USAGE);
 }
 
+static unsigned long sum_with(trident_model *model, trident_request request, const char *templates) {
+  trident_option options[] = {{"refine", "none"}, {"templates", templates}};
+  request.options = options, request.option_count = templates ? 2 : 1;
+  seen any = nothing();
+  trident_sinks sinks = {.size = sizeof sinks, .context = &any, .begin = begin, .row = row};
+  trident_error error;
+  int32_t code = trident_segment(model, &request, &sinks, &error);
+  if (code) fprintf(stderr, "%s\n", error.text);
+  assert(code == TRIDENT_OK && any.rows == any.height);
+  return any.sum;
+}
+
+/* The sentences that words are placed in: those of a call, not of the call before. */
+static void templates(trident_model *model, trident_request request) {
+  unsigned long usual = sum_with(model, request, NULL);
+  unsigned long seven = sum_with(model, request, "seven"), one = sum_with(model, request, "one");
+  assert(usual != seven && seven != one && one != usual);
+  assert(sum_with(model, request, "all") == usual && sum_with(model, request, "seven") == seven);
+
+  trident_option eight[] = {{"templates", "eight"}}, some[] = {{"templates", "one"}};
+  seen any = nothing();
+  trident_sinks sinks = {.size = sizeof sinks, .context = &any, .row = row};
+  trident_error error;
+  request.option_count = 1, request.options = eight;
+  assert(trident_segment(model, &request, &sinks, &error) == TRIDENT_USAGE && strstr(error.text, "seven"));
+  request.options = some, request.class_count = 0, request.vocabulary = "words.tvoc";
+  assert(trident_segment(model, &request, &sinks, &error) == TRIDENT_USAGE);
+  assert(strstr(error.text, "templates"));
+}
+
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
   assert(trident_abi() == TRIDENT_ABI && strlen(trident_version()) > 4);
@@ -138,6 +168,7 @@ int main(int argc, char **argv) {
   assert(cut.rows == 0 && cut.steps == 2);
 
   pixels(model);
+  templates(model, request);
   refused_requests(model, request);
 
   /* After all that the same labels. */

@@ -199,10 +199,13 @@ struct PnPTests {
     let session = try BLIPToy.session()
     let list = try ClassList(arguments: ["dog", "cat := a pet"], background: false)
     let error = thrownError(SegmentationError.self) {
-      try session.check(NamedPhrases(list, negatives: []))
+      try session.check(NamedPhrases(list, negatives: []), hasTemplates: false)
     }
     #expect(error?.exitCode == 2 && error?.description.hasPrefix("'cat' has a description") == true)
-    try session.check(NamedPhrases(ClassList(arguments: ["dog", "cat"], background: false), negatives: []))
+    let plain = try NamedPhrases(ClassList(arguments: ["dog", "cat"], background: false), negatives: [])
+    try session.check(plain, hasTemplates: false)
+    let sentences = thrownError(SegmentationError.self) { try session.check(plain, hasTemplates: true) }
+    #expect(sentences?.description.hasPrefix("--templates is for") == true)
   }
 
   @Test("of many classes the nearest 16 are asked") func shortList() throws {

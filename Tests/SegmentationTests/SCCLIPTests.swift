@@ -201,6 +201,22 @@ struct SCCLIPTests {
     }
   }
 
+  @Test("the blocks of a run can be told")
+  func blocks() throws {
+    let one = try CalibratedCase("square")
+    var options = try one.golden.options(.int8)
+    func told() throws -> [String] {
+      try one.session.usedBlocks(options).map { "\($0.key) \($0.value.text)" }
+    }
+    let weight = OptionValue.number(options.classWeight).text
+    #expect(
+      try told() == ["low_block 2", "mid_block 4", "levels \(options.levels)", "class_weight \(weight)"])
+    options.lowBlock = 0
+    #expect(throws: SegmentationError.self) { try told() }
+    options = SegmentOptions(method: .trident)
+    #expect(try told().isEmpty)
+  }
+
   @Test("options that cannot work name their flag")
   func options() throws {
     let one = try CalibratedCase("square")

@@ -161,6 +161,8 @@ import Testing
     let folder = TextSupport.root + "/Tests/Fixtures/vocabulary"
     let vocabulary = try VocabularyFile.read(path: folder + "/tower.npz")
     #expect(vocabulary.classes.phrases == ["sky", "wall", "cat"])
+    #expect(vocabulary.isBackgroundUnsaid && !vocabulary.classes.background)
+    #expect(try !VocabularyFile.read(path: folder + "/savez.npz").isBackgroundUnsaid)
     #expect(vocabulary.vectors == [0.5, 0, 0.56, 0.75, -0.6, 0.8])
     #expect(vocabulary.modelID == Model.textIdentity(ofTower: "siglip2-so400m"))
     #expect(Model.textIdentity(ofTower: Self.modelID) == Self.modelID, "a model file's id stands for itself")

@@ -58,13 +58,15 @@ class Model:
     def segment(self, photo: Photo, classes: Sequence[str] | None = None, *,
                 vocabulary: str | os.PathLike | None = None, confidence: bool = True, scores: bool = False,
                 progress: Callable[[str, float], object] | None = None, **options: object) -> Result:
-        """Labels every pixel with one of `classes`: a phrase each, or synonyms separated by "; ".
+        """Labels every pixel with one of `classes`: a phrase each, or synonyms separated by "; ", then
+        " := " and a description if you like.
 
         `photo`: a file, or an array [height, width, 3] of uint8 (RGB), used where it lies unless its pixels
         are scattered. `vocabulary`: a file made by `trident text`, instead of classes. `progress(stage,
         share)` is called now and then; if it returns False the work ends with KeyboardInterrupt. Options by
-        name: `refine="none"`, `absent="relevancy"`, `negative="wall; floor"`, `background=True` and whatever
-        `trident segment --help` lists under Method. Raises TridentError.
+        name: `refine="none"`, `absent="relevancy"`, `negative="wall; floor"`, `background=True`,
+        `templates="seven"` (all, seven, one or a file of sentences) and whatever `trident segment --help`
+        lists under Method. Raises TridentError.
         """
         request, _kept = _request(photo, classes, vocabulary, options)
         receiver = _Receiver(confidence, scores, progress)

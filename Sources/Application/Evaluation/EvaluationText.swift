@@ -1,5 +1,6 @@
 // An evaluation in words and in JSON.
 import Container
+import Segmentation
 import System
 
 /// Describes totals.
@@ -122,7 +123,15 @@ package struct EvaluationText {
       ("ignored_share", .number(findings.ignoredShare)), ("confused", confused),
       ("warnings", .array(warnings.map { .string($0) })),
       ("seconds_per_photo", .number(secondsPerPhoto)), ("model_id", .string(header.model)),
-      ("options", .object(header.options.map { ($0.name, .string($0.value)) })),
+      ("options", .object(header.options.map { ($0.name, Self.json(of: $0.value, for: $0.name)) })),
     ])
+  }
+
+  /// An option as a results file has it: numbers are numbers. What is no option, such as a digest, is text.
+  private static func json(of value: String, for key: String) -> JSON {
+    guard OptionTable[key] != nil, let found = try? JSONReader.parse(Array(value.utf8)) else {
+      return .string(value)
+    }
+    return found
   }
 }

@@ -36,8 +36,14 @@ package struct SegmentReport {
   }
 
   /// The templates of the text vectors, where they are not the usual ones.
-  private var templates: [(String, JSON)] {
+  var templates: [(String, JSON)] {
     job.words.ownTemplates.map { [("templates", .string($0))] } ?? []
+  }
+
+  /// The blocks that SC-CLIP looked at, where options say "as published", too.
+  private var blocks: [(String, JSON)] {
+    guard let found = try? job.session.usedBlocks(job.options), !found.isEmpty else { return [] }
+    return [("blocks", .object(found.map { ($0.key, $0.value.json) }))]
   }
 
   /// Mean confidence of a class's pixels, where confidences were wanted.
@@ -96,7 +102,7 @@ package struct SegmentReport {
         ("classes", classes),
         ("background", .bool(job.words.classes.background)), ("version", .string(Trident.version)),
         ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
-      ] + templates + preset + found
+      ] + blocks + templates + preset + found
     ).text() + "\n"
   }
 
@@ -137,7 +143,7 @@ package struct SegmentReport {
       ),
       ("machine", machine), ("options", job.options.json),
     ]
-    return .object(members + templates + confidence + preset + found)
+    return .object(members + blocks + templates + confidence + preset + found)
   }
 
   /// The file that the options come from, with what it says of itself.

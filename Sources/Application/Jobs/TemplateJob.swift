@@ -31,7 +31,8 @@ package struct TemplateJob {
 
   /// Writes the vocabulary.
   ///
-  /// - Errors: `.usage` for a method without scores of patches, `.limit` for more phrases than 16-bit labels
+  /// - Errors: `.usage` for a method without scores of patches, and for a CLIP whose blocks must be named;
+  ///   `.limit` for more phrases than 16-bit labels
   ///   tell apart in 80 templates; those of the words, the photos (the first bad one ends the work),
   ///   `.memory` and `.output`.
   package func run(
@@ -40,6 +41,13 @@ package struct TemplateJob {
     guard [.trident, .scCLIP].contains(options.method) else {
       throw SegmentationError(
         .usage("--choose-templates works with CLIP's words: --method trident and sc-clip"))
+    }
+    do throws(SegmentationError) { _ = try session.usedBlocks(options) } catch {
+      throw SegmentationError(
+        .usage(
+          "--choose-templates looks at the photos by sc-clip: \(error.description). Write low_block, "
+            + "mid_block, levels and class_weight to a preset file and give --preset FILE: "
+            + #"{"trident_preset": 1, "options": {"low_block": 2, ...}}"#))
     }
     let words = try Words(source, session)
     if let first = words.named.described.first {

@@ -99,6 +99,12 @@ enum OpenAPI {
       Field(key: "format", text: help, schema: choice(ServedFormat.names)),
       Field(key: "include", text: "formats, separated by commas, that format=json carries as base64"),
     ]
+    if site.takesTemplates {
+      list.insert(
+        Field(
+          key: "templates", text: "sentences that words are placed in: all 80, seven or one of them",
+          schema: choice(TemplateList.names)), at: 4)
+    }
     for row in OptionTable.rows where row.methods.contains(site.defaults.method) {
       list.append(Field(key: row.key, text: "\(row.help) Takes \(row.takes)."))
     }

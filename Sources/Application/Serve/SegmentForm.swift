@@ -15,10 +15,14 @@ package struct SegmentForm: Sendable {
   /// Files that the summary carries.
   package private(set) var include: [ServedFormat] = []
   package private(set) var options: SegmentOptions
+  /// What words are placed in; nil: neither the request nor the server says it.
+  package private(set) var templates: TemplateList?
 
-  /// `hasVocabulary`: the server has words of its own, and takes no others.
+  /// `templates`: those of requests that name none; `hasVocabulary`: the server has words of its own, and
+  /// takes no others.
   package init(
-    _ fields: FormFields, _ defaults: SegmentOptions, _ limits: ServeLimits, hasVocabulary: Bool = false
+    _ fields: FormFields, _ defaults: SegmentOptions, _ limits: ServeLimits,
+    templates usual: TemplateList? = nil, hasVocabulary: Bool = false
   ) throws(Refusal) {
     options = defaults
     var seen: Set<String> = []
@@ -32,7 +36,11 @@ package struct SegmentForm: Sendable {
     if format.name != ServedFormat.json.name && !include.isEmpty {
       throw Refusal(400, "include adds files to format=json; leave it out with format=\(format.name)")
     }
+    do throws(SegmentationError) { try options.check(given: seen) } catch {
+      throw Refusal(400, error.description)
+    }
     try checkWords(limits, hasVocabulary)
+    if templates == nil { templates = usual }
   }
 
   private mutating func take(_ key: String, _ value: String) throws(Refusal) {
@@ -41,6 +49,7 @@ package struct SegmentForm: Sendable {
     case "classes": classes += value.split(whereSeparator: \.isNewline).map(String.init)
     case "background": background = try Self.flag(key, value)
     case "negative": negatives = value.split(separator: ";").map(String.init)
+    case "templates": templates = try Self.templates(value)
     case "format": format = try ServedFormat.named(value, for: key)
     case "include":
       for name in value.split(separator: ",") where name != ServedFormat.json.name {
@@ -54,6 +63,13 @@ package struct SegmentForm: Sendable {
     }
   }
 
+  /// A list by its name; no file of the server can be named.
+  private static func templates(_ name: String) throws(Refusal) -> TemplateList {
+    if let list = TemplateList(name: name) { return list }
+    let names = TemplateList.names.joined(separator: ", ")
+    throw Refusal(400, "templates is '\(printable(name, limit: 60))', none of \(names)")
+  }
+
   private static func flag(_ key: String, _ value: String) throws(Refusal) -> Bool {
     switch value {
     case "true", "1", "on": return true
@@ -64,8 +80,9 @@ package struct SegmentForm: Sendable {
 
   private func checkWords(_ limits: ServeLimits, _ hasVocabulary: Bool) throws(Refusal) {
     if hasVocabulary {
-      if classes.isEmpty && negatives.isEmpty && !background { return }
-      throw Refusal(400, "this server has a vocabulary of its own; leave out class, negative and background")
+      if classes.isEmpty && negatives.isEmpty && !background && templates == nil { return }
+      throw Refusal(
+        400, "this server has a vocabulary of its own; leave out class, negative, background and templates")
     }
     if classes.isEmpty {
       throw Refusal(400, "no classes: give class (once for each) or classes (a line each)")
@@ -90,9 +107,10 @@ package struct SegmentForm: Sendable {
     }
   }
 
-  /// Words and precision as one value: equal ones have equal vectors.
-  var wordKey: [String] {
-    [options.precision.rawValue, background ? "background" : ""] + classes + ["", ""]
+  /// Words, templates and precision as one value: equal ones have equal vectors.
+  package var wordKey: [String] {
+    [options.precision.rawValue, background ? "background" : "", templates?.identifier ?? ""] + classes
+      + ["", ""]
       + (negatives.isEmpty ? [options.absentForWords.rawValue] : negatives)
   }
 
@@ -100,7 +118,7 @@ package struct SegmentForm: Sendable {
   func source(_ vocabulary: String?) -> ClassSource {
     var source = ClassSource()
     (source.phrases, source.background, source.vocabulary) = (classes, background, vocabulary)
-    source.negatives = negatives
+    (source.negatives, source.templateList) = (negatives, templates)
     if vocabulary == nil { source.absent = options.absentForWords }
     // Words of strangers are not kept on disk.
     source.usesCache = false

@@ -22,6 +22,8 @@ package struct ServeSettings: Sendable {
   package var hosts: [String] = []
   /// Text vectors that stand for the words of all requests.
   package var vocabulary: String?
+  /// What words are placed in where requests do not say: `all`, `seven`, `one` or a file; nil: all.
+  package var templates: String?
 
   package init() {}
 }
@@ -63,7 +65,7 @@ package final class ServeJob: @unchecked Sendable {
     // Before the engine's threads are there, which would take signals otherwise.
     cserve_hold_signals()
     queue = PhotoQueue(limit: settings.limits.queueLength)
-    let names = try Self.check(session, options, settings.vocabulary)
+    let words = try Self.check(session, options, settings)
     var access = ServeAccess()
     if let path = settings.tokenFile { access.token = try Self.token(path) }
     let named = settings.hosts.map { $0.lowercased() }
@@ -73,7 +75,9 @@ package final class ServeJob: @unchecked Sendable {
     }
     let site = ServeSite(
       access: access, limits: settings.limits, defaults: options,
-      modelName: settings.modelName, modelID: session.modelIdentity, vocabulary: names)
+      modelName: settings.modelName, modelID: session.modelIdentity,
+      vocabulary: settings.vocabulary == nil ? nil : words.classes.titles,
+      templates: settings.templates == nil ? nil : words.templates)
     let log = ServeLog(listener: listener)
     server = try WebServer(site, queue, metrics) { line in log.note(line) }
     Heap.trim()
@@ -101,19 +105,19 @@ package final class ServeJob: @unchecked Sendable {
     return Array(line)
   }
 
-  /// Plans a photo of a usual size; returns the classes of a vocabulary.
+  /// Plans a photo of a usual size; returns its words, with the vocabulary's classes and the templates.
   private static func check(
-    _ session: Session, _ options: SegmentOptions, _ vocabulary: String?
-  ) throws -> [String]? {
-    guard vocabulary != nil || session.hasText else {
+    _ session: Session, _ options: SegmentOptions, _ settings: ServeSettings
+  ) throws -> Words {
+    guard settings.vocabulary != nil || session.hasText else {
       throw SegmentationError(
         .usage("the model has no text network; --vocabulary FILE (of 'trident text') brings its words"))
     }
     var source = ClassSource()
-    source.vocabulary = vocabulary
+    (source.vocabulary, source.templates) = (settings.vocabulary, settings.templates)
     let words = try Words(planning: source, session)
     _ = try session.plan(PhotoSize(width: 640, height: 480), words.planned(options), options)
-    return vocabulary == nil ? nil : words.classes.titles
+    return words
   }
 
   /// Serves until it is told to end. `started`: told the address once clients can come.

@@ -83,6 +83,10 @@ package struct ServeSite: Sendable {
   package let limits: ServeLimits
   package let defaults: SegmentOptions
   package let hasVocabulary: Bool
+  /// What words of requests are placed in that name nothing; nil: nobody said.
+  package let templates: TemplateList?
+  /// Whether requests may choose what words are placed in.
+  let takesTemplates: Bool
   /// `/v1/model`.
   package let model: JSON
   let held: HeldBytes
@@ -90,16 +94,20 @@ package struct ServeSite: Sendable {
 
   package init(
     access: ServeAccess, limits: ServeLimits, defaults: SegmentOptions, modelName: String, modelID: String,
-    vocabulary: [String]?
+    vocabulary: [String]?, templates: TemplateList? = nil
   ) {
     (self.access, self.limits, self.defaults) = (access, limits, defaults)
+    self.templates = templates
     hasVocabulary = vocabulary != nil
+    takesTemplates = vocabulary == nil && defaults.method != .pnpOVSS
+    let usual = TemplateList.name((templates ?? .all).identifier)
     held = HeldBytes(limit: limits.heldByteCount)
     policy = Self.contentPolicy()
     model = .object([
       ("name", .string(modelName)), ("model_id", .string(modelID)), ("version", .string(Trident.version)),
       ("method", .string(defaults.method.rawValue)), ("needs_token", .bool(access.token != nil)),
       ("vocabulary", vocabulary.map { .array($0.map { .string($0) }) } ?? .null),
+      ("templates", takesTemplates ? .string(usual) : .null),
       ("formats", .array(ServedFormat.names.map { .string($0) })),
       (
         "limits",

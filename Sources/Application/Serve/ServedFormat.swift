@@ -105,12 +105,13 @@ extension SegmentReport {
       let names = Set(other.map(\.0))
       return .object(members.filter { !names.contains($0.0) } + other)
     }
-    return .object([
-      ("photo", .string(photo)), ("width", .int(run.width)), ("height", .int(run.height)),
-      ("classes", .array(classes)), ("background", .bool(job.words.classes.background)),
-      ("warnings", .array(warnings.map { .string($0) })),
-      ("seconds", .number((run.seconds * 1000).rounded() / 1000)), ("version", .string(Trident.version)),
-      ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
-    ])
+    return .object(
+      [
+        ("photo", .string(photo)), ("width", .int(run.width)), ("height", .int(run.height)),
+        ("classes", .array(classes)), ("background", .bool(job.words.classes.background)),
+        ("warnings", .array(warnings.map { .string($0) })),
+        ("seconds", .number((run.seconds * 1000).rounded() / 1000)), ("version", .string(Trident.version)),
+        ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
+      ] + templates)
   }
 }

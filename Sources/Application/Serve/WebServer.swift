@@ -186,7 +186,9 @@ package final class WebServer: @unchecked Sendable {
     let form: SegmentForm
     do throws(Refusal) {
       try upload.finish()
-      form = try SegmentForm(upload.fields, site.defaults, site.limits, hasVocabulary: site.hasVocabulary)
+      form = try SegmentForm(
+        upload.fields, site.defaults, site.limits, templates: site.templates,
+        hasVocabulary: site.hasVocabulary)
     } catch {
       return send(Answer(error), request, connection)
     }

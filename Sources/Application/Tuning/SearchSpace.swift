@@ -17,6 +17,8 @@ package struct SearchSpace: Sendable {
     /// Of BLIP's text tower.
     package var layers = 12
     package var heads = 12
+    /// Of CLIP's photo side, blocks.
+    package var depth = 12
     package var hasBackground = false
     /// The blur of PnP-OVSS's masks is looked at.
     package var looksAtBlur = true
@@ -56,6 +58,20 @@ package struct SearchSpace: Sendable {
     Axis(key: key, values: range.map { String($0) })
   }
 
+  /// Whether labels depend on more than which class has the best score, without a background.
+  private static func readsProbabilities(_ options: SegmentOptions) -> Bool {
+    options.refinement != .none || options.unknownThreshold > 0 || ![.keep, .auto].contains(options.absent)
+  }
+
+  /// Of SC-CLIP, around what is published.
+  private static func blocks(_ depth: Int) -> [Axis] {
+    let usual = ["0-0"]
+    let levels = depth == 12 ? usual + ["2-10", "6-10"] : depth == 24 ? usual + ["5-19", "13-19"] : []
+    let weights = levels.isEmpty ? ["0", "0.1", "0.3", "0.5"] : ["-1", "0", "0.2", "0.5"]
+    return (levels.isEmpty ? [] : [Axis(key: "levels", values: levels)])
+      + [Axis(key: "class_weight", values: weights)]
+  }
+
   /// - Source: PnP-OVSS's Table 2 for its own; the others are ranges around what the papers publish.
   private static func axes(of options: SegmentOptions, _ shape: Shape) -> [Axis] {
     var axes: [Axis] = []
@@ -71,7 +87,10 @@ package struct SearchSpace: Sendable {
         axes.append(Axis(key: "cos_factor", values: ["0", "1.2", "2", "3"]))
       }
     case .scCLIP:
-      axes.append(steps("logit_scale", 3000, 6000, by: 500))
+      if shape.hasBackground || readsProbabilities(options) {
+        axes.append(steps("logit_scale", 3000, 6000, by: 500))
+      }
+      if !shape.hasBackground { axes += blocks(shape.depth) }
       if shape.hasBackground {
         axes.append(Axis(key: "area_threshold", values: ["-1", "0.05", "0.1", "0.2"]))
       }

@@ -81,6 +81,7 @@ package final class TuneJob {
     (photos, leftOut) = try Self.photos(request, present)
     var shape = SearchSpace.Shape()
     if let found = session.captionShape { (shape.layers, shape.heads) = found }
+    shape.depth = session.clipDepth
     shape.hasBackground = words.classes.background
     shape.looksAtBlur = request.reward.maskBlur == nil
     space = try SearchSpace(options, shape, keys: request.keys)

@@ -59,8 +59,9 @@ typedef struct trident_model trident_model;
 
 /* A setting by name. Of a model: threads, memory_limit ("48M"), time_limit (seconds), keep_weights,
  * copy_model, verify_weights, lift_ceilings ("true" or "false"), cpu_path. Of a request: background ("true"
- * or "false"), negative ("wall; floor"), and whatever `trident segment --help` lists under Method, such as
- * refine ("sam", "pamr", "bilateral", "crf", "none"), method, short_side, absent, unknown_threshold. */
+ * or "false"), negative ("wall; floor"), templates (sentences that words are placed in: "all", "seven", "one"
+ * or a file of them; not beside a vocabulary), and whatever `trident segment --help` lists under Method, such
+ * as refine ("sam", "pamr", "bilateral", "crf", "none"), method, short_side, absent, unknown_threshold. */
 typedef struct trident_option {
   const char *key;
   const char *value;
@@ -119,7 +120,8 @@ void trident_close(trident_model *model);
 int32_t trident_plan(trident_model *model, const trident_request *request, size_t *bytes,
                      trident_error *error);
 
-/* Segments one photo. `row` must be there. Words are encoded once for calls with the same classes. */
+/* Segments one photo. `row` must be there. Words are encoded once for calls with the same classes and
+ * templates. */
 int32_t trident_segment(trident_model *model, const trident_request *request, const trident_sinks *sinks,
                         trident_error *error);
 

@@ -54,6 +54,24 @@ struct BlockLevels: Equatable {
   }
 }
 
+extension Session {
+  /// The blocks and the weight that SC-CLIP works with, by the keys of their options; of other methods
+  /// nothing.
+  ///
+  /// - Errors: `.usage` for blocks that are not there, or that must be named.
+  package func usedBlocks(
+    _ options: SegmentOptions
+  ) throws(SegmentationError) -> [(key: String, value: OptionValue)] {
+    guard options.method == .scCLIP, let depth = model.config.clip?.vision.depth else { return [] }
+    let levels = try BlockLevels(options, depth: depth)
+    return [
+      ("low_block", .int(levels.low)), ("mid_block", .int(levels.mid)),
+      ("levels", .word("\(levels.summed.lowerBound)-\(levels.summed.upperBound)")),
+      ("class_weight", .number(levels.classWeight)),
+    ]
+  }
+}
+
 /// Rows kept while a group of windows goes through the blocks.
 ///
 /// - Shapes: `low`, `mid` [windows * cells, width]; `sum` [windows * tokens, width].

@@ -32,6 +32,9 @@ package struct TemplateList: Equatable, Sendable {
     ("all", all), ("seven", seven), ("one", one),
   ]
 
+  /// What stands for a list that everybody knows.
+  package static let names = named.map(\.name)
+
   private init(_ texts: [String], _ identifier: String) {
     (self.texts, self.identifier) = (texts, identifier)
   }
@@ -42,12 +45,18 @@ package struct TemplateList: Equatable, Sendable {
     identifier = Self.identifier(of: texts)
   }
 
+  /// `all`, `seven` or `one`; nil for other names.
+  package init?(name: String) {
+    guard let known = Self.named.first(where: { $0.name == name }) else { return nil }
+    self = known.list
+  }
+
   /// `all`, `seven`, `one`, or a file.
   ///
   /// - Errors: `.usage` with the file and the line.
   package init(argument: String) throws(SegmentationError) {
-    if let known = Self.named.first(where: { $0.name == argument }) {
-      self = known.list
+    if let known = Self(name: argument) {
+      self = known
       return
     }
     let bytes: [UInt8]
@@ -107,8 +116,13 @@ package struct TemplateList: Equatable, Sendable {
 
   /// What `--templates` takes for a list of this identifier.
   package static func flag(_ identifier: String) -> String {
-    named.first { $0.list.identifier == identifier }.map(\.name)
-      ?? (identifier.hasPrefix("file-") ? "FILE (\(identifier))" : identifier)
+    let name = name(identifier)
+    return name.hasPrefix("file-") ? "FILE (\(name))" : name
+  }
+
+  /// A list's name; the identifier of one that has none.
+  package static func name(_ identifier: String) -> String {
+    named.first { $0.list.identifier == identifier }.map(\.name) ?? identifier
   }
 
   /// The file that an argument names; nil for a list's name.

@@ -70,9 +70,17 @@ package struct ClassDescription: Equatable, Sendable {
 }
 
 extension Session {
-  /// - Errors: `.usage` for descriptions where no text vectors are read.
-  package func check(_ named: NamedPhrases) throws(SegmentationError) {
-    guard method == .pnpOVSS, let first = named.described.first else { return }
+  /// `hasTemplates`: somebody chose sentences for the words.
+  ///
+  /// - Errors: `.usage` for templates and descriptions where no text vectors are read.
+  package func check(_ named: NamedPhrases, hasTemplates: Bool) throws(SegmentationError) {
+    guard method == .pnpOVSS else { return }
+    if hasTemplates {
+      throw SegmentationError(
+        .usage(
+          "--templates is for the text towers of CLIP and SigLIP; pnp-ovss has a caption of its own"))
+    }
+    guard let first = named.described.first else { return }
     throw SegmentationError(
       .usage("'\(named.classes.names[first])' has a description, and pnp-ovss reads names only"))
   }

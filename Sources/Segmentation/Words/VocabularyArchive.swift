@@ -112,22 +112,25 @@ enum VocabularyArchive {
     guard MappedModel.isIdentity(modelID) else {
       throw broken("needs 64 lower-case hexadecimal digits", "model_id")
     }
-    let background = try readFlag("background", archive, needed: !isOfTower)
+    let isUnsaid = archive.entry(named: "background.npy") == nil
+    guard isOfTower || !isUnsaid else {
+      throw broken("one bool must say whether class 0 is what nothing else is", "background")
+    }
     var (classes, negatives) = try Vocabulary.split(
-      phrases: phrases, classIndex: classIndex, background: background,
-      hasNegatives: try readFlag("negatives", archive, needed: false))
+      phrases: phrases, classIndex: classIndex, background: try readFlag("background", archive),
+      hasNegatives: try readFlag("negatives", archive))
     let notes = try readNotes(archive)
     try classes.describe(notes.descriptions)
-    return Vocabulary(
+    var vocabulary = Vocabulary(
       classes: classes, negatives: negatives, width: width, vectors: vectors, modelID: modelID,
       encoding: try encoding(archive, isOfTower: isOfTower), templates: notes.templates)
+    vocabulary.isBackgroundUnsaid = isUnsaid
+    return vocabulary
   }
 
-  /// One bool; false where it is missing and may be.
-  private static func readFlag(
-    _ name: String, _ archive: Archive, needed: Bool
-  ) throws(SegmentationError) -> Bool {
-    if !needed && archive.entry(named: name + ".npy") == nil { return false }
+  /// One bool; false where it is missing.
+  private static func readFlag(_ name: String, _ archive: Archive) throws(SegmentationError) -> Bool {
+    if archive.entry(named: name + ".npy") == nil { return false }
     var (reader, shape, type) = try array(name, archive)
     let flag = try reader.integer(UInt8.self, name)
     guard type == "|b1", shape == [], flag <= 1 else { throw broken("needs one bool", name) }

@@ -19,6 +19,9 @@ package struct Vocabulary: Equatable, Sendable {
   package let encoding: TextEncoding
   /// `TemplateList.identifier` of the templates, or `TemplateList.byClass`.
   package let templates: String
+  /// The file does not say whether class 0 is what nothing else is (.npz with `text_model`): it is read as
+  /// any other class.
+  package var isBackgroundUnsaid = false
 
   /// Widest vector a file may hold.
   package static let widthLimit = 16_384

@@ -99,6 +99,9 @@ import Testing
     #expect(pairs.allSatisfy { findings.count(truth: $0.truth, predicted: $0.predicted) == $0.count })
     #expect(
       pairs.map(\.count) == pairs.map(\.count).sorted(by: >) && pairs.allSatisfy { $0.truth != $0.predicted })
+    let json = text.json.text(indent: -1)
+    #expect(json.contains(#""window":336,"#) && json.contains(#""refine":"none","#))
+    #expect(json.contains(#""dino":true,"#) && json.contains(#""text_encoding":"int8x2""#))
     let page = try job.page(text)
     #expect(page.contains("<h2>Most confused</h2>") && page.contains("<h2>Confusion matrix</h2>"))
     #expect(page.contains("alt=\"truth of farm\"") && page.contains("<td>window<td>336"))
