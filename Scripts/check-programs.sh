@@ -214,18 +214,25 @@ make_halves() {
     --output "$work/halves.png" "$golden/toy-b/photo.png"
   check "halves give what one file gives" cmp "$work/whole.png" "$work/halves.png"
   last=$work/last.png
-  for kind in self neighbour value global; do
+  other="--short-side 112 --window 112 --stride 56 --quiet --clip-attention"
+  for kind in self neighbour value "global --global-blocks 1-2"; do
+    # $other and $kind are flags and their values.
+    # shellcheck disable=SC2086
     expect 0 "CLIP's last block: $kind" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
-      --absent keep "$@" --clip-attention "$kind" --global-blocks 1-2 --class-mix 0.1 --overwrite --output "$last" \
-      "$golden/toy-b/photo.png"
+      --absent keep $other $kind --class-mix 0.1 --overwrite --output "$last" "$golden/toy-b/photo.png"
     if cmp -s "$work/whole.png" "$last"; then fail "$kind is another answer"; else pass; fi
   done
   check "the legend names it" grep -q '"clip_attention": *"global"' "$work/last.json"
+  expect 2 "levels that nothing looks at" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
+    "$@" --clip-attention self --output "$work/none.png" "$golden/toy-b/photo.png"
+  said "which attention that is" "means nothing beside --clip-attention self"
+  # shellcheck disable=SC2086
   expect 2 "middle blocks that are none" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
-    "$@" --clip-attention global --global-blocks 2-0 --output "$work/none.png" "$golden/toy-b/photo.png"
+    $other global --global-blocks 2-0 --output "$work/none.png" "$golden/toy-b/photo.png"
   said "which there are" "must be blocks of 1...2"
+  # shellcheck disable=SC2086
   expect 2 "middle blocks of another depth" "$bin/trident" segment --model "$work/alone.gguf" --class cat \
-    --class wall "$@" --clip-attention global --output "$work/none.png" "$golden/toy-b/photo.png"
+    --class wall $other global --output "$work/none.png" "$golden/toy-b/photo.png"
   said "which flag names them" "global-blocks must be given"
   expect 2 "two answers in one block" "$bin/trident" segment --model "$toy" --class cat --clip-attention self --no-dino \
     --quiet --output "$work/none.png" "$golden/toy-b/photo.png"

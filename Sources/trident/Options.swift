@@ -235,7 +235,13 @@ package struct MethodFlags: ParsableArguments {
   /// What was asked for; without --method, of the method that the model file is for.
   func options(_ session: Session, _ choice: PresetChoice?) throws -> SegmentOptions {
     let options = try options(session.method, depth: session.clipDepth, choice)
-    if redundancy != nil { try options.check(given: ["redundancy"]) }
+    let given = [
+      "redundancy": redundancy != nil, "class_mix_of": classMixOf != nil,
+      "global_blocks": globalBlocks != nil,
+      "low_block": lowBlock != nil, "mid_block": midBlock != nil, "levels": levels != nil,
+      "class_weight": classWeight != nil, "beta": beta != nil, "gamma": gamma != nil,
+    ]
+    try options.check(given: Set(given.filter(\.value).keys))
     return options
   }
 

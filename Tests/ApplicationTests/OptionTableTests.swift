@@ -47,6 +47,12 @@ import trident
     #expect(error?.description.contains("--absent purify") == true)
     options.absent = .purify
     try options.check(given: ["redundancy"])
+    options.clipAttention = .queries
+    for key in ["beta", "levels", "global_blocks", "class_mix_of"] {
+      let error = thrownError(SegmentationError.self) { try options.check(given: [key]) }
+      #expect(error?.description.contains("means nothing") == true, "\(key)")
+    }
+    options.clipAttention = .published
   }
 
   @Test func everyRowSetsItsValueAndNoOther() throws {

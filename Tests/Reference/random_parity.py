@@ -134,6 +134,8 @@ def flags(o, preset, profile):
                        "mask_alpha", "affinity", "paradigm", "clip_attention", "class_mix")}
     if o.clip_attention == "global":
         named["global_blocks"] = f"{o.global_first}-{o.global_last}"
+    if o.clip_attention != "published":       # these mean nothing then, and would be refused
+        del named["beta"], named["gamma"]
     if profile:                               # sets the affinity and leaves refinement out
         del named["affinity"]
         return [f"--{name.replace('_', '-')}={value}" for name, value in named.items()] + ["--profile",

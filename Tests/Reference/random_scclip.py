@@ -70,9 +70,14 @@ def flags(o, published):
     if published:
         return ["--method", "sc-clip", "--preset", published]
     named = {n: v for n, v in vars(o).items() if n in FLAGS and not (n == "area_threshold" and v < 0)}
-    ranges = [f"--levels={o.level_first}-{o.level_last}", f"--global-blocks={o.global_first}-{o.global_last}"]
+    levels = [f"--levels={o.level_first}-{o.level_last}"]
+    if o.clip_attention != "published":          # these mean nothing then, and would be refused
+        levels = [f"--global-blocks={o.global_first}-{o.global_last}"] if o.clip_attention == "global" else []
+        named = {n: v for n, v in named.items() if n not in ("low", "mid", "class_weight")}
+    if o.class_mix == 0:
+        del named["class_mix_of"]
     # One or two words alone would get neutral phrases beside them.
-    return ["--method", "sc-clip", "--absent=keep", *ranges] + [f"{FLAGS[n]}={v}" for n, v in named.items()]
+    return ["--method", "sc-clip", "--absent=keep", *levels] + [f"{FLAGS[n]}={v}" for n, v in named.items()]
 
 
 def on_a_cut(taps):
