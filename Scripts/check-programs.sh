@@ -217,6 +217,30 @@ make_halves() {
     --vocabulary "$work/halves.tvoc" "$@" --output "$work/none.png" "$golden/toy-b/photo.png"
 }
 
+# Channel suppression: what is asked for is said, recorded and another model; elsewhere it is refused.
+check_suppression() {
+  set -- --clip "$work/clip.pt" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/quiet.gguf"
+  expect 4 "nothing is published for three blocks" "$bin/trident-quantize" "$@" --suppress-channels
+  said "which flag names them" "name blocks with --suppress-blocks A-B"
+  expect 2 "blocks without suppression" "$bin/trident-quantize" "$@" --suppress-blocks 1-2
+  expect 2 "blocks that are no range" "$bin/trident-quantize" "$@" --suppress-channels --suppress-blocks 2-1
+  expect 4 "blocks that are not there" "$bin/trident-quantize" "$@" --suppress-channels --suppress-blocks 2-4
+  expect 2 "suppression in a text tower" "$bin/trident-quantize" "$@" --text-only --suppress-channels --suppress-blocks 1-2
+  expect 2 "suppression without CLIP" "$bin/trident-quantize" --radio "$work/clip.pt" --output "$work/quiet.gguf" \
+    --suppress-channels
+  check "no model from refusals" absent "$work/quiet.gguf"
+  expect 0 "suppress channels" "$bin/trident-quantize" "$@" --suppress-channels --suppress-blocks 1-2 \
+    --report "$work/quiet.json"
+  said "which channel" "^suppressed: clip.blocks.1.mlp_out, channel [0-9]* of norm [0-9.]* times 0[.][0-9]*$"
+  check "the report says so, too" grep -q '"suppressed": {"channel": [0-9]*, "norm": [0-9.]*, "factor": 0[.]' "$work/quiet.json"
+  expect 0 "inspect it" "$bin/trident" inspect "$work/quiet.gguf"
+  said "what was recorded" "suppressed: clip.blocks.0.mlp_out, channel"
+  expect 0 "verify it" "$bin/trident" verify "$work/quiet.gguf" --quiet
+  "$bin/trident" inspect --json "$work/quiet.gguf" | grep -o '"model_id": "[0-9a-f]*"' >"$work/quiet.id"
+  "$bin/trident" inspect --json "$work/alone.gguf" | grep -o '"model_id": "[0-9a-f]*"' >"$work/alone.id"
+  if cmp -s "$work/quiet.id" "$work/alone.id"; then fail "suppressed channels: the same model"; else pass; fi
+}
+
 # C-RADIO and the text tower that makes its words: two model files and a vocabulary between them.
 check_radseg() {
   radseg=Tests/Fixtures/golden-radseg
@@ -1084,6 +1108,7 @@ EOF
 toy=$work/toy.gguf
 check_version
 make_toy
+check_suppression
 check_dinov2
 check_radseg
 check_pnp

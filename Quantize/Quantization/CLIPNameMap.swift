@@ -101,6 +101,8 @@ package enum CLIPNameMap {
     var pixels: PixelStatistics?
     /// Of the copy to take, where there are several.
     var prefix: String?
+    /// Image blocks whose MLPs lose their loudest channel.
+    var suppressed: SuppressedBlocks?
   }
 
   struct Plans {
@@ -146,7 +148,9 @@ package enum CLIPNameMap {
         visionBlocks, patch: patchShape[3], grid: try view.side(of: positions - 1, CLIPNames.position)),
       embedWidth: embed)
     clip.vision.pixels = try family.pixels(asked: options.pixels, directory, size, isExact: isExact)
-    let plans = Plans(clip: clip, text: textConfig, vision: try visionPlan(clip, &view), words: words)
+    let suppressed = try options.suppressed?.indices(depth: vision.depth, in: view) ?? 0..<0
+    let plans = Plans(
+      clip: clip, text: textConfig, vision: try visionPlan(clip, suppressed, &view), words: words)
     view.ignore(where: CLIPNames.isNeedless)
     try view.finish("CLIP")
     return plans
@@ -216,7 +220,7 @@ package enum CLIPNameMap {
   }
 
   private static func visionPlan(
-    _ config: CLIPConfig, _ view: inout CheckpointView
+    _ config: CLIPConfig, _ suppressed: Range<Int>, _ view: inout CheckpointView
   ) throws(QuantizationError) -> NetworkPlan {
     let schema = CLIPSchema(config)
     let (vision, width) = (schema.vision, config.width)
@@ -229,7 +233,8 @@ package enum CLIPNameMap {
       vision.position, from: CLIPNames.position, shape: [config.vision.positionCount, width], &plan)
     if let norm = vision.normPre { try view.norm(norm, from: "visual.ln_pre", &plan) }
     for (index, block) in vision.blocks.enumerated() {
-      let names = CLIPNames.block(CLIPNames.visionBlocks + "\(index).", in: view)
+      var names = CLIPNames.block(CLIPNames.visionBlocks + "\(index).", in: view)
+      names.isSuppressed = suppressed.contains(index)
       try view.block(block, names, config.vision.blocks, &plan)
     }
     if let norm = vision.normPost { try view.norm(norm, from: "visual.ln_post", &plan) }

@@ -186,15 +186,17 @@ struct CheckpointView {
   }
 
   /// A packed layer from `from.weight` [rows, columns] and `from.bias` [rows], times the layer scale `scale`
-  /// [rows] where there is one.
+  /// [rows] where there is one; its loudest channel suppressed where that is asked for.
   mutating func linear(
-    _ part: LinearSpec, from: String, scale: String? = nil, _ plan: inout NetworkPlan
+    _ part: LinearSpec, from: String, scale: String? = nil, isSuppressed: Bool = false,
+    _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
     let weight = try require(from + ".weight", [part.outputs, part.inputs])
     let bias = try require(from + ".bias", [part.outputs])
     var recipe = LinearRecipe(
       weight: .rows([weight]), bias: BiasSource(names: [bias]), rows: part.outputs, columns: part.inputs)
     recipe.rowFactors = try layerScale(scale, part.outputs)
+    if isSuppressed { recipe.suppressed = try SuppressedChannel.find(recipe, in: directory) }
     plan.fill(part, .linear(recipe), from: self)
   }
 

@@ -23,7 +23,7 @@ package enum QuantizationFailure: Error, CustomStringConvertible {
 }
 
 /// The tables of a text tower's tokenizer.
-private enum TokenizerSource {
+enum TokenizerSource {
   case bytePairs(BytePairSource)
   case pieces(SentencePieceSource)
   case wordPieces(WordPieceSource)
@@ -57,8 +57,8 @@ package struct QuantizationProgress: Sendable {
 package struct ModelQuantizer {
   let request: QuantizationRequest
   let progress: (QuantizationProgress) -> Void
-  private let sources: [(key: String, directory: TensorDirectory)]
-  private let vocabulary: TokenizerSource?
+  let sources: [(key: String, directory: TensorDirectory)]
+  let vocabulary: TokenizerSource?
   private let config: ModelConfig
   /// CLIP's text tower where the file holds one tower of CLIP.
   private let textOfHalf: TransformerConfig?
@@ -103,6 +103,7 @@ package struct ModelQuantizer {
     let sam = try open(request.sam)
     var options = CLIPNameMap.Options(activation: request.activation, headWidth: request.clipHeadWidth)
     (options.textHeadWidth, options.prefix) = (request.textHeadWidth, request.clipPrefix)
+    options.suppressed = request.suppressed
     if let mean = request.clipMean, let deviation = request.clipDeviation {
       options.pixels = PixelStatistics(mean: mean, deviation: deviation)
     }
@@ -317,49 +318,5 @@ package struct ModelQuantizer {
     do { try Model(MappedModel(path: path)).check() } catch {
       throw .run("these checkpoints make no model that can be run: \(error)")
     }
-  }
-
-  /// Base names, sizes and digests of the sources: the same wherever the files lie.
-  private func provenance() throws(QuantizationError) -> KeyValues {
-    var values: KeyValues = []
-    let total = sources.reduce(0) { $0 + $1.directory.byteCount }
-    var before = 0
-    for (key, directory) in sources {
-      let name = fileName(of: directory.path)
-      let digest = try directory.sha256Hex { done in
-        progress(QuantizationProgress(stage: .hashing, name: name, done: before + done, total: total))
-      }
-      before += directory.byteCount
-      values += entry(key, file: name, digest: digest, byteCount: directory.byteCount)
-      if let prefix = directory.networkPrefix, !prefix.isEmpty {
-        values.append(("trident.source.\(key).prefix", .string(prefix)))
-      }
-      if !directory.assumptions.isEmpty {
-        let text = directory.assumptions.joined(separator: "; ")
-        values.append(("trident.source.\(key).assumed", .string(text)))
-      }
-    }
-    guard let vocabulary else { return values }
-    switch vocabulary {
-    case .bytePairs(let source):
-      let name = fileName(of: source.path)
-      values += entry("vocab", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
-    case .pieces(let source):
-      let name = fileName(of: source.path)
-      values += entry("tokenizer", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
-    case .wordPieces(let source):
-      let name = fileName(of: source.path)
-      values += entry("tokenizer", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
-    }
-    return values
-  }
-
-  private func entry(
-    _ key: String, file: String, digest: String, byteCount: Int
-  ) -> KeyValues {
-    [
-      ("trident.source.\(key).file", .string(file)), ("trident.source.\(key).sha256", .string(digest)),
-      ("trident.source.\(key).bytes", .uint64(UInt64(byteCount))),
-    ]
   }
 }

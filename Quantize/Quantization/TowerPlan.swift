@@ -17,6 +17,8 @@ struct BlockNames {
   /// Layer scales, which are multiplied into `out` and `mlpOut`.
   var outScale: String?
   var mlpOutScale: String?
+  /// The loudest channel of `mlpOut` is suppressed.
+  var isSuppressed = false
 }
 
 extension CheckpointView {
@@ -58,7 +60,8 @@ extension CheckpointView {
     plan.fill(part.out, .linear(out), from: self)
     try norm(part.norm2, from: names.norm2, &plan)
     try linear(part.mlpIn, from: names.mlpIn, &plan)
-    try linear(part.mlpOut, from: names.mlpOut, scale: names.mlpOutScale, &plan)
+    try linear(
+      part.mlpOut, from: names.mlpOut, scale: names.mlpOutScale, isSuppressed: names.isSuppressed, &plan)
   }
 
   /// The patch embedding.

@@ -6,23 +6,6 @@ import Quantization
 import Segmentation
 import System
 
-extension CLIPActivation: ExpressibleByArgument {}
-
-extension PositionRule: ExpressibleByArgument {
-  public init?(argument: String) { self.init(name: argument) }
-}
-
-/// Three numbers with commas between.
-struct ThreeNumbers: ExpressibleByArgument {
-  let value: SIMD3<Float>
-
-  init?(argument: String) {
-    let numbers = argument.split(separator: ",", omittingEmptySubsequences: false).compactMap { Float($0) }
-    guard numbers.count == 3 else { return nil }
-    value = SIMD3(numbers[0], numbers[1], numbers[2])
-  }
-}
-
 /// Exit codes: 0 ok, 2 usage, 3 photo to calibrate with, 4 checkpoint or vocabulary, 6 output.
 struct QuantizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -64,6 +47,11 @@ struct QuantizeCommand: ParsableCommand {
       For a ViT-L/14 with gelu and nothing beside it, name mean and deviation of its pixels too: \
       LAION-2B's is the one published CLIP of this kind that has others than OpenAI's.
         --clip-mean 0.5,0.5,0.5 --clip-std 0.5,0.5,0.5    LAION-2B L/14
+
+      CHANNEL SUPPRESSION
+      --suppress-channels scales, in the MLPs of CLIP's image blocks 8 to 12 of 12, the one output \
+      channel of the largest norm down to the mean norm of the others: GCLIP (arXiv 2502.06818), \
+      known second-hand only. The report and `trident inspect` say which channels.
 
       WHAT LIES BESIDE A CHECKPOINT
       open_clip_config.json, config.json, preprocessor_config.json, tokenizer.json and \
@@ -144,6 +132,14 @@ struct QuantizeCommand: ParsableCommand {
   var output: String
   @Option(help: "CLIP's activation, where the checkpoint does not tell: quickgelu or gelu.")
   var activation: CLIPActivation?
+  @Flag(
+    help: "Suppress the loudest MLP channel of CLIP's image blocks 8-12 of 12, as GCLIP does (second-hand).")
+  var suppressChannels = false
+  @Option(
+    help: ArgumentHelp(
+      "Other blocks to suppress channels in, counted from 1; needed where CLIP has not 12.", valueName: "a-b")
+  )
+  var suppressBlocks: BlockRange?
   @Option(
     help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels")
   )
@@ -258,6 +254,12 @@ struct QuantizeCommand: ParsableCommand {
         throw ValidationError("--text-only makes a file of CLIP's text tower: leave out --dino and --sam.")
       }
     }
+    if suppressBlocks != nil && !suppressChannels {
+      throw ValidationError("--suppress-blocks says where --suppress-channels works: give both.")
+    }
+    if suppressChannels && (clip == nil || textOnly) {
+      throw ValidationError("--suppress-channels is for CLIP's image tower: give --clip, not --text-only.")
+    }
   }
 
   /// Outputs replace nothing that is read: checkpoints, the vocabulary beside one, photos.
@@ -300,6 +302,7 @@ struct QuantizeCommand: ParsableCommand {
     request.radioWindow = radioWindow
     (request.clipMean, request.clipDeviation) = (clipMean?.value, clipStd?.value)
     (request.clipPrefix, request.dinoPrefix, request.samPrefix) = (clipPrefix, dinoPrefix, samPrefix)
+    if suppressChannels { request.suppressed = suppressBlocks.map { .named($0.value) } ?? .published }
     (request.name, request.words) = (name, words)
     request.calibration = calibrate
     request.overwrite = overwrite

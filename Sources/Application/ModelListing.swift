@@ -64,6 +64,7 @@ package struct ModelListing {
       if let text = try? file.string("trident.source.\(source).assumed") {
         lines.append(printable("         assumed: \(text)", limit: 400))
       }
+      lines += suppressed(source).map { printable("         suppressed: \($0)", limit: 400) }
     }
     let words = trainedWords
     if !words.isEmpty {
@@ -85,6 +86,15 @@ package struct ModelListing {
       words.append(line.split(separator: ";").first.map(String.init) ?? "")
     }
     return words
+  }
+
+  /// Channels of a network that the quantizer suppressed.
+  private func suppressed(_ source: String) -> [String] {
+    let key = "trident.source.\(source).suppressed"
+    guard file.hasKey(key) else { return [] }
+    var lines: [String] = []
+    try? file.strings(key) { _, bytes in lines.append(String(decoding: bytes, as: UTF8.self)) }
+    return lines
   }
 
   /// One line for each network that the file holds.
@@ -209,6 +219,8 @@ package struct ModelListing {
       (try? file.string("trident.source.\(source).assumed")).map { (source, JSON.string($0)) }
     }
     if !assumed.isEmpty { fields.append(("assumed", .object(assumed))) }
+    let suppressed = suppressed("clip")
+    if !suppressed.isEmpty { fields.append(("suppressed", .array(suppressed.map { .string($0) }))) }
     let tensors = file.tensors.map { tensor in
       JSON.object([
         ("name", .string(tensor.name)), ("type", .string("\(tensor.type)")),
