@@ -217,6 +217,32 @@ make_halves() {
     --vocabulary "$work/halves.tvoc" "$@" --output "$work/none.png" "$golden/toy-b/photo.png"
 }
 
+# CLIP alone leaves out its last MLP: the same labels, from a file that says so; whole images ask for it.
+check_last_mlp() {
+  expect 0 "keep the last MLP" "$bin/trident-quantize" --clip "$work/clip.pt" --vocab "$golden/toy-b/vocab.txt.gz" \
+    --output "$work/whole.gguf" --keep-last-mlp --quiet
+  check "it is smaller without" test "$(size "$work/alone.gguf")" -lt "$(size "$work/whole.gguf")"
+  expect 0 "inspect" "$bin/trident" inspect "$work/alone.gguf"
+  said "that the last MLP is missing" "without the last MLP"
+  expect 0 "inspect" "$bin/trident" inspect "$work/alone.gguf" --json
+  said "for programs, too" '"last_mlp": false'
+  expect 0 "verify" "$bin/trident" verify "$work/alone.gguf" --quiet
+  set -- --class cat --class wall --short-side 112 --window 112 --stride 56 --low-block 1 --mid-block 2 --levels 1-2 \
+    --class-weight 0.3 --quiet
+  for refinement in none pamr crf; do
+    for file in alone whole; do
+      expect 0 "segment, $file, $refinement" "$bin/trident" segment --model "$work/$file.gguf" "$@" --refine $refinement \
+        --output "$work/$file.png" --scores "$work/$file.npy" --overwrite "$golden/toy-b/photo.png"
+    done
+    check "the same labels without the last MLP, $refinement" cmp "$work/alone.png" "$work/whole.png"
+    check "the same scores, $refinement" cmp "$work/alone.npy" "$work/whole.npy"
+  done
+  expect 2 "keep the last MLP of a text tower" "$bin/trident-quantize" --clip "$work/clip.pt" --text-only --keep-last-mlp \
+    --output "$work/none.gguf" --quiet
+  expect 2 "keep the last MLP of no CLIP" "$bin/trident-quantize" --radio "$work/clip.pt" --keep-last-mlp \
+    --output "$work/none.gguf" --quiet
+}
+
 # Channel suppression: what is asked for is said, recorded and another model; elsewhere it is refused.
 check_suppression() {
   set -- --clip "$work/clip.pt" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/quiet.gguf"
@@ -1108,6 +1134,7 @@ EOF
 toy=$work/toy.gguf
 check_version
 make_toy
+check_last_mlp
 check_suppression
 check_dinov2
 check_radseg

@@ -103,6 +103,8 @@ package enum CLIPNameMap {
     var prefix: String?
     /// Image blocks whose MLPs lose their loudest channel.
     var suppressed: SuppressedBlocks?
+    /// The last image block keeps its MLP.
+    var hasLastMLP = true
   }
 
   struct Plans {
@@ -147,8 +149,9 @@ package enum CLIPNameMap {
       vision: .clip(
         visionBlocks, patch: patchShape[3], grid: try view.side(of: positions - 1, CLIPNames.position)),
       embedWidth: embed)
+    clip.hasLastMLP = options.hasLastMLP || vision.depth == 1
     clip.vision.pixels = try family.pixels(asked: options.pixels, directory, size, isExact: isExact)
-    let suppressed = try options.suppressed?.indices(depth: vision.depth, in: view) ?? 0..<0
+    let suppressed = try options.suppressed?.indices(of: clip, in: view) ?? 0..<0
     let plans = Plans(
       clip: clip, text: textConfig, vision: try visionPlan(clip, suppressed, &view), words: words)
     view.ignore(where: CLIPNames.isNeedless)

@@ -1,6 +1,8 @@
 // Channel suppression: in some blocks' MLPs the output channel of the largest norm is made as large as the
 // others are on average.
 
+import Segmentation
+
 /// The image blocks of CLIP that `--suppress-channels` means.
 package enum SuppressedBlocks: Equatable, Sendable {
   /// 8 to 12, counted from one, of twelve; nothing is published for other depths.
@@ -10,8 +12,18 @@ package enum SuppressedBlocks: Equatable, Sendable {
 
   /// Indices of blocks, counted from zero.
   ///
-  /// - Errors: a depth for which nothing is published; blocks that the network does not have.
-  func indices(depth: Int, in view: CheckpointView) throws(QuantizationError) -> Range<Int> {
+  /// - Errors: a depth for which nothing is published; blocks that the network does not have; no MLP at all.
+  func indices(of clip: CLIPConfig, in view: CheckpointView) throws(QuantizationError) -> Range<Int> {
+    let depth = clip.vision.depth
+    let asked = try indices(depth: depth, in: view)
+    guard asked.contains(depth - 1), !clip.hasLastMLP else { return asked }
+    let what = "the MLP of image block \(depth) is left out of the file; --keep-last-mlp keeps it"
+    if asked.count == 1 { throw view.refuse("--suppress-channels: " + what) }
+    view.directory.notes.append("no channel of it is suppressed: " + what)
+    return asked.dropLast()
+  }
+
+  private func indices(depth: Int, in view: CheckpointView) throws(QuantizationError) -> Range<Int> {
     switch self {
     case .published:
       guard depth == 12 else {

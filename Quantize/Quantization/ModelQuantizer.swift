@@ -104,6 +104,7 @@ package struct ModelQuantizer {
     var options = CLIPNameMap.Options(activation: request.activation, headWidth: request.clipHeadWidth)
     (options.textHeadWidth, options.prefix) = (request.textHeadWidth, request.clipPrefix)
     options.suppressed = request.suppressed
+    options.hasLastMLP = request.keepsLastMLP || dino != nil || sam != nil
     if let mean = request.clipMean, let deviation = request.clipDeviation {
       options.pixels = PixelStatistics(mean: mean, deviation: deviation)
     }

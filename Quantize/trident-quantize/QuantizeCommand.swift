@@ -133,6 +133,11 @@ struct QuantizeCommand: ParsableCommand {
   @Option(help: "CLIP's activation, where the checkpoint does not tell: quickgelu or gelu.")
   var activation: CLIPActivation?
   @Flag(
+    help: ArgumentHelp(
+      "Keep the last image block's MLP in a file of CLIP alone: patches never pass it, the class token's own "
+        + "embedding does (the judge of `trident tune`)."))
+  var keepLastMlp = false
+  @Flag(
     help: "Suppress the loudest MLP channel of CLIP's image blocks 8-12 of 12, as GCLIP does (second-hand).")
   var suppressChannels = false
   @Option(
@@ -254,6 +259,9 @@ struct QuantizeCommand: ParsableCommand {
         throw ValidationError("--text-only makes a file of CLIP's text tower: leave out --dino and --sam.")
       }
     }
+    if keepLastMlp && (clip == nil || textOnly) {
+      throw ValidationError("--keep-last-mlp is for CLIP's image tower: give --clip, not --text-only.")
+    }
     if suppressBlocks != nil && !suppressChannels {
       throw ValidationError("--suppress-blocks says where --suppress-channels works: give both.")
     }
@@ -302,6 +310,7 @@ struct QuantizeCommand: ParsableCommand {
     request.radioWindow = radioWindow
     (request.clipMean, request.clipDeviation) = (clipMean?.value, clipStd?.value)
     (request.clipPrefix, request.dinoPrefix, request.samPrefix) = (clipPrefix, dinoPrefix, samPrefix)
+    request.keepsLastMLP = keepLastMlp
     if suppressChannels { request.suppressed = suppressBlocks.map { .named($0.value) } ?? .published }
     (request.name, request.words) = (name, words)
     request.calibration = calibrate

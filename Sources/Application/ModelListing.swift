@@ -106,7 +106,9 @@ package struct ModelListing {
     var lines: [String] = []
     if let clip = config.clip {
       let activation = clip.vision.blocks.activation == .quickGELU ? "QuickGELU" : "exact GELU"
-      let more = "patch \(clip.patch), grid \(clip.vision.grid), embedding \(clip.embedWidth), \(activation)"
+      let more =
+        "patch \(clip.patch), grid \(clip.vision.grid), embedding \(clip.embedWidth), \(activation)"
+        + (clip.hasLastMLP ? "" : ", without the last MLP")
       lines.append(line("clip", clip.vision.blocks, more))
       let pixels = clip.vision.pixels
       if pixels != .clip {
@@ -183,7 +185,11 @@ package struct ModelListing {
       ("file", .string(path)), ("bytes", .int(file.byteCount)), ("model_id", .string(model.identity)),
     ]
     if let clip = config.clip {
-      fields.append(("clip", sizes(clip.vision.blocks, patch: clip.patch, grid: clip.vision.grid)))
+      var numbers = sizes(clip.vision.blocks, patch: clip.patch, grid: clip.vision.grid)
+      if !clip.hasLastMLP, case .object(let whole) = numbers {
+        numbers = .object(whole + [("last_mlp", .bool(false))])
+      }
+      fields.append(("clip", numbers))
     }
     if let text = config.text { fields.append(("text", sizes(text.blocks, patch: 0, grid: text.context))) }
     if let tower = config.clipText { fields.append(("text_model", .string(tower))) }

@@ -34,11 +34,11 @@ import Testing
   }
 
   private func quantize(
-    _ toy: ToyCheckpoint, _ blocks: SuppressedBlocks?, alone: Bool = true
+    _ toy: ToyCheckpoint, _ blocks: SuppressedBlocks?, alone: Bool = true, keepsLastMLP: Bool = true
   ) throws -> (model: MappedModel, report: QuantizationReport) {
     let folder = try ToyFolder(clip: toy)
     if alone { (folder.request.dino, folder.request.sam) = (nil, nil) }
-    folder.request.suppressed = blocks
+    (folder.request.suppressed, folder.request.keepsLastMLP) = (blocks, keepsLastMLP)
     let report = try folder.quantize()
     return (try MappedModel(path: folder.request.output), report)
   }
@@ -111,6 +111,22 @@ import Testing
     try expectSame(
       try quantize(toy, .named(1...1), alone: false).model,
       try quantize(suppressed(toy, 1...1), nil, alone: false).model)
+  }
+
+  /// A file of CLIP alone has no last MLP: nothing of it is suppressed, which alone makes no model.
+  @Test func blocksThatAreLeftOut() throws {
+    let toy = ToyCheckpoint.clip(depth: 12)
+    let made = try quantize(toy, .published, keepsLastMLP: false)
+    try expectSame(made.model, try quantize(suppressed(toy, 8...11), nil, keepsLastMLP: false).model)
+    #expect(made.report.entries.count { $0.suppressed != nil } == 4)
+    let folder = try ToyFolder(clip: toy)
+    (folder.request.dino, folder.request.sam) = (nil, nil)
+    folder.request.suppressed = .published
+    #expect(
+      try ModelQuantizer(folder.request) { _ in }.notes.contains { $0.contains("image block 12 is left") })
+    folder.request.suppressed = .named(12...12)
+    let error = thrownError(QuantizationFailure.self) { try folder.quantize() }
+    #expect(error?.description.contains("--keep-last-mlp keeps it") == true)
   }
 
   /// A matrix of zeros has no channel that stands out; a number that is none is named by its tensor.
