@@ -279,6 +279,22 @@ check_radseg() {
   said "which flag names the tokenizer" "name it with"
   expect 0 "quantize a text tower" "$bin/trident-quantize" --siglip-text "$work/model.safetensors" \
     --tokenizer "$radseg/text/tokenizer.model" --output "$work/tower.gguf" --quiet
+  mkdir "$work/siglip-folder" "$work/clip-folder"
+  cp "$work/model.safetensors" "$radseg/text/tokenizer.model" "$work/siglip-folder/"
+  expect 0 "quantize a text tower's folder" "$bin/trident-quantize" --siglip-text "$work/siglip-folder" \
+    --output "$work/folder.gguf" --quiet
+  expect 0 "the same model, but for its name" "$bin/trident-quantize" --siglip-text "$work/siglip-folder/" --name model \
+    --output "$work/folder.gguf" --overwrite --quiet
+  check "as from the file" cmp "$work/tower.gguf" "$work/folder.gguf"
+  expect 4 "a folder without a checkpoint" "$bin/trident-quantize" --clip "$work/clip-folder" --output "$work/none.gguf" --quiet
+  said "which file was expected" "no model.safetensors and no pytorch_model.bin in this folder"
+  cp "$work/clip.pt" "$work/clip-folder/pytorch_model.bin"
+  cp "$golden/toy-b/vocab.txt.gz" "$work/clip-folder/bpe_simple_vocab_16e6.txt.gz"
+  expect 2 "a model in the place of a folder's checkpoint" "$bin/trident-quantize" --clip "$work/clip-folder" \
+    --output "$work/clip-folder/pytorch_model.bin" --overwrite --quiet
+  expect 0 "quantize CLIP's folder, the vocabulary in it" "$bin/trident-quantize" --clip "$work/clip-folder" \
+    --output "$work/none.gguf" --quiet
+  rm -f "$work/none.gguf"
   expect 0 "text by SigLIP" "$bin/trident" text --model "$work/tower.gguf" --classes "$work/radseg.txt" \
     --output "$work/radseg.tvoc" --quiet
   set -- --short-side 128 --window 96 --stride 64 --quiet

@@ -54,7 +54,7 @@ struct CLIPNames {
         "vision_model.embeddings.patch_embedding.weight", "vision_model.embeddings.class_embedding") : nil
     guard let copies = original ?? other else {
       let what = "no CLIP image tower found (neither \(patch) nor vision_model.embeddings)"
-      throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
+      throw QuantizationError(.unsupportedModel(what + directory.gapHint), path: directory.path)
     }
     directory.networkPrefix = copies.chosen
     if let note = copies.note { directory.notes.append(note) }
@@ -86,7 +86,7 @@ struct CLIPNames {
     }
     if !view.names.contains(where: { $0.hasPrefix(Self.textBlocks) }) {
       let what = "there is an image tower but no text tower; name the file that holds both"
-      throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
+      throw QuantizationError(.unsupportedModel(what + directory.gapHint), path: directory.path)
     }
     return view
   }

@@ -32,7 +32,8 @@ struct CheckpointView {
     (self.prefix, self.spelling) = (prefix, spelling)
     var names: [String] = []
     var fullNames: [String: String] = [:]
-    for full in directory.names where full.hasPrefix(prefix) {
+    // What cannot be read is there all the same: asked for, it is refused by its type.
+    for full in directory.names + directory.unreadable.keys.sorted() where full.hasPrefix(prefix) {
       let name = spelling.original(String(full.dropFirst(prefix.count)))
       if fullNames.updateValue(full, forKey: name) != nil {
         throw QuantizationError(.duplicateName, path: directory.path, name: full)

@@ -74,7 +74,7 @@ package struct ModelQuantizer {
     self.progress = progress
     if let path = request.radio ?? request.siglipText ?? request.blip {
       do throws(QuantizationError) {
-        let file = request.blip == nil ? path : try BLIPNameMap.file(path)
+        let file = try CheckpointFolder.file(path)
         let alone = try Self.alone(request, try TensorDirectory.open(path: file))
         (config, items, sources, vocabulary, textOfHalf) = alone
       } catch { throw .source(error) }
@@ -97,7 +97,10 @@ package struct ModelQuantizer {
   )
 
   /// A model of CLIP, and of DINO and SAM where they are asked for.
-  private static func trio(_ request: QuantizationRequest) throws(QuantizationError) -> Contents {
+  private static func trio(_ asked: QuantizationRequest) throws(QuantizationError) -> Contents {
+    var request = asked
+    // What lies beside a checkpoint is beside its file.
+    request.clip = try CheckpointFolder.file(asked.clip)
     let clip = try TensorDirectory.open(path: request.clip)
     let dino = try open(request.dino)
     let sam = try open(request.sam)
@@ -198,7 +201,7 @@ package struct ModelQuantizer {
 
   private static func open(_ path: String?) throws(QuantizationError) -> TensorDirectory? {
     guard let path else { return nil }
-    return try TensorDirectory.open(path: path)
+    return try TensorDirectory.open(path: try CheckpointFolder.file(path))
   }
 
   private static func readVocabulary(

@@ -65,7 +65,7 @@ struct RADIONameMap {
       ? "this file has no language head; get the .pth.tar, for example c-radio_v3-b_half.pth.tar"
       : "no tensor is named \(anchor); a C-RADIO checkpoint is expected, "
         + "for example c-radio_v3-b_half.pth.tar"
-    return QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
+    return QuantizationError(.unsupportedModel(what + directory.gapHint), path: directory.path)
   }
 
   // MARK: Sizes

@@ -12,7 +12,8 @@ struct QuantizeCommand: ParsableCommand {
     commandName: "trident-quantize",
     abstract: "Turns published CLIP, DINO and SAM checkpoints into one INT8 model file.",
     discussion: """
-      Checkpoints are read as downloaded: PyTorch (.pt, .pth, .bin) or .safetensors. \
+      Checkpoints are read as downloaded: PyTorch (.pt, .pth, .bin) or .safetensors, or \
+      Hugging Face's folder. \
       Nothing in them is executed, and Python is not needed. Every size is taken from the \
       tensors.
 
@@ -81,7 +82,8 @@ struct QuantizeCommand: ParsableCommand {
   @Flag(help: "CLIP's text tower alone: it makes the vocabularies for files made --without-text.")
   var textOnly = false
   @Option(
-    help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"),
+    help: ArgumentHelp(
+      "CLIP checkpoint: OpenAI, open_clip or Hugging Face names; or its folder.", valueName: "file"),
     completion: .file())
   var clip: String?
   @Option(
@@ -108,7 +110,7 @@ struct QuantizeCommand: ParsableCommand {
   var radioWindow: Int?
   @Option(
     help: ArgumentHelp(
-      "SigLIP 2's model.safetensors or its index: the text tower that makes words for C-RADIO, alone.",
+      "SigLIP 2's model.safetensors, its index or folder: the text tower of C-RADIO's words, alone.",
       valueName: "file"), completion: .file())
   var siglipText: String?
   @Option(
@@ -272,8 +274,11 @@ struct QuantizeCommand: ParsableCommand {
 
   /// Outputs replace nothing that is read: checkpoints, the vocabulary beside one, photos.
   private func checkFiles() throws {
-    var inputs = [clip, dino, sam, radio, siglipText, blip, tokenizer, vocab].compactMap { $0 }
-    if vocab == nil, !withoutText, let clip, let found = BytePairSource.find(besideCheckpoint: clip) {
+    /// Of a folder the checkpoint in it.
+    func file(_ path: String) -> String { (try? CheckpointFolder.file(path)) ?? path }
+    var inputs = [clip, dino, sam, radio, siglipText, blip].compactMap { $0.map(file) }
+    inputs += [tokenizer, vocab].compactMap { $0 }
+    if vocab == nil, !withoutText, let clip, let found = BytePairSource.find(besideCheckpoint: file(clip)) {
       inputs.append(found)
     }
     if let calibrate, let names = try? Folder.names(in: calibrate, endings: PhotoFile.endings) {
