@@ -219,10 +219,17 @@ make_halves() {
     # $other and $kind are flags and their values.
     # shellcheck disable=SC2086
     expect 0 "CLIP's last block: $kind" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
-      --absent keep $other $kind --class-mix 0.1 --overwrite --output "$last" "$golden/toy-b/photo.png"
+      --absent keep $other $kind --overwrite --output "$last" "$golden/toy-b/photo.png"
     if cmp -s "$work/whole.png" "$last"; then fail "$kind is another answer"; else pass; fi
   done
   check "the legend names it" grep -q '"clip_attention": *"global"' "$work/last.json"
+  # shellcheck disable=SC2086
+  expect 0 "the class token mixed in" "$bin/trident" segment --model "$toy" --method sc-clip --class cat --class wall \
+    --absent keep $other self --class-mix 0.9 --output "$work/mixed.png" "$golden/toy-b/photo.png"
+  # shellcheck disable=SC2086
+  expect 2 "the class token of a file without its MLP" "$bin/trident" segment --model "$work/alone.gguf" --class cat \
+    --class wall $other self --class-mix 0.1 --output "$work/none.png" "$golden/toy-b/photo.png"
+  said "how to keep it" "keep-last-mlp"
   expect 2 "levels that nothing looks at" "$bin/trident" segment --model "$work/alone.gguf" --class cat --class wall \
     "$@" --clip-attention self --output "$work/none.png" "$golden/toy-b/photo.png"
   said "which attention that is" "means nothing beside --clip-attention self"
@@ -252,6 +259,56 @@ make_halves() {
     --vocabulary "$work/halves.tvoc" "$@" --output "$work/none.png" "$golden/toy-b/photo.png"
 }
 
+# CLIP alone leaves out its last MLP: the same labels, from a file that says so; whole images ask for it.
+check_last_mlp() {
+  expect 0 "keep the last MLP" "$bin/trident-quantize" --clip "$work/clip.pt" --vocab "$golden/toy-b/vocab.txt.gz" \
+    --output "$work/whole.gguf" --keep-last-mlp --quiet
+  check "it is smaller without" test "$(size "$work/alone.gguf")" -lt "$(size "$work/whole.gguf")"
+  expect 0 "inspect" "$bin/trident" inspect "$work/alone.gguf"
+  said "that the last MLP is missing" "without the last MLP"
+  expect 0 "inspect" "$bin/trident" inspect "$work/alone.gguf" --json
+  said "for programs, too" '"last_mlp": false'
+  expect 0 "verify" "$bin/trident" verify "$work/alone.gguf" --quiet
+  set -- --class cat --class wall --short-side 112 --window 112 --stride 56 --low-block 1 --mid-block 2 --levels 1-2 \
+    --class-weight 0.3 --quiet
+  for refinement in none pamr crf; do
+    for file in alone whole; do
+      expect 0 "segment, $file, $refinement" "$bin/trident" segment --model "$work/$file.gguf" "$@" --refine $refinement \
+        --output "$work/$file.png" --scores "$work/$file.npy" --overwrite "$golden/toy-b/photo.png"
+    done
+    check "the same labels without the last MLP, $refinement" cmp "$work/alone.png" "$work/whole.png"
+    check "the same scores, $refinement" cmp "$work/alone.npy" "$work/whole.npy"
+  done
+  expect 2 "keep the last MLP of a text tower" "$bin/trident-quantize" --clip "$work/clip.pt" --text-only --keep-last-mlp \
+    --output "$work/none.gguf" --quiet
+  expect 2 "keep the last MLP of no CLIP" "$bin/trident-quantize" --radio "$work/clip.pt" --keep-last-mlp \
+    --output "$work/none.gguf" --quiet
+}
+
+# Channel suppression: what is asked for is said, recorded and another model; elsewhere it is refused.
+check_suppression() {
+  set -- --clip "$work/clip.pt" --vocab "$golden/toy-b/vocab.txt.gz" --output "$work/quiet.gguf"
+  expect 4 "nothing is published for three blocks" "$bin/trident-quantize" "$@" --suppress-channels
+  said "which flag names them" "name blocks with --suppress-blocks A-B"
+  expect 2 "blocks without suppression" "$bin/trident-quantize" "$@" --suppress-blocks 1-2
+  expect 2 "blocks that are no range" "$bin/trident-quantize" "$@" --suppress-channels --suppress-blocks 2-1
+  expect 4 "blocks that are not there" "$bin/trident-quantize" "$@" --suppress-channels --suppress-blocks 2-4
+  expect 2 "suppression in a text tower" "$bin/trident-quantize" "$@" --text-only --suppress-channels --suppress-blocks 1-2
+  expect 2 "suppression without CLIP" "$bin/trident-quantize" --radio "$work/clip.pt" --output "$work/quiet.gguf" \
+    --suppress-channels
+  check "no model from refusals" absent "$work/quiet.gguf"
+  expect 0 "suppress channels" "$bin/trident-quantize" "$@" --suppress-channels --suppress-blocks 1-2 \
+    --report "$work/quiet.json"
+  said "which channel" "^suppressed: clip.blocks.1.mlp_out, channel [0-9]* of norm [0-9.]* times 0[.][0-9]*$"
+  check "the report says so, too" grep -q '"suppressed": {"channel": [0-9]*, "norm": [0-9.]*, "factor": 0[.]' "$work/quiet.json"
+  expect 0 "inspect it" "$bin/trident" inspect "$work/quiet.gguf"
+  said "what was recorded" "suppressed: clip.blocks.0.mlp_out, channel"
+  expect 0 "verify it" "$bin/trident" verify "$work/quiet.gguf" --quiet
+  "$bin/trident" inspect --json "$work/quiet.gguf" | grep -o '"model_id": "[0-9a-f]*"' >"$work/quiet.id"
+  "$bin/trident" inspect --json "$work/alone.gguf" | grep -o '"model_id": "[0-9a-f]*"' >"$work/alone.id"
+  if cmp -s "$work/quiet.id" "$work/alone.id"; then fail "suppressed channels: the same model"; else pass; fi
+}
+
 # C-RADIO and the text tower that makes its words: two model files and a vocabulary between them.
 check_radseg() {
   radseg=Tests/Fixtures/golden-radseg
@@ -264,6 +321,22 @@ check_radseg() {
   said "which flag names the tokenizer" "name it with"
   expect 0 "quantize a text tower" "$bin/trident-quantize" --siglip-text "$work/model.safetensors" \
     --tokenizer "$radseg/text/tokenizer.model" --output "$work/tower.gguf" --quiet
+  mkdir "$work/siglip-folder" "$work/clip-folder"
+  cp "$work/model.safetensors" "$radseg/text/tokenizer.model" "$work/siglip-folder/"
+  expect 0 "quantize a text tower's folder" "$bin/trident-quantize" --siglip-text "$work/siglip-folder" \
+    --output "$work/folder.gguf" --quiet
+  expect 0 "the same model, but for its name" "$bin/trident-quantize" --siglip-text "$work/siglip-folder/" --name model \
+    --output "$work/folder.gguf" --overwrite --quiet
+  check "as from the file" cmp "$work/tower.gguf" "$work/folder.gguf"
+  expect 4 "a folder without a checkpoint" "$bin/trident-quantize" --clip "$work/clip-folder" --output "$work/none.gguf" --quiet
+  said "which file was expected" "no model.safetensors and no pytorch_model.bin in this folder"
+  cp "$work/clip.pt" "$work/clip-folder/pytorch_model.bin"
+  cp "$golden/toy-b/vocab.txt.gz" "$work/clip-folder/bpe_simple_vocab_16e6.txt.gz"
+  expect 2 "a model in the place of a folder's checkpoint" "$bin/trident-quantize" --clip "$work/clip-folder" \
+    --output "$work/clip-folder/pytorch_model.bin" --overwrite --quiet
+  expect 0 "quantize CLIP's folder, the vocabulary in it" "$bin/trident-quantize" --clip "$work/clip-folder" \
+    --output "$work/none.gguf" --quiet
+  rm -f "$work/none.gguf"
   expect 0 "text by SigLIP" "$bin/trident" text --model "$work/tower.gguf" --classes "$work/radseg.txt" \
     --output "$work/radseg.tvoc" --quiet
   set -- --short-side 128 --window 96 --stride 64 --quiet
@@ -1165,6 +1238,8 @@ EOF
 toy=$work/toy.gguf
 check_version
 make_toy
+check_last_mlp
+check_suppression
 check_dinov2
 check_radseg
 check_pnp

@@ -14,27 +14,9 @@ struct BLIPNameMap {
   private static let layers = "text_encoder.encoder.layer."
   private static let blocks = "visual_encoder.blocks."
   private static let headWidth = 64
-  /// Files of a snapshot folder, in this order.
-  static let fileNames = [
-    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
-  ]
-
   typealias Plans = (blip: VisionConfig, bert: TextConfig, image: NetworkPlan, text: NetworkPlan)
 
   private var view: CheckpointView
-
-  /// The checkpoint's file: itself, or the one that a folder holds.
-  ///
-  /// - Errors: `unsupportedModel` for a folder without one.
-  static func file(_ path: String) throws(QuantizationError) -> String {
-    guard isFolder(path) else { return path }
-    let base = path.hasSuffix("/") ? path : path + "/"
-    guard let name = fileNames.first(where: { fileExists(base + $0) }) else {
-      throw QuantizationError(
-        .unsupportedModel("no \(fileNames[0]) and no \(fileNames[2]) in this folder"), path: path)
-    }
-    return base + name
-  }
 
   static func plan(_ directory: TensorDirectory) throws(QuantizationError) -> Plans {
     var map = try BLIPNameMap(directory)
@@ -52,7 +34,7 @@ struct BLIPNameMap {
       throw QuantizationError(
         .unsupportedModel(
           what + "; a BLIP for image-text matching is expected, for example model_base_retrieval_coco.pth"
-            + directory.shardHint), path: directory.path)
+            + directory.gapHint), path: directory.path)
     }
     view = try CheckpointView(directory, prefix: copies.chosen, spelling: .huggingFaceBLIP)
     directory.networkPrefix = copies.chosen

@@ -54,7 +54,7 @@ struct CLIPNames {
         "vision_model.embeddings.patch_embedding.weight", "vision_model.embeddings.class_embedding") : nil
     guard let copies = original ?? other else {
       let what = "no CLIP image tower found (neither \(patch) nor vision_model.embeddings)"
-      throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
+      throw QuantizationError(.unsupportedModel(what + directory.gapHint), path: directory.path)
     }
     directory.networkPrefix = copies.chosen
     if let note = copies.note { directory.notes.append(note) }
@@ -86,7 +86,7 @@ struct CLIPNames {
     }
     if !view.names.contains(where: { $0.hasPrefix(Self.textBlocks) }) {
       let what = "there is an image tower but no text tower; name the file that holds both"
-      throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
+      throw QuantizationError(.unsupportedModel(what + directory.gapHint), path: directory.path)
     }
     return view
   }
@@ -101,6 +101,10 @@ package enum CLIPNameMap {
     var pixels: PixelStatistics?
     /// Of the copy to take, where there are several.
     var prefix: String?
+    /// Image blocks whose MLPs lose their loudest channel.
+    var suppressed: SuppressedBlocks?
+    /// The last image block keeps its MLP.
+    var hasLastMLP = true
   }
 
   struct Plans {
@@ -145,8 +149,11 @@ package enum CLIPNameMap {
       vision: .clip(
         visionBlocks, patch: patchShape[3], grid: try view.side(of: positions - 1, CLIPNames.position)),
       embedWidth: embed)
+    clip.hasLastMLP = options.hasLastMLP || vision.depth == 1
     clip.vision.pixels = try family.pixels(asked: options.pixels, directory, size, isExact: isExact)
-    let plans = Plans(clip: clip, text: textConfig, vision: try visionPlan(clip, &view), words: words)
+    let suppressed = try options.suppressed?.indices(of: clip, in: view) ?? 0..<0
+    let plans = Plans(
+      clip: clip, text: textConfig, vision: try visionPlan(clip, suppressed, &view), words: words)
     view.ignore(where: CLIPNames.isNeedless)
     try view.finish("CLIP")
     return plans
@@ -216,7 +223,7 @@ package enum CLIPNameMap {
   }
 
   private static func visionPlan(
-    _ config: CLIPConfig, _ view: inout CheckpointView
+    _ config: CLIPConfig, _ suppressed: Range<Int>, _ view: inout CheckpointView
   ) throws(QuantizationError) -> NetworkPlan {
     let schema = CLIPSchema(config)
     let (vision, width) = (schema.vision, config.width)
@@ -229,7 +236,8 @@ package enum CLIPNameMap {
       vision.position, from: CLIPNames.position, shape: [config.vision.positionCount, width], &plan)
     if let norm = vision.normPre { try view.norm(norm, from: "visual.ln_pre", &plan) }
     for (index, block) in vision.blocks.enumerated() {
-      let names = CLIPNames.block(CLIPNames.visionBlocks + "\(index).", in: view)
+      var names = CLIPNames.block(CLIPNames.visionBlocks + "\(index).", in: view)
+      names.isSuppressed = suppressed.contains(index)
       try view.block(block, names, config.vision.blocks, &plan)
     }
     if let norm = vision.normPost { try view.norm(norm, from: "visual.ln_post", &plan) }

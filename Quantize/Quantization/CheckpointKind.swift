@@ -46,6 +46,13 @@ enum CheckpointKind {
 }
 
 extension TensorDirectory {
+  /// Said where a network is not found.
+  var gapHint: String {
+    guard let (name, type) = unreadable.min(by: { $0.key < $1.key }) else { return shardHint }
+    let others = unreadable.count == 1 ? "" : " and \(unreadable.count - 1) more"
+    return shardHint + "; '\(name)'\(others) of element type \(type) cannot be read: save float16 or float32"
+  }
+
   static let oneFile = "save the model as one file (save_pretrained with max_shard_size=\"100GB\")"
 
   /// Said where something is missing: empty unless the file is one part of several, by its name.

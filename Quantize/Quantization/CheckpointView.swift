@@ -32,7 +32,8 @@ struct CheckpointView {
     (self.prefix, self.spelling) = (prefix, spelling)
     var names: [String] = []
     var fullNames: [String: String] = [:]
-    for full in directory.names where full.hasPrefix(prefix) {
+    // What cannot be read is there all the same: asked for, it is refused by its type.
+    for full in directory.names + directory.unreadable.keys.sorted() where full.hasPrefix(prefix) {
       let name = spelling.original(String(full.dropFirst(prefix.count)))
       if fullNames.updateValue(full, forKey: name) != nil {
         throw QuantizationError(.duplicateName, path: directory.path, name: full)
@@ -186,15 +187,17 @@ struct CheckpointView {
   }
 
   /// A packed layer from `from.weight` [rows, columns] and `from.bias` [rows], times the layer scale `scale`
-  /// [rows] where there is one.
+  /// [rows] where there is one; its loudest channel suppressed where that is asked for.
   mutating func linear(
-    _ part: LinearSpec, from: String, scale: String? = nil, _ plan: inout NetworkPlan
+    _ part: LinearSpec, from: String, scale: String? = nil, isSuppressed: Bool = false,
+    _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
     let weight = try require(from + ".weight", [part.outputs, part.inputs])
     let bias = try require(from + ".bias", [part.outputs])
     var recipe = LinearRecipe(
       weight: .rows([weight]), bias: BiasSource(names: [bias]), rows: part.outputs, columns: part.inputs)
     recipe.rowFactors = try layerScale(scale, part.outputs)
+    if isSuppressed { recipe.suppressed = try SuppressedChannel.find(recipe, in: directory) }
     plan.fill(part, .linear(recipe), from: self)
   }
 

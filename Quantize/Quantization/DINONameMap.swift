@@ -37,7 +37,7 @@ enum DINONameMap {
       let isResNet = directory.names.contains { $0.hasSuffix("layer1.0.conv1.weight") }
       let what = isResNet ? "this is a convolutional network" : "no tensor is named \(patchName)"
       throw QuantizationError(
-        .unsupportedModel(what + "; " + expected + directory.shardHint), path: directory.path)
+        .unsupportedModel(what + "; " + expected + directory.gapHint), path: directory.path)
     }
     var view = try CheckpointView(
       directory, prefix: copies.chosen,

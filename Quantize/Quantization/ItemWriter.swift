@@ -57,7 +57,7 @@ struct ItemWriter {
     return QuantizationReport.Entry(
       name: item.name, kind: kind, sourceByteCount: sourceByteCount,
       storedByteCount: writer.byteCount - before,
-      tally: tally)
+      tally: tally, suppressed: item.suppressed)
   }
 
   // MARK: - Plain tensors

@@ -32,8 +32,9 @@ enum LegacyTorchReader {
       throw file.error(.malformed("no list of storage keys"), at: reader.position)
     }
     let state = try StateDictionary(pickle: pickle, root: root)
-    if state.tensors.isEmpty { throw file.error(.noTensors) }
     var listing = TensorListing(format: .torchLegacy)
+    listing.unreadable = state.unreadable
+    if state.tensors.isEmpty { throw listing.emptiness(of: file) }
     listing.arguments = pickle.member("args", of: root).map { pickle.settings($0) }
     let indexOfKey = try locate(keys, pickle: pickle, listing: &listing)
     for (name, tensor) in state.tensors {

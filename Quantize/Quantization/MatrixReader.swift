@@ -25,6 +25,13 @@ final class MatrixReader {
   /// - Shapes: `out` [rows.count, layer.columns].
   func read(_ rows: Range<Int>, into out: UnsafeMutablePointer<Float>) throws(QuantizationError) {
     try readStored(rows, into: out)
+    scaleRows(rows, out)
+    guard let suppressed = layer.suppressed, rows.contains(suppressed.channel) else { return }
+    let line = out + (suppressed.channel - rows.lowerBound) * layer.columns
+    for column in 0..<layer.columns { line[column] *= suppressed.factor }
+  }
+
+  private func scaleRows(_ rows: Range<Int>, _ out: UnsafeMutablePointer<Float>) {
     if layer.partFactors.isEmpty && layer.rowFactors == nil { return }
     let partRows = layer.rows / max(layer.partFactors.count, 1)
     for row in rows {

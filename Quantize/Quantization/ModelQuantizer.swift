@@ -23,7 +23,7 @@ package enum QuantizationFailure: Error, CustomStringConvertible {
 }
 
 /// The tables of a text tower's tokenizer.
-private enum TokenizerSource {
+enum TokenizerSource {
   case bytePairs(BytePairSource)
   case pieces(SentencePieceSource)
   case wordPieces(WordPieceSource)
@@ -57,8 +57,8 @@ package struct QuantizationProgress: Sendable {
 package struct ModelQuantizer {
   let request: QuantizationRequest
   let progress: (QuantizationProgress) -> Void
-  private let sources: [(key: String, directory: TensorDirectory)]
-  private let vocabulary: TokenizerSource?
+  let sources: [(key: String, directory: TensorDirectory)]
+  let vocabulary: TokenizerSource?
   private let config: ModelConfig
   /// CLIP's text tower where the file holds one tower of CLIP.
   private let textOfHalf: TransformerConfig?
@@ -74,7 +74,7 @@ package struct ModelQuantizer {
     self.progress = progress
     if let path = request.radio ?? request.siglipText ?? request.blip {
       do throws(QuantizationError) {
-        let file = request.blip == nil ? path : try BLIPNameMap.file(path)
+        let file = try CheckpointFolder.file(path)
         let alone = try Self.alone(request, try TensorDirectory.open(path: file))
         (config, items, sources, vocabulary, textOfHalf) = alone
       } catch { throw .source(error) }
@@ -97,12 +97,17 @@ package struct ModelQuantizer {
   )
 
   /// A model of CLIP, and of DINO and SAM where they are asked for.
-  private static func trio(_ request: QuantizationRequest) throws(QuantizationError) -> Contents {
+  private static func trio(_ asked: QuantizationRequest) throws(QuantizationError) -> Contents {
+    var request = asked
+    // What lies beside a checkpoint is beside its file.
+    request.clip = try CheckpointFolder.file(asked.clip)
     let clip = try TensorDirectory.open(path: request.clip)
     let dino = try open(request.dino)
     let sam = try open(request.sam)
     var options = CLIPNameMap.Options(activation: request.activation, headWidth: request.clipHeadWidth)
     (options.textHeadWidth, options.prefix) = (request.textHeadWidth, request.clipPrefix)
+    options.suppressed = request.suppressed
+    options.hasLastMLP = request.keepsLastMLP || dino != nil || sam != nil
     if let mean = request.clipMean, let deviation = request.clipDeviation {
       options.pixels = PixelStatistics(mean: mean, deviation: deviation)
     }
@@ -196,7 +201,7 @@ package struct ModelQuantizer {
 
   private static func open(_ path: String?) throws(QuantizationError) -> TensorDirectory? {
     guard let path else { return nil }
-    return try TensorDirectory.open(path: path)
+    return try TensorDirectory.open(path: try CheckpointFolder.file(path))
   }
 
   private static func readVocabulary(
@@ -317,49 +322,5 @@ package struct ModelQuantizer {
     do { try Model(MappedModel(path: path)).check() } catch {
       throw .run("these checkpoints make no model that can be run: \(error)")
     }
-  }
-
-  /// Base names, sizes and digests of the sources: the same wherever the files lie.
-  private func provenance() throws(QuantizationError) -> KeyValues {
-    var values: KeyValues = []
-    let total = sources.reduce(0) { $0 + $1.directory.byteCount }
-    var before = 0
-    for (key, directory) in sources {
-      let name = fileName(of: directory.path)
-      let digest = try directory.sha256Hex { done in
-        progress(QuantizationProgress(stage: .hashing, name: name, done: before + done, total: total))
-      }
-      before += directory.byteCount
-      values += entry(key, file: name, digest: digest, byteCount: directory.byteCount)
-      if let prefix = directory.networkPrefix, !prefix.isEmpty {
-        values.append(("trident.source.\(key).prefix", .string(prefix)))
-      }
-      if !directory.assumptions.isEmpty {
-        let text = directory.assumptions.joined(separator: "; ")
-        values.append(("trident.source.\(key).assumed", .string(text)))
-      }
-    }
-    guard let vocabulary else { return values }
-    switch vocabulary {
-    case .bytePairs(let source):
-      let name = fileName(of: source.path)
-      values += entry("vocab", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
-    case .pieces(let source):
-      let name = fileName(of: source.path)
-      values += entry("tokenizer", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
-    case .wordPieces(let source):
-      let name = fileName(of: source.path)
-      values += entry("tokenizer", file: name, digest: source.sha256Hex, byteCount: source.byteCount)
-    }
-    return values
-  }
-
-  private func entry(
-    _ key: String, file: String, digest: String, byteCount: Int
-  ) -> KeyValues {
-    [
-      ("trident.source.\(key).file", .string(file)), ("trident.source.\(key).sha256", .string(digest)),
-      ("trident.source.\(key).bytes", .uint64(UInt64(byteCount))),
-    ]
   }
 }

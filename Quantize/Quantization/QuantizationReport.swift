@@ -12,6 +12,8 @@ package struct QuantizationReport: Sendable {
     package let sourceByteCount: Int
     package let storedByteCount: Int
     package let tally: ErrorTally
+    /// The channel that was suppressed.
+    package var suppressed: SuppressedChannel?
 
     /// Signal to noise in decibels; nil where the tensor is stored exactly or holds only zeros.
     package var signalToNoise: Double? {
@@ -62,13 +64,16 @@ package struct QuantizationReport: Sendable {
           String(entry.storedByteCount),
         ]))
     }
+    for entry in entries {
+      if let channel = entry.suppressed { lines.append("suppressed: \(entry.name), \(channel.description)") }
+    }
     return lines.joined(separator: "\n") + "\n"
   }
 
   /// The same as one JSON object; keys in a fixed order.
   package var json: String {
     func object(_ entry: Entry) -> String {
-      let fields = [
+      var fields = [
         "\"name\": \(JSON.quoted(entry.name))", "\"kind\": \"\(entry.kind)\"",
         "\"elements\": \(entry.tally.elementCount)",
         "\"max_error\": \(Self.scientific(Double(entry.tally.maxError)))",
@@ -76,6 +81,10 @@ package struct QuantizationReport: Sendable {
         "\"snr_db\": \(entry.signalToNoise.map { fixed($0, 2) } ?? "null")",
         "\"source_bytes\": \(entry.sourceByteCount)", "\"stored_bytes\": \(entry.storedByteCount)",
       ]
+      if let one = entry.suppressed {
+        fields.append(
+          "\"suppressed\": {\"channel\": \(one.channel), \"norm\": \(one.norm), \"factor\": \(one.factor)}")
+      }
       return "{" + fields.joined(separator: ", ") + "}"
     }
     let list = entries.map { "    " + object($0) }.joined(separator: ",\n")

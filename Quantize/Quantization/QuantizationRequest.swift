@@ -36,6 +36,10 @@ package struct QuantizationRequest: Sendable {
   /// Mean and deviation of the pixels that CLIP was trained on, of pixels from 0 to 1.
   package var clipMean: SIMD3<Float>?
   package var clipDeviation: SIMD3<Float>?
+  /// A file of CLIP alone keeps the last image block's MLP, which other files have anyway.
+  package var keepsLastMLP = false
+  /// Image blocks of CLIP whose MLPs lose their loudest channel; nil: none do.
+  package var suppressed: SuppressedBlocks?
   /// Of several copies of a network, the one whose names begin so.
   package var clipPrefix: String?
   package var dinoPrefix: String?

@@ -23,6 +23,7 @@ extension RADIONameMap {
             "the text tower is \(Self.usualTower)",
             because: "args.teachers.\(teacher.index) has no model that can be read")
         }
+        try checkTower(teacher)
         return (prefix, teacher.model ?? Self.usualTower)
       }
       throw view.refuse(
@@ -50,6 +51,17 @@ extension RADIONameMap {
     return (found[0], Self.usualTower)
   }
 
+  /// - Errors: a text tower that no model file can be, so that no vocabulary could ever name it.
+  private func checkTower(_ teacher: RADIOArguments.Teacher) throws(QuantizationError) {
+    guard let name = teacher.model, !SigLIPNameMap.towers.contains(name), !MappedModel.isIdentity(name) else {
+      return
+    }
+    let known = SigLIPNameMap.towers.joined(separator: " or ")
+    throw arguments.refuse(
+      "teachers.\(teacher.index).model",
+      "no text tower is called '\(name)'; \(known) is expected, or a model file's id")
+  }
+
   /// Where the `sam` teacher's feature projection lies.
   ///
   /// - Errors: none, or one that this SAM's neck does not take.
@@ -69,9 +81,14 @@ extension RADIONameMap {
     throw view.refuse("no teacher 'sam' with a feature projection; leave out --sam")
   }
 
+  /// Whether a head is of version 2, whose last layer has a folder of its own.
+  private func isSecondVersion(_ prefix: String) -> Bool {
+    view.names.contains { $0.hasPrefix(prefix + "final.") || $0.hasPrefix(prefix + "blocks.") }
+  }
+
   func adaptor(_ prefix: String) throws(QuantizationError) -> AdaptorConfig {
     let hidden = try view.shape(weightName(prefix + "fc1"), axes: 2)[0]
-    if view.has(weightName(prefix + "final.2")) {
+    if isSecondVersion(prefix) {
       let blocks = prefix + "blocks."
       let count = view.names.contains { $0.hasPrefix(blocks) } ? try view.depth(blocks) : 0
       let outputs = try view.shape(weightName(prefix + "final.2"), axes: 2)[0]
@@ -87,7 +104,7 @@ extension RADIONameMap {
   mutating func fillHead(
     _ part: AdaptorSchema, _ prefix: String, _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
-    let isFirstVersion = !view.has(weightName(prefix + "final.2"))
+    let isFirstVersion = !isSecondVersion(prefix)
     func fill(_ spec: LinearSpec, _ name: String) throws(QuantizationError) {
       let recipe = try linear(prefix + name, rows: spec.outputs, columns: spec.inputs, isHead: true)
       plan.fill(spec, .linear(recipe), from: view)

@@ -65,7 +65,7 @@ struct RADIONameMap {
       ? "this file has no language head; get the .pth.tar, for example c-radio_v3-b_half.pth.tar"
       : "no tensor is named \(anchor); a C-RADIO checkpoint is expected, "
         + "for example c-radio_v3-b_half.pth.tar"
-    return QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
+    return QuantizationError(.unsupportedModel(what + directory.gapHint), path: directory.path)
   }
 
   // MARK: Sizes
@@ -245,7 +245,6 @@ struct RADIONameMap {
     let from = Self.blocks + "\(index)."
     let (width, blocks) = (config.width, config.vision.blocks)
     try view.norm(part.norm1, from: from + "norm1", &plan)
-    try view.norm(part.norm2, from: from + "norm2", &plan)
     var qkv = try linear(from + "attn.qkv", rows: 3 * width, columns: width, parts: 3)
     qkv.rowHeads = HeadSpread(parts: 3, heads: blocks.heads, width: blocks.headWidth)
     plan.fill(part.qkv, .linear(qkv), from: view)
@@ -253,11 +252,13 @@ struct RADIONameMap {
     out.columnHeads = HeadSpread(parts: 1, heads: blocks.heads, width: blocks.headWidth)
     if !isLast { out.rowFactors = try layerScale(from + "ls1.gamma", width) }
     plan.fill(part.out, .linear(out), from: view)
+    guard let mlp = part.mlp else { return }
+    try view.norm(mlp.norm, from: from + "norm2", &plan)
     plan.fill(
-      part.mlpIn, .linear(try linear(from + "mlp.fc1", rows: blocks.mlpWidth, columns: width)), from: view)
+      mlp.first, .linear(try linear(from + "mlp.fc1", rows: blocks.mlpWidth, columns: width)), from: view)
     var mlpOut = try linear(from + "mlp.fc2", rows: width, columns: blocks.mlpWidth)
     mlpOut.rowFactors = try layerScale(from + "ls2.gamma", width)
-    plan.fill(part.mlpOut, .linear(mlpOut), from: view)
+    plan.fill(mlp.second, .linear(mlpOut), from: view)
   }
 
   private mutating func layerScale(_ name: String, _ width: Int) throws(QuantizationError) -> [Float]? {

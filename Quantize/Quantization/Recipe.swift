@@ -50,6 +50,8 @@ struct LinearRecipe {
   var partFactors: [Double] = []
   /// What rows, and the bias, are multiplied by then.
   var rowFactors: [Float]?
+  /// A row that is multiplied last; its bias is not.
+  var suppressed: SuppressedChannel?
 
   var paddedRows: Int { roundUp(rowHeads?.paddedCount ?? rows, 16) }
   var paddedColumns: Int { roundUp(columnHeads?.paddedCount ?? columns, 64) }
@@ -86,6 +88,7 @@ struct PlanItem {
   let declarations: [TensorDeclaration]
 
   var isHalves: Bool { if case .halves = recipe { true } else { false } }
+  var suppressed: SuppressedChannel? { if case .linear(let layer) = recipe { layer.suppressed } else { nil } }
 }
 
 /// One network's part of the model file: exactly the parts of its schema, in their order.

@@ -6,8 +6,8 @@ import System
 enum PickleGlobal {
   /// nil: a storage of bare bytes.
   case storageType(ElementType?)
-  /// A storage of numbers that nothing here reads, of so many bytes each.
-  case unreadStorage(Int)
+  /// A storage of numbers that nothing here reads: their type as PyTorch calls it, bytes of each.
+  case unreadStorage(String, Int)
   case rebuildTensor
   case rebuildTensorTyped
   case rebuildParameter
@@ -21,6 +21,8 @@ enum PickleGlobal {
   /// Returns its first argument: type tags and list builders of TorchScript.
   case firstArgument
   case elementType(ElementType)
+  /// One that nothing here reads.
+  case unreadType(String)
   /// Attributes, as `argparse` keeps them.
   case namespace
   /// A class or function whose result holds no weights.
@@ -35,9 +37,10 @@ enum PickleGlobal {
     switch module {
     case "torch", "torch.cuda", "torch.storage":
       if let type = storageTypes[name] { return .storageType(type) }
-      if let size = unreadStorageTypes[name] { return .unreadStorage(size) }
+      if let found = unreadStorageTypes[name] { return .unreadStorage(found.type, found.size) }
       if name == "UntypedStorage" { return .storageType(nil) }
       if module == "torch", let type = dtypes[name] { return .elementType(type) }
+      if module == "torch", unreadTypes.contains(name) { return .unreadType(name) }
     default: break
     }
     // Python 2 called modules otherwise.
@@ -56,9 +59,17 @@ enum PickleGlobal {
     "ByteStorage": .uint8, "BoolStorage": .bool,
   ]
 
-  private static let unreadStorageTypes: [String: Int] = [
-    "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "QInt8Storage": 1, "QUInt8Storage": 1,
-    "QInt32Storage": 4, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1,
+  private static let unreadStorageTypes: [String: (type: String, size: Int)] = [
+    "ComplexFloatStorage": ("complex64", 8), "ComplexDoubleStorage": ("complex128", 16),
+    "QInt8Storage": ("qint8", 1), "QUInt8Storage": ("quint8", 1), "QInt32Storage": ("qint32", 4),
+    "QUInt4x2Storage": ("quint4x2", 1), "QUInt2x4Storage": ("quint2x4", 1),
+  ]
+
+  /// Source: PyTorch torch/csrc/utils/tensor_dtypes.cpp.
+  private static let unreadTypes: Set<String> = [
+    "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
+    "float4_e2m1fn_x2", "uint16", "uint32", "uint64", "complex32", "complex64", "complex128", "qint8",
+    "quint8", "qint32", "quint4x2", "quint2x4",
   ]
 
   private static let dtypes: [String: ElementType] = [
@@ -71,6 +82,8 @@ enum PickleGlobal {
       "torch._utils _rebuild_tensor": .rebuildTensor,
       "torch._utils _rebuild_tensor_v2": .rebuildTensor,
       "torch._utils _rebuild_tensor_v3": .rebuildTensorTyped,
+      // Its storage is of quantized numbers, which nothing here reads.
+      "torch._utils _rebuild_qtensor": .rebuildTensor,
       "torch._utils _rebuild_parameter": .rebuildParameter,
       "torch._utils _rebuild_parameter_with_state": .rebuildParameter,
       "torch._tensor _rebuild_from_type_v2": .rebuildFromType,
@@ -147,9 +160,11 @@ extension RestrictedPickle {
     case .opaque: named = .inert
     default: throw malformed("a persistent id that is not a storage")
     }
-    // Complex numbers, eight bits of floating point: whatever hangs on them is not there.
+    // Complex numbers, quantized ones: whatever hangs on them is not there, and known to be.
     switch named {
-    case .unreadStorage(let size): unreadStorages[key] = checkedProduct([count, size])
+    case .unreadStorage(let type, let size):
+      unreadStorages[key] = checkedProduct([count, size])
+      return try push(.unread(type))
     case .inert: unreadStorages[key] = .some(nil)
     default: break
     }
@@ -181,7 +196,7 @@ extension RestrictedPickle {
     case .rebuildParameter:
       guard let first = arguments.first else { throw malformed("a parameter without its tensor") }
       switch node(first) {
-      case .tensor, .opaque: try pushReference(first)
+      case .tensor, .unread, .opaque: try pushReference(first)
       // A parameter that holds none, as libraries with lazy ones write it.
       case .none: try push(.opaque)
       default: throw malformed("a parameter without its tensor")
@@ -223,7 +238,7 @@ extension RestrictedPickle {
       if rootClass == nil { rootClass = name }
       tables.append([])
       try push(.module(tables.count - 1))
-    case .storageType, .unreadStorage, .elementType:
+    case .storageType, .unreadStorage, .elementType, .unreadType:
       throw malformed("a call of something that is not a function")
     }
   }
@@ -231,7 +246,11 @@ extension RestrictedPickle {
   /// (storage, offset, shape, strides, two that mean nothing here, what else is told); the typed form has the
   /// element type at index 6.
   private func pushTensor(_ arguments: [Int32], typed: Bool) throws(QuantizationError) {
-    if let first = arguments.first, case .opaque = node(first) { return try push(.opaque) }
+    switch arguments.first.map({ node($0) }) {
+    case .opaque?: return try push(.opaque)
+    case .unread(let type)?: return try push(.unread(type))
+    default: break
+    }
     guard arguments.count >= (typed ? 7 : 4), case .storage(let storage) = node(arguments[0]),
       let offset = integer(arguments[1]), let shape = integers(arguments[2]),
       let strides = integers(arguments[3])
@@ -242,6 +261,7 @@ extension RestrictedPickle {
       case .opaque: return try push(.opaque)
       case .global(let index):
         if case .inert = globals[index] { return try push(.opaque) }
+        if case .unreadType(let type) = globals[index] { return try push(.unread(type)) }
         guard case .elementType(let declared) = globals[index] else {
           throw malformed("a tensor without its element type")
         }
@@ -294,7 +314,7 @@ extension RestrictedPickle {
         try chargeCopies(tables[source].count)
         tables[index].append(contentsOf: tables[source])
       }
-    case .dictionary, .list, .tuple, .opaque, .tensor, .storage, .global: break
+    case .dictionary, .list, .tuple, .opaque, .unread, .tensor, .storage, .global: break
     default: throw malformed("a state for something that has none")
     }
   }

@@ -17,6 +17,8 @@ enum PickleNode {
   case global(Int)
   case storage(Int)
   case tensor(Int)
+  /// A storage or tensor of numbers that nothing here reads, by their type.
+  case unread(String)
   /// A TorchScript module: a table of attributes.
   case module(Int)
   /// Attributes of an `argparse.Namespace`: what a training run was told.

@@ -20,7 +20,7 @@ enum SAMNameMap {
     let found = original.isEmpty ? directory.prefixes(before: huggingFaceAnchor) : original
     guard let copies = try NetworkCopies(found, of: directory, option: "--sam-prefix", asked: prefix) else {
       throw QuantizationError(
-        .unsupportedModel("no tensor is named \(anchor); " + expected + directory.shardHint),
+        .unsupportedModel("no tensor is named \(anchor); " + expected + directory.gapHint),
         path: directory.path)
     }
     var view = try CheckpointView(

@@ -6,6 +6,8 @@ import Segmentation
 enum SigLIPNameMap {
   private static let prefix = "text_model."
   private static let layers = "encoder.layers."
+  /// As RADIO's checkpoints name them.
+  static let towers = ["siglip2-so400m", "siglip2-g-384"]
 
   static func plan(_ directory: TensorDirectory) throws(QuantizationError) -> (SigLIPConfig, NetworkPlan) {
     let anchor = prefix + "embeddings.token_embedding.weight"
@@ -14,7 +16,7 @@ enum SigLIPNameMap {
         directory.record(anchor) == nil
         ? "no tensor is named \(anchor); SigLIP 2's model.safetensors is expected"
         : "this text tower has no head, so it is not SigLIP's; google/siglip2-so400m-patch16-naflex is meant"
-      throw QuantizationError(.unsupportedModel(what + directory.shardHint), path: directory.path)
+      throw QuantizationError(.unsupportedModel(what + directory.gapHint), path: directory.path)
     }
     var view = try CheckpointView(directory, prefix: prefix)
     let config = try config(view)
@@ -47,7 +49,7 @@ enum SigLIPNameMap {
       blocks: blocks, context: try view.shape("embeddings.position_embedding.weight", axes: 2)[0],
       vocabularySize: tokens[0], embedWidth: head[0])
     // RADIO's checkpoints name two towers, which differ in the width of the space.
-    return SigLIPConfig(tower: tower, textModel: head[0] == 1536 ? "siglip2-g-384" : "siglip2-so400m")
+    return SigLIPConfig(tower: tower, textModel: head[0] == 1536 ? towers[1] : towers[0])
   }
 
   private static func names(_ stem: String) -> BlockNames {

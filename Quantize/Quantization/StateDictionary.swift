@@ -20,6 +20,8 @@ struct StateDictionary {
   private var steps = 0
   private var nameByteCount = 0
   private(set) var tensors: [(name: String, tensor: PickleTensor)] = []
+  /// Types of those that nothing here reads, by name.
+  private(set) var unreadable: [String: String] = [:]
 
   init(pickle: RestrictedPickle, root: Int32) throws(QuantizationError) {
     self.pickle = pickle
@@ -30,7 +32,12 @@ struct StateDictionary {
   private mutating func visit(_ reference: Int32, name: String, depth: Int) throws(QuantizationError) {
     try step(1, name)
     switch pickle.node(reference) {
-    case .tensor(let index): try add(pickle.tensors[index], name)
+    case .tensor(let index):
+      try count(name)
+      tensors.append((name, pickle.tensors[index]))
+    case .unread(let type):
+      try count(name)
+      unreadable[name] = type
     case .dictionary(let index), .module(let index):
       try step(pickle.tables[index].count, name)
       for (key, value) in pickle.tables[index] {
@@ -56,24 +63,25 @@ struct StateDictionary {
     }
   }
 
-  private mutating func add(_ tensor: PickleTensor, _ name: String) throws(QuantizationError) {
+  /// Counts one more tensor of a name.
+  private mutating func count(_ name: String) throws(QuantizationError) {
     if name.isEmpty { throw file.error(.noTensors) }
-    if tensors.count >= TensorDirectory.tensorLimit {
+    let found = tensors.count + unreadable.count
+    if found >= TensorDirectory.tensorLimit {
       throw file.error(
-        .limitExceeded(what: "tensors", limit: TensorDirectory.tensorLimit, found: tensors.count + 1))
+        .limitExceeded(what: "tensors", limit: TensorDirectory.tensorLimit, found: found + 1))
     }
     nameByteCount += name.utf8.count
     if nameByteCount > Self.nameTotal {
       throw file.error(
         .limitExceeded(what: "bytes of names", limit: Self.nameTotal, found: nameByteCount), name: name)
     }
-    tensors.append((name, tensor))
   }
 
   /// Scalars and opaque values need no name.
   private func holdsTensors(_ reference: Int32) -> Bool {
     switch pickle.node(reference) {
-    case .tensor: return true
+    case .tensor, .unread: return true
     case .dictionary(let index), .module(let index): return !pickle.tables[index].isEmpty
     case .list(let index), .tuple(let index): return !pickle.sequences[index].isEmpty
     default: return false

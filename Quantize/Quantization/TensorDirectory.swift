@@ -123,10 +123,11 @@ package final class TensorDirectory {
     arguments = listing.arguments
     archive = listing.archive
     storages = listing.storages
-    unreadable = listing.unreadable
+    unreadable = Dictionary(
+      listing.unreadable.map { (Self.unwrapped($0.key), $0.value) }, uniquingKeysWith: { first, _ in first })
     var records: [String: TensorRecord] = [:]
     var names: [String] = []
-    if listing.tensors.isEmpty { throw file.error(.noTensors) }
+    if listing.tensors.isEmpty { throw listing.emptiness(of: file) }
     if listing.tensors.count > Self.tensorLimit {
       throw file.error(
         .limitExceeded(what: "tensors", limit: Self.tensorLimit, found: listing.tensors.count))
@@ -293,4 +294,11 @@ struct TensorListing {
   var archive: ZipDirectory?
   /// Names of tensors whose element type is not read, with that type: they are not there, and known to be.
   var unreadable: [String: String] = [:]
+
+  /// Why there is no tensor.
+  func emptiness(of file: InputFile) -> QuantizationError {
+    guard let (name, type) = unreadable.min(by: { $0.key < $1.key }) else { return file.error(.noTensors) }
+    return file.error(
+      .unsupported("element type \(type) is not supported; save it as float16 or float32"), name: name)
+  }
 }

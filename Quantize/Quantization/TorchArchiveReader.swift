@@ -34,6 +34,7 @@ enum TorchArchiveReader {
     let state = try StateDictionary(pickle: pickle, root: root)
     var listing = TensorListing(format: isScript ? .torchScript : .torchZip)
     listing.archive = archive
+    listing.unreadable = state.unreadable
     listing.arguments = pickle.member("args", of: root).map { pickle.settings($0) }
     if isScript, let rootClass = pickle.rootClass { listing.metadata["root_class"] = rootClass }
     try locate(state, pickle: pickle, archive: archive, prefix: prefix, listing: &listing)

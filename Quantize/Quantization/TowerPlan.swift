@@ -17,6 +17,8 @@ struct BlockNames {
   /// Layer scales, which are multiplied into `out` and `mlpOut`.
   var outScale: String?
   var mlpOutScale: String?
+  /// The loudest channel of `mlpOut` is suppressed.
+  var isSuppressed = false
 }
 
 extension CheckpointView {
@@ -35,7 +37,8 @@ extension CheckpointView {
       normEpsilon: normEpsilon, activation: activation)
   }
 
-  /// One block: norm1, qkv and out with padded heads, norm2, the two MLP layers.
+  /// One block: norm1, qkv and out with padded heads, norm2, the two MLP layers. An MLP that the file leaves
+  /// out is not looked at.
   mutating func block(
     _ part: BlockSchema, _ names: BlockNames, _ config: TransformerConfig, _ plan: inout NetworkPlan
   ) throws(QuantizationError) {
@@ -56,9 +59,13 @@ extension CheckpointView {
     out.columnHeads = HeadSpread(parts: 1, heads: config.heads, width: config.headWidth)
     out.rowFactors = try layerScale(names.outScale, width)
     plan.fill(part.out, .linear(out), from: self)
-    try norm(part.norm2, from: names.norm2, &plan)
-    try linear(part.mlpIn, from: names.mlpIn, &plan)
-    try linear(part.mlpOut, from: names.mlpOut, scale: names.mlpOutScale, &plan)
+    guard let mlp = part.mlp else {
+      return ignore { name in [names.norm2, names.mlpIn, names.mlpOut].contains { name.hasPrefix($0 + ".") } }
+    }
+    try norm(mlp.norm, from: names.norm2, &plan)
+    try linear(mlp.first, from: names.mlpIn, &plan)
+    try linear(
+      mlp.second, from: names.mlpOut, scale: names.mlpOutScale, isSuppressed: names.isSuppressed, &plan)
   }
 
   /// The patch embedding.

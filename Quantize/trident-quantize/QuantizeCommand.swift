@@ -6,30 +6,14 @@ import Quantization
 import Segmentation
 import System
 
-extension CLIPActivation: ExpressibleByArgument {}
-
-extension PositionRule: ExpressibleByArgument {
-  public init?(argument: String) { self.init(name: argument) }
-}
-
-/// Three numbers with commas between.
-struct ThreeNumbers: ExpressibleByArgument {
-  let value: SIMD3<Float>
-
-  init?(argument: String) {
-    let numbers = argument.split(separator: ",", omittingEmptySubsequences: false).compactMap { Float($0) }
-    guard numbers.count == 3 else { return nil }
-    value = SIMD3(numbers[0], numbers[1], numbers[2])
-  }
-}
-
 /// Exit codes: 0 ok, 2 usage, 3 photo to calibrate with, 4 checkpoint or vocabulary, 6 output.
 struct QuantizeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "trident-quantize",
     abstract: "Turns published CLIP, DINO and SAM checkpoints into one INT8 model file.",
     discussion: """
-      Checkpoints are read as downloaded: PyTorch (.pt, .pth, .bin) or .safetensors. \
+      Checkpoints are read as downloaded: PyTorch (.pt, .pth, .bin) or .safetensors, or \
+      Hugging Face's folder. \
       Nothing in them is executed, and Python is not needed. Every size is taken from the \
       tensors.
 
@@ -65,6 +49,11 @@ struct QuantizeCommand: ParsableCommand {
       LAION-2B's is the one published CLIP of this kind that has others than OpenAI's.
         --clip-mean 0.5,0.5,0.5 --clip-std 0.5,0.5,0.5    LAION-2B L/14
 
+      CHANNEL SUPPRESSION
+      --suppress-channels scales, in the MLPs of CLIP's image blocks 8 to 12 of 12, the one output \
+      channel of the largest norm down to the mean norm of the others: GCLIP (arXiv 2502.06818), \
+      known second-hand only. The report and `trident inspect` say which channels.
+
       WHAT LIES BESIDE A CHECKPOINT
       open_clip_config.json, config.json, preprocessor_config.json, tokenizer.json and \
       special_tokens_map.json in its folder tell activation, heads, mean and deviation of \
@@ -93,7 +82,8 @@ struct QuantizeCommand: ParsableCommand {
   @Flag(help: "CLIP's text tower alone: it makes the vocabularies for files made --without-text.")
   var textOnly = false
   @Option(
-    help: ArgumentHelp("CLIP checkpoint: OpenAI, open_clip or Hugging Face names.", valueName: "file"),
+    help: ArgumentHelp(
+      "CLIP checkpoint: OpenAI, open_clip or Hugging Face names; or its folder.", valueName: "file"),
     completion: .file())
   var clip: String?
   @Option(
@@ -120,7 +110,7 @@ struct QuantizeCommand: ParsableCommand {
   var radioWindow: Int?
   @Option(
     help: ArgumentHelp(
-      "SigLIP 2's model.safetensors or its index: the text tower that makes words for C-RADIO, alone.",
+      "SigLIP 2's model.safetensors, its index or folder: the text tower of C-RADIO's words, alone.",
       valueName: "file"), completion: .file())
   var siglipText: String?
   @Option(
@@ -144,6 +134,19 @@ struct QuantizeCommand: ParsableCommand {
   var output: String
   @Option(help: "CLIP's activation, where the checkpoint does not tell: quickgelu or gelu.")
   var activation: CLIPActivation?
+  @Flag(
+    help: ArgumentHelp(
+      "Keep the last image block's MLP in a file of CLIP alone: patches never pass it, the class token's own "
+        + "embedding does (the judge of `trident tune`)."))
+  var keepLastMlp = false
+  @Flag(
+    help: "Suppress the loudest MLP channel of CLIP's image blocks 8-12 of 12, as GCLIP does (second-hand).")
+  var suppressChannels = false
+  @Option(
+    help: ArgumentHelp(
+      "Other blocks to suppress channels in, counted from 1; needed where CLIP has not 12.", valueName: "a-b")
+  )
+  var suppressBlocks: BlockRange?
   @Option(
     help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels")
   )
@@ -258,12 +261,24 @@ struct QuantizeCommand: ParsableCommand {
         throw ValidationError("--text-only makes a file of CLIP's text tower: leave out --dino and --sam.")
       }
     }
+    if keepLastMlp && (clip == nil || textOnly) {
+      throw ValidationError("--keep-last-mlp is for CLIP's image tower: give --clip, not --text-only.")
+    }
+    if suppressBlocks != nil && !suppressChannels {
+      throw ValidationError("--suppress-blocks says where --suppress-channels works: give both.")
+    }
+    if suppressChannels && (clip == nil || textOnly) {
+      throw ValidationError("--suppress-channels is for CLIP's image tower: give --clip, not --text-only.")
+    }
   }
 
   /// Outputs replace nothing that is read: checkpoints, the vocabulary beside one, photos.
   private func checkFiles() throws {
-    var inputs = [clip, dino, sam, radio, siglipText, blip, tokenizer, vocab].compactMap { $0 }
-    if vocab == nil, !withoutText, let clip, let found = BytePairSource.find(besideCheckpoint: clip) {
+    /// Of a folder the checkpoint in it.
+    func file(_ path: String) -> String { (try? CheckpointFolder.file(path)) ?? path }
+    var inputs = [clip, dino, sam, radio, siglipText, blip].compactMap { $0.map(file) }
+    inputs += [tokenizer, vocab].compactMap { $0 }
+    if vocab == nil, !withoutText, let clip, let found = BytePairSource.find(besideCheckpoint: file(clip)) {
       inputs.append(found)
     }
     if let calibrate, let names = try? Folder.names(in: calibrate, endings: PhotoFile.endings) {
@@ -300,6 +315,8 @@ struct QuantizeCommand: ParsableCommand {
     request.radioWindow = radioWindow
     (request.clipMean, request.clipDeviation) = (clipMean?.value, clipStd?.value)
     (request.clipPrefix, request.dinoPrefix, request.samPrefix) = (clipPrefix, dinoPrefix, samPrefix)
+    request.keepsLastMLP = keepLastMlp
+    if suppressChannels { request.suppressed = suppressBlocks.map { .named($0.value) } ?? .published }
     (request.name, request.words) = (name, words)
     request.calibration = calibrate
     request.overwrite = overwrite

@@ -64,6 +64,7 @@ package struct ModelListing {
       if let text = try? file.string("trident.source.\(source).assumed") {
         lines.append(printable("         assumed: \(text)", limit: 400))
       }
+      lines += suppressed(source).map { printable("         suppressed: \($0)", limit: 400) }
     }
     let words = trainedWords
     if !words.isEmpty {
@@ -87,6 +88,15 @@ package struct ModelListing {
     return words
   }
 
+  /// Channels of a network that the quantizer suppressed.
+  private func suppressed(_ source: String) -> [String] {
+    let key = "trident.source.\(source).suppressed"
+    guard file.hasKey(key) else { return [] }
+    var lines: [String] = []
+    try? file.strings(key) { _, bytes in lines.append(String(decoding: bytes, as: UTF8.self)) }
+    return lines
+  }
+
   /// One line for each network that the file holds.
   private var networkLines: [String] {
     func line(_ name: String, _ blocks: TransformerConfig, _ more: String) -> String {
@@ -96,7 +106,9 @@ package struct ModelListing {
     var lines: [String] = []
     if let clip = config.clip {
       let activation = clip.vision.blocks.activation == .quickGELU ? "QuickGELU" : "exact GELU"
-      let more = "patch \(clip.patch), grid \(clip.vision.grid), embedding \(clip.embedWidth), \(activation)"
+      let more =
+        "patch \(clip.patch), grid \(clip.vision.grid), embedding \(clip.embedWidth), \(activation)"
+        + (clip.hasLastMLP ? "" : ", without the last MLP")
       lines.append(line("clip", clip.vision.blocks, more))
       let pixels = clip.vision.pixels
       if pixels != .clip {
@@ -173,7 +185,11 @@ package struct ModelListing {
       ("file", .string(path)), ("bytes", .int(file.byteCount)), ("model_id", .string(model.identity)),
     ]
     if let clip = config.clip {
-      fields.append(("clip", sizes(clip.vision.blocks, patch: clip.patch, grid: clip.vision.grid)))
+      var numbers = sizes(clip.vision.blocks, patch: clip.patch, grid: clip.vision.grid)
+      if !clip.hasLastMLP, case .object(let whole) = numbers {
+        numbers = .object(whole + [("last_mlp", .bool(false))])
+      }
+      fields.append(("clip", numbers))
     }
     if let text = config.text { fields.append(("text", sizes(text.blocks, patch: 0, grid: text.context))) }
     if let tower = config.clipText { fields.append(("text_model", .string(tower))) }
@@ -209,6 +225,8 @@ package struct ModelListing {
       (try? file.string("trident.source.\(source).assumed")).map { (source, JSON.string($0)) }
     }
     if !assumed.isEmpty { fields.append(("assumed", .object(assumed))) }
+    let suppressed = suppressed("clip")
+    if !suppressed.isEmpty { fields.append(("suppressed", .array(suppressed.map { .string($0) }))) }
     let tensors = file.tensors.map { tensor in
       JSON.object([
         ("name", .string(tensor.name)), ("type", .string("\(tensor.type)")),

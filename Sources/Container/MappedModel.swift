@@ -35,7 +35,7 @@ package final class MappedModel: @unchecked Sendable {
   }
 
   /// The newest format this code reads.
-  package static let formatVersion = 5
+  package static let formatVersion = 6
   package static let architecture = "trident"
   package static let packing = "panel16x4"
   static let headerChecksumKey = "trident.header_crc32"

@@ -75,6 +75,8 @@ extension ModelConfig {
         clip = CLIPConfig(
           vision: try keys.pixels(try keys.fill(vision, "trident.clip")),
           embedWidth: try keys.number("trident.clip.embed_dim", limit: 8192))
+        let hasLastMLP = try keys.hasLastMLP(depth: vision.depth)
+        clip?.hasLastMLP = hasLastMLP
       }
       if file.hasKey(Self.clipTextKey) {
         guard keys.has(.clip) != keys.has(.text) else {
@@ -328,6 +330,13 @@ private struct KeyReader {
     if let first = widths.first, let other = widths.first(where: { $0.1 != first.1 }) {
       throw refuse("trident.\(other.0).embed_dim", "\(first.1), as \(first.0) has", "\(other.1)")
     }
+  }
+
+  /// Whether CLIP's last image block has its MLP. Something has to come before such an end.
+  func hasLastMLP(depth: Int) throws(ContainerError) -> Bool {
+    guard try flag(CLIPConfig.noLastMLPKey) else { return true }
+    guard depth > 1 else { throw refuse(CLIPConfig.noLastMLPKey, "two blocks or more", "one") }
+    return false
   }
 
   func flag(_ key: String) throws(ContainerError) -> Bool {

@@ -43,6 +43,10 @@ extension VisionConfig {
   }
 }
 
+extension CLIPConfig {
+  static let noLastMLPKey = "trident.clip.no_last_mlp"
+}
+
 extension TextMarks {
   static let keys = (begin: "trident.text.begin_token", end: "trident.text.end_token")
 }
@@ -58,9 +62,11 @@ extension AdaptorConfig {
 extension ModelConfig {
   static let clipTextKey = "trident.clip.text_model"
 
-  /// The oldest version whose readers understand a file: 5 where C-RADIO's positions are of one window, 4
-  /// where DINOv2 has keys of its own, 3 where a position table is in half floats, else 2.
+  /// The oldest version whose readers understand a file: 6 where CLIP's last MLP is left out, 5 where
+  /// C-RADIO's positions are of one window, 4 where DINOv2 has keys of its own, 3 where a position table is
+  /// in half floats, else 2.
   package func formatVersion(hasHalves: Bool) -> Int {
+    if clip?.hasLastMLP == false { return 6 }
     if radio?.vision.positions == .ofWindow { return 5 }
     if let dino, !dino.second.isEmpty { return 4 }
     return hasHalves ? 3 : 2
@@ -73,6 +79,7 @@ extension ModelConfig {
       keys += clip.vision.sizes + [("trident.clip.embed_dim", .uint32(UInt32(clip.embedWidth)))]
       keys += [("trident.clip.activation", .string(clip.vision.blocks.activation.name))] + clip.vision.epsilon
       keys += clip.vision.statistics
+      if !clip.hasLastMLP { keys.append((CLIPConfig.noLastMLPKey, .bool(true))) }
     }
     if let text {
       if clip == nil {

@@ -219,6 +219,8 @@ package struct CLIPConfig: Equatable, Sendable {
   package var vision: VisionConfig
   /// Width of the space that images and text share.
   package var embedWidth: Int
+  /// The last image block has its MLP. Only an image's own embedding takes it, no method for patches.
+  package var hasLastMLP = true
 
   package init(vision: VisionConfig, embedWidth: Int) {
     (self.vision, self.embedWidth) = (vision, embedWidth)

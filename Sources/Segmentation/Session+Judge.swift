@@ -13,15 +13,16 @@ package struct JudgeRequest {
 
 extension Session {
   /// Side of the square that CLIP sees a whole photo on, pixels: its positions are as stored. Nil where the
-  /// model file has no CLIP with words.
+  /// model file has no whole CLIP with words.
   package var judgeSide: Int? {
-    guard model.config.text != nil, model.clip != nil else { return nil }
+    guard model.config.text != nil, model.config.clip?.hasLastMLP == true else { return nil }
     return model.config.clip.map { $0.vision.grid * $0.vision.patch }
   }
 
   /// The fastest way to judge within the limit. `heldByteCount`: what the caller keeps beside the run.
   ///
-  /// - Errors: `.memory` with the smallest limit that would do; `.model` for a file without CLIP.
+  /// - Errors: `.memory` with the smallest limit that would do; `.model` for a file without the whole of
+  ///   CLIP.
   package func plan(
     _ request: JudgeRequest, heldByteCount: Int = 0, within limit: MemoryLimit = .ofRuntime
   ) throws -> MemoryPlan {

@@ -119,6 +119,11 @@ struct WordFlags: ParsableArguments {
       """, completion: .file())
   var templates: String?
 
+  @Option(
+    help: "Phrases, separated by '; ', whose pixels are of no class: what the words must not be mistaken for."
+  )
+  var negative: String?
+
   @Flag(help: "Neither read nor write the cache of text vectors.") var noCache = false
 
   /// `preset`: brings its own classes where these flags name none.
@@ -127,6 +132,7 @@ struct WordFlags: ParsableArguments {
     (source.phrases, source.file, source.templates) = (phrases, file, templates)
     (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
     (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
+    if let negative { source.negatives = negative.split(separator: ";").map(String.init) }
     return source
   }
 }
@@ -150,18 +156,12 @@ struct ClassFlags: ParsableArguments {
       """, completion: .file(extensions: ["gguf"]))
   var presenceModel: String?
 
-  @Option(
-    help: "Phrases, separated by '; ', whose pixels are of no class: what the words must not be mistaken for."
-  )
-  var negative: String?
-
   /// What `--present` names, where that is a file.
   var presentFile: String? { present.flatMap { fileExists($0) ? $0 : nil } }
 
   /// `preset`: brings its own classes where these flags name none; `options`: may bring negative phrases.
   func source(_ preset: SegmentOptions.Preset?, _ options: SegmentOptions? = nil) -> ClassSource {
     var source = words.source(preset)
-    if let negative { source.negatives = negative.split(separator: ";").map(String.init) }
     source.absent = options?.absentForWords ?? .keep
     (source.vocabulary, source.present, source.presenceModel) = (vocabulary, present, presenceModel)
     return source

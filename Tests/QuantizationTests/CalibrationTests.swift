@@ -27,9 +27,9 @@ import Testing
     return copy
   }
 
-  private func folder() throws -> ToyFolder {
+  private func folder(clip change: (ToyCheckpoint) -> ToyCheckpoint = { $0 }) throws -> ToyFolder {
     let folder = try ToyFolder(
-      clip: withOutliers(.clip(), [("ln_1", "attn.in_proj_weight"), ("ln_2", "mlp.c_fc.weight")]),
+      clip: change(withOutliers(.clip(), [("ln_1", "attn.in_proj_weight"), ("ln_2", "mlp.c_fc.weight")])),
       dino: withOutliers(.dino(), [("norm1", "attn.qkv.weight"), ("norm2", "mlp.fc1.weight")]),
       sam: withOutliers(.sam(), [("norm1", "attn.qkv.weight"), ("norm2", "mlp.lin1.weight")]))
     let photos = folder.path + "/photos/"
@@ -119,6 +119,32 @@ import Testing
     _ = try folder.quantize()
     let again = try Data(contentsOf: URL(fileURLWithPath: folder.request.output))
     #expect(try again == Data(contentsOf: URL(fileURLWithPath: calibrated)))
+  }
+
+  /// Calibration looks at the network whose channel is suppressed already.
+  @Test func suppressionComesFirst() throws {
+    let name = "visual.transformer.resblocks.0.mlp.c_proj.weight"
+    let asked = try folder()
+    asked.request.suppressed = .named(1...1)
+    asked.request.calibration = asked.path + "/photos"
+    let report = try asked.quantize()
+    let channel = try #require(report.entries.compactMap(\.suppressed).first)
+    let beforehand = try folder { toy in
+      var copy = toy
+      let columns = toy.tensors[name]!.shape[1]
+      for column in 0..<columns {
+        copy.tensors[name]!.values[channel.channel * columns + column] *= channel.factor
+      }
+      return copy
+    }
+    beforehand.request.calibration = beforehand.path + "/photos"
+    _ = try beforehand.quantize()
+    let models = try [asked, beforehand].map { try MappedModel(path: $0.request.output) }
+    let bytes = models.map { model in
+      model.tensors.map { Array(UnsafeRawBufferPointer(rebasing: model.fileBytes[$0.range])) }
+    }
+    #expect(bytes[0] == bytes[1])
+    #expect(try models[0].string("trident.calibration") == "smoothquant 0.5, 2 photos")
   }
 
   @Test func factorsCancelExactly() throws {

@@ -125,6 +125,25 @@ import Testing
     #expect(eps.contains("args.spectral_reparam.eps"), "\(eps)")
   }
 
+  /// The head's text tower must be one that a vocabulary can name.
+  @Test func unknownTextTowersAreRefused() throws {
+    func teachers(_ model: String) -> ToyValue {
+      .list([
+        .table([("name", .text("clip")), ("type", .text("open_clip"))]),
+        .table([("name", .text("siglip2")), ("type", .text("siglip2")), ("model", .text(model))]),
+      ])
+    }
+    for model in ["siglip2-g-384", "siglip2-so400m", String(repeating: "0a", count: 32)] {
+      let found = try refusal(setting: "teachers", teachers(model))
+      #expect(found == "accepted", "\(found)")
+    }
+    for model in ["siglip2-so401m", "", "ViT-H-14-378-quickgelu", String(repeating: "0A", count: 32)] {
+      let found = try refusal(setting: "teachers", teachers(model))
+      #expect(found.contains("args.teachers.1.model': no text tower is called '\(model)'"), "\(found)")
+      #expect(found.contains("siglip2-so400m or siglip2-g-384 is expected"), "\(found)")
+    }
+  }
+
   @Test func whatIsTakenForGrantedIsSaidAndRecorded() throws {
     // An architecture of another width says nothing of heads.
     let kwargs = ToyValue.table([("depth", .integer(2))])
@@ -175,9 +194,10 @@ import Testing
     let none = RADIOToy.state().renamed { $0.hasSuffix("gamma") ? nil : $0 }
     let accepted = try refusal(none)
     #expect(accepted == "accepted")
-    for inner in ["_heads.1.blocks.0.2.weight", "_heads.1.blocks.0.0.bias", "_heads.1.final.0.weight"] {
-      let found = try refusal(without(inner))
-      #expect(found.contains(inner + "'"), "\(found)")
+    let inner = ["blocks.0.2.weight", "blocks.0.0.bias", "final.0.weight", "final.2.weight", "final.2.bias"]
+    for name in inner.map({ "_heads.1." + $0 }) {
+      let found = try refusal(without(name))
+      #expect(found.contains(name + "'") && found.contains("no tensor of this name"), "\(found)")
     }
     let gap = try refusal(RADIOToy.state().renamed { $0.hasPrefix("_heads.1.blocks.0.") ? nil : $0 })
     #expect(gap.contains("_heads.1.blocks.0."), "\(gap)")

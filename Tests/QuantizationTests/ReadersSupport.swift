@@ -100,6 +100,24 @@ struct PickleBytes {
     op(0x74, 0x52)
   }
 
+  /// A tensor whose element type is told beside it, on a storage of bare bytes.
+  mutating func typedTensor(key: String, bytes count: Int, shape: [Int], strides: [Int], type: String) {
+    global("torch._utils", "_rebuild_tensor_v3")
+    op(0x28, 0x28)
+    text("storage")
+    global("torch.storage", "UntypedStorage")
+    text(key)
+    text("cpu")
+    integer(count)
+    op(0x74, 0x51)
+    integer(0)
+    integers(shape)
+    integers(strides)
+    op(0x89, 0x4e)
+    global("torch", type)
+    op(0x74, 0x52)
+  }
+
   /// A dictionary of one tensor.
   static func single(
     elements: Int = 4, offset: Int = 0, shape: [Int], strides: [Int], type: String = "FloatStorage"

@@ -174,6 +174,7 @@ import Testing
     _ = try folder.quantize()
     var config = try ModelConfig(MappedModel(path: folder.request.output))
     (config.radio, config.siglip) = (Self.radio, Self.siglip)
+    config.clip?.hasLastMLP = false
     (config.blip, config.bert, config.dino) = (Self.blip, Self.bert, Self.dinov2)
     let text = try document()
     let end = try #require(text.range(of: "\n## Tensors")).lowerBound

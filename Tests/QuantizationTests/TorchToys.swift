@@ -85,6 +85,8 @@ struct TorchToy {
   /// Tensors that are stored as 64-bit integers, and those stored with the other sign.
   var integers: Set<String> = []
   var negated: Set<String> = []
+  /// Tensors stored as numbers that are not read, with the storage's class or the element type.
+  var unread: [String: String] = [:]
 
   private func stored(_ name: String, _ values: [Float]) -> [UInt8] {
     if integers.contains(name) { return values.flatMap { little(Int($0), 8) } }
@@ -105,11 +107,21 @@ struct TorchToy {
         pickle.text(name)
         var strides = tensor.shape
         for axis in strides.indices { strides[axis] = tensor.shape[(axis + 1)...].reduce(1, *) }
-        pickle.tensor(
-          key: "\(storages.count)", elements: tensor.values.count, shape: tensor.shape, strides: strides,
-          type: integers.contains(name) ? "LongStorage" : "FloatStorage", isNegated: negated.contains(name))
+        let key = "\(storages.count)"
+        if let type = unread[name], !type.hasSuffix("Storage") {
+          let bytes = [UInt8](repeating: 1, count: tensor.values.count)
+          pickle.typedTensor(key: key, bytes: bytes.count, shape: tensor.shape, strides: strides, type: type)
+          storages.append((bytes.count, bytes))
+        } else {
+          pickle.tensor(
+            key: key, elements: tensor.values.count, shape: tensor.shape, strides: strides,
+            type: unread[name] ?? (integers.contains(name) ? "LongStorage" : "FloatStorage"),
+            isNegated: negated.contains(name))
+          let size = unread[name] == nil ? 0 : 4 * tensor.values.count
+          let bytes = stored(name, tensor.values) + [UInt8](repeating: 0, count: size)
+          storages.append((tensor.values.count, bytes))
+        }
         pickle.op(0x73)
-        storages.append((tensor.values.count, stored(name, tensor.values)))
       }
       if !key.isEmpty { pickle.op(0x73) }
     }

@@ -86,10 +86,12 @@ def on_a_cut(taps):
     return near(taps) or (area is not None and float(area.min()) < 1e-4)
 
 
-def quantize(a, config, paths, model):
-    """A model file of CLIP alone."""
+def quantize(a, config, paths, model, o):
+    """A model file of CLIP alone; with its last MLP where the class token is asked for."""
     command = [a.bin / "trident-quantize", "--quiet", "--overwrite", "--output", model, "--clip",
                paths["clip"], "--vocab", paths["vocab"], "--clip-head-width", str(config.clip.head_width)]
+    if o.class_mix > 0:
+        command.append("--keep-last-mlp")
     if config.clip_form != "openai":
         command += ["--activation", config.activation]
     subprocess.run(command, check=True)
@@ -126,7 +128,7 @@ def run(a, folder, number):
         m = weights.quantized(scclip.from_checkpoint(paths["clip"], paths["vocab"], config.activation))
         m.clip.heads = config.clip.heads
     else:
-        quantize(a, config, paths, folder / "model.gguf")
+        quantize(a, config, paths, folder / "model.gguf", o)
         m = weights.from_gguf(str(folder / "model.gguf"))
     reference, taps = scclip.segment(m, photo, classes, o)
     about = (f"{kind} {size[1]}x{size[0]}, {len(classes)} classes, {config.clip_form} "

@@ -117,6 +117,9 @@ struct GoldenCase: CustomStringConvertible, Sendable {
     return options
   }
 
+  /// Whether the last block's MLP is asked for.
+  var mixesClassToken: Bool { settings["class_mix"].flatMap { Float($0) } ?? 0 > 0 }
+
   /// What stands in CLIP's last block; older cases say nothing of it.
   private func readLastBlock(into options: inout SegmentOptions) {
     for key in ["clip_attention", "class_mix", "class_mix_of"] {
@@ -165,7 +168,10 @@ enum GoldenModels {
 
   static func path(of golden: GoldenCase) throws -> String {
     let sources = try golden.sources
-    return try path(golden.folder + sources.joined(separator: "+")) { try quantize(golden, sources, to: $0) }
+    let kind = golden.mixesClassToken ? "whole " : ""
+    return try path(kind + golden.folder + sources.joined(separator: "+")) {
+      try quantize(golden, sources, to: $0)
+    }
   }
 
   /// A model of some sources, made once in a process.
@@ -193,6 +199,7 @@ enum GoldenModels {
     let files = try sources.dropLast().map { try unpack($0, in: golden.folder) }
     var request = QuantizationRequest(clip: files[0], output: path)
     request.towers = towers
+    request.keepsLastMLP = golden.mixesClassToken
     if files.count == 3, towers != .text { (request.dino, request.sam) = (files[1], files[2]) }
     request.vocabulary = golden.folder + sources.last!
     // OpenAI's archive form says its activation itself.

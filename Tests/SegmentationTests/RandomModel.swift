@@ -67,6 +67,7 @@ struct RandomModel {
     config.clip = CLIPConfig(
       vision: .clip(blocks(.clip, &attack), patch: attack.pick([1, 3, 8, 16]), grid: 1 + attack.below(8)),
       embedWidth: embedWidth)
+    config.clip?.hasLastMLP = attack.below(3) == 0
     config.text = TextConfig(
       blocks: blocks(.text, &attack), context: 2 + attack.below(20), vocabularySize: 514,
       embedWidth: embedWidth)

@@ -62,7 +62,7 @@ package struct ToyCheckpoint {
 
 extension ToyCheckpoint {
   /// Image tower 72 wide (three heads of 24 when told so), text tower 64 wide.
-  package static func clip(width vision: Int = 72, patch: Int = 4) -> ToyCheckpoint {
+  package static func clip(width vision: Int = 72, patch: Int = 4, depth: Int = 2) -> ToyCheckpoint {
     var toy = ToyCheckpoint(seed: 11)
     toy.add("visual.conv1.weight", vision, 3, patch, patch)
     toy.add("visual.class_embedding", vision)
@@ -75,7 +75,9 @@ extension ToyCheckpoint {
     toy.norm("ln_final", 64)
     toy.add("text_projection", 64, 20)
     toy.add("logit_scale")
-    for (stem, width, depth, mlp) in [("visual.transformer.", vision, 2, 90), ("transformer.", 64, 1, 80)] {
+    for (stem, width, depth, mlp) in [
+      ("visual.transformer.", vision, depth, 90), ("transformer.", 64, 1, 80),
+    ] {
       for index in 0..<depth {
         let block = stem + "resblocks.\(index)."
         toy.norm(block + "ln_1", width)

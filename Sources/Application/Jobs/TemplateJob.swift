@@ -21,6 +21,9 @@ package struct TemplateJob {
       throw SegmentationError(
         .usage("--choose-templates chooses among the 80 itself; leave out --templates"))
     }
+    guard source.negatives.isEmpty else {
+      throw SegmentationError(.usage("--choose-templates chooses for classes; leave out --negative"))
+    }
     _ = try TextJob(source, output: output, model: model)
     self.photos = PhotoList([photos])
     guard !self.photos.photos.isEmpty else {

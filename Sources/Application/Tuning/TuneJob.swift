@@ -68,7 +68,7 @@ package final class TuneJob {
       throw SegmentationError(
         .usage(
           "there is no CLIP with a text tower in '\(self.judge.modelPath)' to judge masks with; "
-            + "--clip MODEL names a model file that has one"))
+            + "--clip MODEL names a model file that has one (of CLIP alone: made with --keep-last-mlp)"))
     }
     self.side = side
     words = try Words(source, session)

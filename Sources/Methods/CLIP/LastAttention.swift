@@ -198,6 +198,12 @@ extension SegmentOptions {
   /// - Errors: `.usage`.
   func check(_ clip: CLIPConfig) throws(SegmentationError) {
     let depth = clip.vision.depth
+    guard classMix <= 0 || clip.hasLastMLP else {
+      throw SegmentationError(
+        .usage(
+          "--class-mix needs the last block's MLP, which this model file leaves out; "
+            + "quantize with --keep-last-mlp"))
+    }
     guard clipAttention == .global else { return }
     if globalBlocks == BlockRange() {
       if depth == 12 { return }

@@ -57,7 +57,7 @@ extension Session {
   package func maxima(_ observer: NormObserver) -> [String: [Float]] {
     var maxima: [String: [Float]] = [:]
     for schema in model.schemas {
-      for norm in schema.blocks.flatMap({ [$0.norm1, $0.norm2] }) {
+      for norm in schema.blocks.flatMap({ [$0.norm1] + [$0.mlp?.norm].compactMap { $0 } }) {
         if let seen = observer.maxima(model[norm].weight) { maxima[norm.name] = seen }
       }
     }

@@ -2,6 +2,25 @@
 // words.
 import Compute
 
+/// The second half of a block: x += second(activation(first(norm(x)))).
+package struct MLPSchema: Sendable {
+  package let norm: NormSpec
+  package let first: LinearSpec
+  package let second: LinearSpec
+  /// Of what `first` makes, silu(first half) * second half goes on.
+  package let isGated: Bool
+
+  /// - Parameter name: of the block.
+  init(_ config: TransformerConfig, _ name: String) {
+    norm = NormSpec(name + ".norm2", width: config.width, epsilon: config.normEpsilon)
+    first = LinearSpec(name + ".mlp_in", inputs: config.width, outputs: config.mlpOutputs)
+    second = LinearSpec(name + ".mlp_out", inputs: config.mlpWidth, outputs: config.width)
+    isGated = config.isGated
+  }
+
+  var parts: [any WeightSpec] { [norm, first, second] }
+}
+
 /// One pre-norm block.
 package struct BlockSchema: Sendable {
   /// `E.blocks.N`: what all its tensors' names begin with.
@@ -12,13 +31,10 @@ package struct BlockSchema: Sendable {
   package let relativeHeight: FloatsSpec?
   package let relativeWidth: FloatsSpec?
   package let out: LinearSpec
-  package let norm2: NormSpec
-  package let mlpIn: LinearSpec
-  package let mlpOut: LinearSpec
-  /// Of what `mlpIn` makes, silu(first half) * second half goes on.
-  package let isGated: Bool
+  /// Nil: the block ends with its attention, of which methods take parts.
+  package let mlp: MLPSchema?
 
-  init(_ config: TransformerConfig, _ block: Int, relativeSide side: Int? = nil) {
+  init(_ config: TransformerConfig, _ block: Int, relativeSide side: Int? = nil, hasMLP: Bool = true) {
     let name = "\(config.role.rawValue).blocks.\(block)"
     let width = config.width
     self.name = name
@@ -27,15 +43,12 @@ package struct BlockSchema: Sendable {
     relativeHeight = side.map { FloatsSpec(name + ".rel_h", [config.headWidth, 2 * $0 - 1]) }
     relativeWidth = side.map { FloatsSpec(name + ".rel_w", [config.headWidth, 2 * $0 - 1]) }
     out = LinearSpec(name + ".out", inputs: config.inner, outputs: width)
-    norm2 = NormSpec(name + ".norm2", width: width, epsilon: config.normEpsilon)
-    mlpIn = LinearSpec(name + ".mlp_in", inputs: width, outputs: config.mlpOutputs)
-    mlpOut = LinearSpec(name + ".mlp_out", inputs: config.mlpWidth, outputs: width)
-    isGated = config.isGated
+    mlp = hasMLP ? MLPSchema(config, name) : nil
   }
 
   package var parts: [any WeightSpec] {
     let positions: [any WeightSpec] = [relativeHeight, relativeWidth].compactMap { $0 }
-    return [norm1, qkv] + positions + [out, norm2, mlpIn, mlpOut]
+    return [norm1, qkv] + positions + [out] + (mlp?.parts ?? [])
   }
 }
 
@@ -54,7 +67,9 @@ package struct VisionSchema: NetworkSchema {
   package let blocks: [BlockSchema]
   package let normPost: NormSpec?
 
-  package init(_ config: VisionConfig, relativeSide: (Int) -> Int? = { _ in nil }) {
+  package init(
+    _ config: VisionConfig, hasLastMLP: Bool = true, relativeSide: (Int) -> Int? = { _ in nil }
+  ) {
     let name = config.blocks.role.rawValue
     let width = config.width
     func norm(_ part: String) -> NormSpec {
@@ -73,7 +88,11 @@ package struct VisionSchema: NetworkSchema {
       config.registers == 0 ? nil : FloatsSpec(name + ".registers", [width, config.registers])
     position = PositionSpec(name + ".position", width: width, rows: config.positionCount)
     normPre = config.hasPreNorm ? norm("norm_pre") : nil
-    blocks = (0..<config.depth).map { BlockSchema(config.blocks, $0, relativeSide: relativeSide($0)) }
+    blocks = (0..<config.depth).map { block in
+      BlockSchema(
+        config.blocks, block, relativeSide: relativeSide(block),
+        hasMLP: hasLastMLP || block < config.depth - 1)
+    }
     normPost = config.hasPostNorm ? norm("norm_post") : nil
   }
 
@@ -91,7 +110,7 @@ package struct CLIPSchema: NetworkSchema {
   package let projection: LinearSpec
 
   package init(_ config: CLIPConfig) {
-    vision = VisionSchema(config.vision)
+    vision = VisionSchema(config.vision, hasLastMLP: config.hasLastMLP)
     projection = LinearSpec("clip.proj", inputs: config.width, outputs: config.embedWidth, hasBias: false)
   }
 

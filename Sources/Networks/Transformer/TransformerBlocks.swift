@@ -147,13 +147,16 @@ func strips(of count: Int, _ limit: Int) -> [Range<Int>] {
 }
 
 extension Engine {
-  /// x += mlpOut(activation(mlpIn(norm2(x)))) for some rows; a gated MLP has its gate for activation.
+  /// x += second(activation(first(norm2(x)))) for some rows; a gated MLP has its gate for activation.
+  ///
+  /// Traps for a block without an MLP: whoever walks through blocks of a file asks `WindowTransformer` first.
   package func mlp(_ x: Rows, _ weights: BlockWeights, _ activation: Activation, _ room: RowRoom) {
-    let hidden = room.rows(x.count, weights.mlpIn.outputs)
-    let normalized = prepare(x, normalizedBy: weights.norm2, room.scratch)
-    linear(weights.mlpIn, normalized, activation: weights.isGated ? .none : activation, into: hidden)
-    let inner = weights.isGated ? gate(hidden) : hidden
-    linear(weights.mlpOut, prepare(inner, room.scratch), accumulate: true, into: x)
+    guard let mlp = weights.mlp else { preconditionFailure("this block ends with its attention") }
+    let hidden = room.rows(x.count, mlp.first.outputs)
+    let normalized = prepare(x, normalizedBy: mlp.norm, room.scratch)
+    linear(mlp.first, normalized, activation: mlp.isGated ? .none : activation, into: hidden)
+    let inner = mlp.isGated ? gate(hidden) : hidden
+    linear(mlp.second, prepare(inner, room.scratch), accumulate: true, into: x)
   }
 
   /// silu(first half) * second half of every row, in place of the first half.

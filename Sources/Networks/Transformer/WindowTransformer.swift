@@ -60,10 +60,12 @@ package struct WindowTransformer {
   ///   - watch: get the attention of their blocks.
   ///   - each: called behind every block.
   /// - Memory: positions and one `SequenceRoom`, given back.
+  /// - Errors: `.model` where one of the blocks ends before its MLP; a plan refuses it like a run.
   package func encode(
     _ windows: Range<Int>, through blocks: Range<Int>, into x: Rows, watch: [AttentionSum] = [],
     each: (_ block: Int) throws -> Void = { _ in }
   ) throws {
+    try checkMLPs(of: blocks)
     try run.scope {
       let positions = try PositionTable(run, schema.position, config, grid: grid)
       let room = try SequenceRoom(run, config.blocks, tokens: tokens, extraDepth: config.patchLength)
@@ -97,7 +99,15 @@ package struct WindowTransformer {
     }
   }
 
-  /// The last block, for what its user makes of it.
+  private func checkMLPs(of blocks: Range<Int>) throws(SegmentationError) {
+    guard let block = blocks.first(where: { schema.blocks[$0].mlp == nil }) else { return }
+    throw SegmentationError(
+      .model(
+        "its \(config.blocks.role.rawValue) network ends before the MLP of block \(block + 1); make the file "
+          + "with trident-quantize --keep-last-mlp"), path: run.model.file.path)
+  }
+
+  /// The last block, for what its user makes of it; its MLP may be missing.
   package func withLastBlock<Result>(_ body: (BlockWeights) throws -> Result) throws -> Result {
     try stream.with(config.depth - 1, body)
   }
