@@ -5,7 +5,9 @@
                [--data Tests/Fixtures/scenes] [--count 40] [--seed 0]
                [--method trident,sc-clip] [--rule keep,gate,relative,relevancy,purify] TABLE
 
-RULE purify@0.15 is purify with --redundancy 0.15.
+RULE purify@0.15 is purify with --redundancy 0.15. `--method radseg` takes the demo's RADSeg and vocabularies
+of the demo's words: keep is --class-gate 0, gate its published 0.5, relevancy the neutral phrases in the
+vocabulary; it has no purify.
 
 TABLE `many`: of every scene the words are what it shows and 20 others, drawn by seed: `known`, of the
 scenes' own classes, or `strange`, words that the demo model never learned. TABLE `few`: one to four words
@@ -32,7 +34,9 @@ METHODS = {
     "trident": [],
     "sc-clip": ["--method", "sc-clip", "--short-side", "448", "--low-block", "3", "--mid-block", "5",
                 "--levels", "5-5", "--class-weight", "0"],
+    "radseg": [],
 }
+NEUTRAL = "object; things; stuff; texture"
 STRANGE = ("sofa, zebra, giraffe, tiger, kangaroo, bench, toaster, microwave, sink, fridge, kite, "
            "skateboard, surfboard, wine glass, fork, knife, spoon, bowl, broccoli, hot dog, "
            "sandwich, potted plant, bed, dining table, television, keyboard, vase, teddy bear, hair "
@@ -43,11 +47,18 @@ STRANGE = ("sofa, zebra, giraffe, tiger, kangaroo, bench, toaster, microwave, si
 def segment(a, photo, words, flags):
     """-> label map"""
     with tempfile.TemporaryDirectory() as folder:
-        labels = f"{folder}/labels.png"
-        command = [a.trident, "segment", "--model", a.model, "--quiet", "--no-cache", *flags, str(photo),
-                   "--output", labels]
-        for word in words:
-            command += ["--class", word]
+        labels, model = f"{folder}/labels.png", a.model
+        named = [part for word in words for part in ("--class", word)]
+        if flags[0] == "radseg":
+            model, words = "models/demo/radseg.gguf", f"{folder}/words.tvoc"
+            negative = ["--negative", NEUTRAL] if flags[1] == "relevancy" else []
+            subprocess.run([a.trident, "text", "--model", a.model, "--quiet", *named, *negative, "--output",
+                            words], check=True, capture_output=True)
+            named = ["--vocabulary", words]
+            flags = {"keep": ["--class-gate", "0"], "relative": ["--class-gate", "0", "--absent", "relative"],
+                     "gate": [], "relevancy": []}[flags[1]]
+        command = [a.trident, "segment", "--model", model, "--quiet", "--no-cache", *flags, str(photo),
+                   "--output", labels, *named]
         subprocess.run(command, check=True, capture_output=True)
         return np.array(Image.open(labels))
 
@@ -109,7 +120,7 @@ def main():
     p.add_argument("--data", type=pathlib.Path, default="Tests/Fixtures/scenes")
     p.add_argument("--count", type=int, default=40)
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--method", default=",".join(METHODS))
+    p.add_argument("--method", default="trident,sc-clip")
     p.add_argument("--rule", default="keep,gate,relative,relevancy,purify")
     a = p.parse_args()
     lines = (a.data / "classes.txt").read_text().splitlines()
@@ -135,6 +146,8 @@ def main():
         for rule in a.rule.split(","):
             name, _, edge = rule.partition("@")
             flags = METHODS[method] + ["--absent", name] + (["--redundancy", edge] if edge else [])
+            if method == "radseg":
+                flags = [method, name]
             last = f" {farm(a, flags)} |" if is_many else ""
             for words, choose in (many if is_many else few).items():
                 found = measure(a, names, flags, choose)

@@ -34,6 +34,8 @@ import Testing
     var soft = SegmentOptions(method: .scCLIP)
     soft.refinement = .pamr
     #expect(try SearchSpace(soft, SearchSpace.Shape()).axes.map(\.key).first == "logit_scale")
+    soft.clipAttention = .neighbour
+    #expect(try SearchSpace(soft, SearchSpace.Shape()).axes.map(\.key) == ["logit_scale", "clip_attention"])
     #expect(try space(.radseg).axes.map(\.key) == ["class_gate", "logit_scale"])
     #expect(try space(.trident, keys: ["logit-scale"]).count == 7)
     let other = thrownError(SegmentationError.self) { try self.space(.radseg, keys: ["beta"]) }

@@ -90,7 +90,11 @@ package struct SearchSpace: Sendable {
       if shape.hasBackground || readsProbabilities(options) {
         axes.append(steps("logit_scale", 3000, 6000, by: 500))
       }
-      if !shape.hasBackground { axes += blocks(shape.depth) }
+      if options.clipAttention != .published {
+        axes.append(Axis(key: "clip_attention", values: ["self", "neighbour", "value"]))
+      } else if !shape.hasBackground {
+        axes += blocks(shape.depth)
+      }
       if shape.hasBackground {
         axes.append(Axis(key: "area_threshold", values: ["-1", "0.05", "0.1", "0.2"]))
       }
