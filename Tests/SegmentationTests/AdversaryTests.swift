@@ -76,7 +76,19 @@ struct Attack {
       options.levels = BlockRange(1, depth - 1)
       options.classWeight = 0.3
     }
+    if [.trident, .scCLIP].contains(method), below(3) == 0 { changeLastBlock(&options, config) }
     return options
+  }
+
+  /// Another attention in CLIP's last block, and its class token.
+  private mutating func changeLastBlock(_ options: inout SegmentOptions, _ config: ModelConfig) {
+    options.clipAttention = pick(CLIPAttention.allCases)
+    if options.clipAttention != .published { options.usesDINO = true }
+    let depth = max(2, config.clip?.vision.depth ?? 2)
+    let first = 1 + below(depth - 1)
+    options.globalBlocks = BlockRange(first, first + below(depth - first))
+    if config.clip?.hasLastMLP == true { options.classMix = pick([0, 0.2, 1]) }
+    if options.method == .scCLIP { options.classMixOf = pick(ClassMixScope.allCases) }
   }
 
   /// Opens and runs the file as `segment` does.

@@ -67,12 +67,13 @@ package struct SegmentReport {
   /// a rule asked.
   private func presence(of label: Int) -> [(String, JSON)] {
     let present = ("present", JSON.bool(run.refinement.pixels(of: label) > 0))
+    let isGated = label < run.isGated.count && run.isGated[label]
     guard label < run.presence.count else {
-      return [present] + (label < run.isGated.count ? [("dropped", .bool(run.isGated[label]))] : [])
+      return [present] + (label < run.isGated.count ? [("dropped", .bool(isGated))] : [])
     }
     let found = run.presence[label]
     return [
-      present, ("dropped", .bool(found.isDropped)),
+      present, ("dropped", .bool(found.isDropped || isGated)),
       ("certainty", .float(found.certainty)), ("best", .float(found.best)), ("mean", .float(found.mean)),
     ] + (found.purity.map { [("purity", .float($0))] } ?? [])
   }
@@ -94,16 +95,16 @@ package struct SegmentReport {
 
   /// The text of the legend: what made the map, and what its numbers mean.
   package var legend: String {
-    JSON.object(
-      Self.origin(of: job, sha256: contents?.sha256) + [
-        ("photo", .string(photo)), ("photo_bytes", .int(contents?.byteCount ?? 0)),
-        ("width", .int(run.width)),
-        ("height", .int(run.height)),
-        ("classes", classes),
-        ("background", .bool(job.words.classes.background)), ("version", .string(Trident.version)),
-        ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
-      ] + blocks + templates + preset + found
-    ).text() + "\n"
+    var members = Self.origin(of: job, sha256: contents?.sha256)
+    members += [
+      ("photo", .string(photo)), ("photo_bytes", .int(contents?.byteCount ?? 0)),
+      ("width", .int(run.width)), ("height", .int(run.height)), ("classes", classes),
+      ("background", .bool(job.words.classes.background)), ("version", .string(Trident.version)),
+      ("model_id", .string(job.session.modelIdentity)), ("options", job.options.json),
+    ]
+    members += blocks + templates
+    members += preset + found
+    return JSON.object(members).text() + "\n"
   }
 
   /// What a label map was made of: the first members of its legend.
@@ -143,7 +144,8 @@ package struct SegmentReport {
       ),
       ("machine", machine), ("options", job.options.json),
     ]
-    return .object(members + blocks + templates + confidence + preset + found)
+    let more = blocks + templates + confidence
+    return .object(members + more + preset + found)
   }
 
   /// The file that the options come from, with what it says of itself.
