@@ -217,9 +217,11 @@ extension Engine {
   /// - Shapes: `q` [rows, width]; `out` [rows, width], overwritten.
   /// - Memory: allocates nothing.
   package func attend(
-    _ q: Rows, keys: KeyMatrix, values: ValueMatrix, factor: Float, bias: RelativeBias? = nil,
-    _ scratch: AttentionScratch, into out: Rows
+    _ q: Rows, _ head: HeadMemory, factor: Float, bias: RelativeBias? = nil, _ scratch: AttentionScratch,
+    into out: Rows
   ) {
+    guard let values = head.values else { preconditionFailure("keys without values") }
+    let keys = head.keys
     precondition(
       q.count <= scratch.rowCapacity && keys.count <= scratch.keyStride, "attention scratch too small")
     precondition(

@@ -16,6 +16,11 @@ package struct PackedLinear {
   package let panels: ck_panels
 
   package var depth: Int { panels.depth }
+  fileprivate var withoutBias: PackedLinear {
+    PackedLinear(
+      inputs: inputs, outputs: outputs, weight: panels.weight, scale: panels.scale, sum: panels.sum, bias: nil
+    )
+  }
 
   package init(
     inputs: Int, outputs: Int, weight: UnsafePointer<Int8>, scale: UnsafePointer<Float>,
@@ -114,6 +119,13 @@ package struct PreparedRows {
   let float: UnsafePointer<Float>?
   let floatStride: Int
   let weights: UnsafeMutablePointer<Float>?
+
+  /// One byte a value: the first or the second of fine rows.
+  fileprivate func plain(_ bytes: ByteRows) -> PreparedRows {
+    PreparedRows(
+      rows: rows, bytes: bytes, lowBytes: nil, stride: stride, float: float, floatStride: floatStride,
+      weights: weights)
+  }
 }
 
 extension Engine {
@@ -209,27 +221,18 @@ extension Engine {
       return
     }
     precondition(rows.stride >= layer.depth, "prepared rows are too short for the layer")
-    guard let low = rows.lowBytes else {
-      let epilogue = ck_epilogue(activation: activation.raw, accumulate: accumulate ? 1 : 0)
-      product(bytes, stride: rows.stride, layer.panels, channels, epilogue, into: out)
+    if let low = rows.lowBytes {
+      precondition(activation == .none || !accumulate, "an activated product is not added")
+      linear(layer.withoutBias, rows.plain(low), channels: channels, accumulate: accumulate, into: out)
+      linear(layer, rows.plain(bytes), channels: channels, accumulate: true, into: out)
+      if activation == .none { return }
+      for row in 0..<out.count { activate(out.row(row), out.width, activation) }
       return
     }
-    precondition(activation == .none || !accumulate, "an activated product is not added")
-    var epilogue = ck_epilogue(activation: CK_ACTIVATION_NONE, accumulate: accumulate ? 1 : 0)
-    product(low, stride: rows.stride, layer.panels.withoutBias, channels, epilogue, into: out)
-    epilogue.accumulate = 1
-    product(bytes, stride: rows.stride, layer.panels, channels, epilogue, into: out)
-    if activation == .none { return }
-    for row in 0..<out.count { activate(out.row(row), out.width, activation) }
-  }
-
-  private func product(
-    _ rows: ByteRows, stride: Int, _ panels: ck_panels, _ channels: Range<Int>, _ epilogue: ck_epilogue,
-    into out: Rows
-  ) {
-    var (panels, epilogue) = (panels, epilogue)
+    var panels = layer.panels
+    var epilogue = ck_epilogue(activation: activation.raw, accumulate: accumulate ? 1 : 0)
     table.pointee.gemm_s8(
-      rows.quantized, stride, rows.scale, out.count, &panels, channels.lowerBound / 16,
+      bytes.quantized, rows.stride, bytes.scale, out.count, &panels, channels.lowerBound / 16,
       ceilDivide(channels.upperBound, by: 16), channels.upperBound, &epilogue, out.base, out.stride)
   }
 
@@ -261,11 +264,5 @@ extension Engine {
       }
       begin = end
     }
-  }
-}
-
-extension ck_panels {
-  fileprivate var withoutBias: ck_panels {
-    ck_panels(weight: weight, scale: scale, sum: sum, bias: nil, depth: depth, panel_count: panel_count)
   }
 }

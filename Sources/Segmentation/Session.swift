@@ -133,7 +133,9 @@ package final class Session {
     sinks.scores = scores ? { _, _, _ in { _, _ in } } : nil
     sinks.confidence = confidence ? { _, _ in true } : nil
     return try planned(limit, options.precision, fixed: fixed) { run in
-      _ = try execute(photo, wording, method, options, in: run, sinks)
+      let text = try wording.vectors(in: run, width: embedWidth)
+      let scored = try method.score(photo, text: text, words: wording, in: run)
+      _ = try deliver(scored, photo, wording, options, in: run, sinks)
     }
   }
 
@@ -175,8 +177,7 @@ package final class Session {
   ) -> RunContext {
     RunContext(
       model: model, engine: engine, arena: arena, tiling: tiling, keepsWeights: runtime.keepsWeights,
-      log: log,
-      taps: taps)
+      log: log, taps: taps)
   }
 
   /// What is said of results that are NaN or infinite.
@@ -275,7 +276,9 @@ package final class Session {
       var run = run
       run.isCancelled = sinks.isCancelled
       if let limit = runtime.memoryLimit { run.spillRoom = max(0, limit - plan.peak) }
-      var report = try execute(photo, wording, makeMethod(model, options), options, in: run, sinks)
+      let text = try wording.vectors(in: run, width: embedWidth)
+      let scored = try makeMethod(model, options).score(photo, text: text, words: wording, in: run)
+      var report = try deliver(scored, photo, wording, options, in: run, sinks)
       report.plan = plan
       report.stages = run.log.entries
       report.samples = run.log.samples
@@ -284,15 +287,12 @@ package final class Session {
     }
   }
 
-  private func execute(
-    _ photo: PhotoPixels, _ wording: Wording, _ method: any SegmentationMethod, _ options: SegmentOptions,
-    in run: RunContext, _ sinks: RunSinks
+  /// Scores to whatever is wanted of them.
+  private func deliver(
+    _ scored: Scored, _ photo: PhotoPixels, _ wording: Wording, _ options: SegmentOptions, in run: RunContext,
+    _ sinks: RunSinks
   ) throws -> RunReport {
-    let text = try wording.vectors(in: run, width: embedWidth)
-    let scored = try method.score(photo, text: text, words: wording, in: run)
-    if !run.isPlanning, !scored.scores.isFinite {
-      throw notNumbers("scores")
-    }
+    if !run.isPlanning, !scored.scores.isFinite { throw notNumbers("scores") }
     if let open = sinks.scores { try run.stage(.scores) { try scored.write(in: run, open) } }
     if let side = sinks.previewSide { try preview(photo, side: side, run, sinks) }
     let presence = try presence(scored, photo, wording, options, in: run)

@@ -47,6 +47,34 @@ struct SegmentCommand: ParsableCommand {
       classFlags, tells: (outputFlags.targets.map(\.format) + formats).tellConfidence)
     if let folder = fleetFlags.parts { return try runShard(folder) }
     if let input = fleetFlags.tar, let output = fleetFlags.tarOutput { return try runTar(input, output) }
+    let (job, paths) = try makeJob()
+    do {
+      try job.run { report in
+        if outputFlags.json {
+          print(report.json.text(indent: paths.isMany ? -1 : 0))
+        } else if !outputFlags.quiet && !paths.writesStandardOutput {
+          print(report.summary(paths.files(of: report.photo)))
+        }
+      } failed: { photo, error in
+        if outputFlags.json { print(error.json(photo: photo).text(indent: -1)) }
+      } ended: { tally in
+        if outputFlags.json {
+          print(tally.json.text(indent: -1))
+        } else if !outputFlags.quiet {
+          print(tally.text)
+        }
+      }
+    } catch let error as SegmentationError {
+      // One photo of one: whoever reads lines gets one, too.
+      if outputFlags.json, !paths.isMany, [3, 5].contains(error.exitCode), let photo = paths.photos.first {
+        print(error.json(photo: photo).text(indent: -1))
+      }
+      throw error
+    }
+  }
+
+  /// The photos of the command, ready to run, and where their outputs go.
+  private func makeJob() throws -> (SegmentJob, OutputPaths) {
     let targets = outputFlags.targets
     if targets.isEmpty && !outputFlags.json {
       throw SegmentationError(
@@ -58,31 +86,7 @@ struct SegmentCommand: ParsableCommand {
     let job = SegmentJob(
       try PhotoJob(runtimeFlags, classFlags, methodFlags, style, quiet: outputFlags.quiet), paths,
       measures: outputFlags.json, overwrites: outputFlags.overwrite)
-    do { try run(job, paths) } catch let error as SegmentationError {
-      // One photo of one: whoever reads lines gets one, too.
-      if outputFlags.json, !paths.isMany, [3, 5].contains(error.exitCode), let photo = paths.photos.first {
-        print(error.json(photo: photo).text(indent: -1))
-      }
-      throw error
-    }
-  }
-
-  private func run(_ job: SegmentJob, _ paths: OutputPaths) throws {
-    try job.run { report in
-      if outputFlags.json {
-        print(report.json.text(indent: paths.isMany ? -1 : 0))
-      } else if !outputFlags.quiet && !paths.writesStandardOutput {
-        print(report.summary(paths.files(of: report.photo)))
-      }
-    } failed: { photo, error in
-      if outputFlags.json { print(error.json(photo: photo).text(indent: -1)) }
-    } ended: { tally in
-      if outputFlags.json {
-        print(tally.json.text(indent: -1))
-      } else if !outputFlags.quiet {
-        print(tally.text)
-      }
-    }
+    return (job, paths)
   }
 }
 

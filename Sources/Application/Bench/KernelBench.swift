@@ -117,8 +117,7 @@ private struct AttentionRoom {
   static let width = 64
 
   struct Worker {
-    let keys: KeyMatrix
-    let values: ValueMatrix
+    let memory: HeadMemory
     let strip: AttentionScratch
     let bias: UnsafeMutablePointer<Float>
     let out: Rows
@@ -141,8 +140,7 @@ private struct AttentionRoom {
     for _ in 0..<engine.pool.threadCount {
       workers.append(
         Worker(
-          keys: try KeyMatrix(arena, engine: engine, count: count, width: width),
-          values: try ValueMatrix(arena, engine: engine, count: count, width: width),
+          memory: try HeadMemory(arena, engine: engine, tokens: count, width: width),
           strip: try AttentionScratch(
             arena, engine: engine, rows: rows, keys: count, width: width, keepsLogits: false),
           bias: try arena.floats(rows * max(gridSide, 1)), out: try arena.rows(count, width)))
@@ -152,8 +150,7 @@ private struct AttentionRoom {
   /// One head by one worker.
   func head(of worker: Int) {
     let room = workers[worker]
-    engine.packKeys(x, into: room.keys)
-    engine.packValues(x, into: room.values)
+    room.memory.load(engine, k: x, v: x)
     for row in stride(from: 0, to: count, by: room.strip.rowCapacity) {
       attend(row, room, room, into: room.out)
     }
@@ -162,13 +159,7 @@ private struct AttentionRoom {
   /// One head by all workers.
   func headTogether() {
     let shared = workers[0]
-    engine.pool.run(count: 2, chunk: 1) { range, _ in
-      if range.lowerBound == 0 {
-        engine.packKeys(x, into: shared.keys)
-      } else {
-        engine.packValues(x, into: shared.values)
-      }
-    }
+    shared.memory.load(engine, k: x, v: x, sharing: true)
     engine.pool.run(count: count, chunk: shared.strip.rowCapacity) { range, worker in
       attend(range.lowerBound, shared, workers[worker], into: shared.out)
     }
@@ -178,7 +169,6 @@ private struct AttentionRoom {
     let bias =
       gridSide > 0 ? RelativeBias(vertical: room.bias, horizontal: room.bias, gridWidth: gridSide) : nil
     let strip = row..<min(row + room.strip.rowCapacity, count)
-    engine.attend(
-      x[strip], keys: head.keys, values: head.values, factor: 0.125, bias: bias, room.strip, into: out[strip])
+    engine.attend(x[strip], head.memory, factor: 0.125, bias: bias, room.strip, into: out[strip])
   }
 }

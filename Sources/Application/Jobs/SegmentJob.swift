@@ -27,23 +27,7 @@ package final class SegmentJob {
     failed: (_ photo: String, SegmentationError) throws -> Void = { _, _ in },
     ended: (SegmentTally) throws -> Void = { _ in }
   ) throws {
-    if job.words.count == 1 && mustChoose {
-      job.listener.note(
-        "warning: with one class every pixel belongs to it; name what else the photos show, too"
-          + (canAskRelevancy ? ", or let --absent relevancy say where it is not" : ""))
-    }
-    if !job.words.named.isAsked {
-      let word = job.words.count == 1 ? "the word does not fit" : "neither word fits"
-      job.listener.note(
-        "pixels that \(word) are 'unknown', label \(job.words.count); --absent keep gives every pixel a word")
-    }
-    if job.options.probabilityThreshold > 1 / Float(job.words.named.all.count) && mustChoose {
-      job.listener.note(
-        "warning: pixels below --probability-threshold get the first class, "
-          + "'\(printable(job.words.classes.titles[0], limit: 100))'; --background puts one of its own "
-          + "there, --unknown-threshold leaves them without")
-    }
-    if !paths.leftOut.text.isEmpty { job.listener.note("left out: \(paths.leftOut.text)") }
+    announce()
     try paths.makeFolders()
     let rest = try photosToDo()
     var tally = SegmentTally(
@@ -57,7 +41,16 @@ package final class SegmentJob {
         continue
       }
       do {
-        try each(try segment(path, index, of: rest.count))
+        let photo = try PhotoFile(path: path, ceilings: job.session.runtime.photoCeilings)
+        let progress = progress(index, of: rest.count)
+        let report: SegmentReport
+        do {
+          defer { if progress != nil { display?.finish() } }
+          report = try job.run(
+            photo, name: path, measures: measures, into: paths.sinks(of: path), progress: progress)
+          warn(of: report)
+        }
+        try each(report)
         tally.done += 1
       } catch let error as SegmentationError where paths.isMany && [3, 5].contains(error.exitCode) {
         // Only a photo's own errors name it.
@@ -75,18 +68,34 @@ package final class SegmentJob {
     throw last.exitCode == 5 ? last : SegmentationError(.photo(text))
   }
 
-  private func segment(_ path: String, _ index: Int, of count: Int) throws -> SegmentReport {
-    let photo = try PhotoFile(path: path, ceilings: job.session.runtime.photoCeilings)
-    let progress = { (stage: String, fraction: Double) -> Void in
-      let stage = count > 1 ? "photo \(index + 1) of \(count), \(stage)" : stage
-      self.display?.show(stage, (Double(index) + fraction) / Double(count), detail: "")
+  /// Says what classes and options will not do as one may expect, and what is left out.
+  private func announce() {
+    if job.words.count == 1 && mustChoose {
+      job.listener.note(
+        "warning: with one class every pixel belongs to it; name what else the photos show, too"
+          + (canAskRelevancy ? ", or let --absent relevancy say where it is not" : ""))
     }
-    defer { if job.listener.showsProgress { display?.finish() } }
-    let report = try job.run(
-      photo, name: path, measures: measures, into: paths.sinks(of: path),
-      progress: job.listener.showsProgress ? progress : nil)
-    warn(of: report)
-    return report
+    if !job.words.named.isAsked {
+      let word = job.words.count == 1 ? "the word does not fit" : "neither word fits"
+      job.listener.note(
+        "pixels that \(word) are 'unknown', label \(job.words.count); --absent keep gives every pixel a word")
+    }
+    if job.options.probabilityThreshold > 1 / Float(job.words.named.all.count) && mustChoose {
+      job.listener.note(
+        "warning: pixels below --probability-threshold get the first class, "
+          + "'\(printable(job.words.classes.titles[0], limit: 100))'; --background puts one of its own "
+          + "there, --unknown-threshold leaves them without")
+    }
+    if !paths.leftOut.text.isEmpty { job.listener.note("left out: \(paths.leftOut.text)") }
+  }
+
+  /// Shows how far one photo of several is; nil: nobody looks.
+  private func progress(_ index: Int, of count: Int) -> ((_ stage: String, _ fraction: Double) -> Void)? {
+    guard job.listener.showsProgress else { return nil }
+    return { [self] stage, fraction in
+      let stage = count > 1 ? "photo \(index + 1) of \(count), \(stage)" : stage
+      display?.show(stage, (Double(index) + fraction) / Double(count), detail: "")
+    }
   }
 
   /// Every pixel gets one of the classes, whatever the photo shows: no rule of absence leaves fewer than one.

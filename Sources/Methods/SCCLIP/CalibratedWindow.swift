@@ -194,8 +194,8 @@ struct CalibratedWindow {
       own.attention.memory.load(engine, k: k, v: v)
       for strip in strips(of: cells, own.attention.strip.rowCapacity) {
         let part = own.part.prefix(strip.count)
-        own.attention.memory.attend(
-          engine, q: k[strip], scale: config.attentionScale, own.attention.strip, into: part)
+        engine.attend(
+          k[strip], own.attention.memory, factor: config.attentionScale, own.attention.strip, into: part)
         out[strip].add(part)
       }
     }

@@ -76,7 +76,30 @@ struct AffinityStrips {
   func aggregate(_ x: Rows, into sink: AggregatedRows) throws {
     note()
     try encoder.withLastBlock { weights in
-      try run.scope { try aggregate(x, weights, sink) }
+      try run.scope {
+        let shared = try reserveShared()
+        let strip = min(run.tiling.strip, grid)
+        try run.scope { try project(x, weights, shared) }
+        let workers = try engine.perWorker { () throws(ComputeError) in try reserveWorker(strip: strip) }
+        if run.isPlanning { return }
+        let parts = ceilDivide(grid, by: strip)
+        let rows = needsOutput ? grid : target.validRows
+        engine.pool.run(count: rows * parts, chunk: 1) { range, index in
+          let y = range.lowerBound / parts
+          let column = range.lowerBound % parts * strip
+          let count = min(strip, grid - column)
+          // Only the caller's own thread reports.
+          if index == 0 && column == 0 { encoder.stepInLast(0.9 * Double(y) / Double(rows)) }
+          let valid = y < target.validRows ? max(0, min(count, target.validColumns - column)) : 0
+          if valid == 0 && !needsOutput { return }
+          let place = Place(y: y, column: column, count: count, valid: valid)
+          attend(place, x, weights, shared, workers[index])
+          if valid > 0 {
+            mixCanvas(place, shared, workers[index])
+            sink(y, column, workers[index].aggregated.prefix(valid), index)
+          }
+        }
+      }
       if needsOutput {
         try encoder.mlp(x, weights)
         run.record("sam.blocks.\(blocks.depth - 1)", x)
@@ -95,31 +118,6 @@ struct AffinityStrips {
             * Double(target.canvas.rowCount * target.columns.count * target.canvas.width)))
   }
 
-  private func aggregate(_ x: Rows, _ weights: BlockWeights, _ sink: AggregatedRows) throws {
-    let shared = try reserveShared()
-    let strip = min(run.tiling.strip, grid)
-    try run.scope { try project(x, weights, shared) }
-    let workers = try engine.perWorker { () throws(ComputeError) in try reserveWorker(strip: strip) }
-    if run.isPlanning { return }
-    let parts = ceilDivide(grid, by: strip)
-    let rows = needsOutput ? grid : target.validRows
-    engine.pool.run(count: rows * parts, chunk: 1) { range, index in
-      let y = range.lowerBound / parts
-      let column = range.lowerBound % parts * strip
-      let count = min(strip, grid - column)
-      // Only the caller's own thread reports.
-      if index == 0 && column == 0 { encoder.stepInLast(0.9 * Double(y) / Double(rows)) }
-      let valid = y < target.validRows ? max(0, min(count, target.validColumns - column)) : 0
-      if valid == 0 && !needsOutput { return }
-      let place = Place(y: y, column: column, count: count, valid: valid)
-      attend(place, x, weights, shared, workers[index])
-      if valid > 0 {
-        mixCanvas(place, shared, workers[index])
-        sink(y, column, workers[index].aggregated.prefix(valid), index)
-      }
-    }
-  }
-
   /// A run of queries inside one grid row; the first `valid` of them lie on the photo.
   private struct Place {
     let y: Int
@@ -134,7 +132,8 @@ struct AffinityStrips {
     var unit: [KeyMatrix] = []
     let all = try RowScratch(arena, engine: engine, rows: count, depth: blocks.width)
     for _ in 0..<blocks.heads {
-      heads.append(try HeadMemory(run, tokens: count, width: head, keepsValues: needsOutput))
+      heads.append(
+        try HeadMemory(arena, engine: engine, tokens: count, width: head, keepsValues: needsOutput))
       if usesSimilarity { unit.append(try KeyMatrix(arena, engine: engine, count: validCount, width: head)) }
     }
     return Shared(

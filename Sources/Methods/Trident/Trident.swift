@@ -104,12 +104,10 @@ package struct TridentMethod: SegmentationMethod {
       try encoder.embed(copy.pixels, width: copy.width, height: copy.height, into: high)
       // The photo's bytes are spent: the tokens move down over them.
       let x = try run.arena.slide(high, over: copy.pixels)
-      try encoder.encode(x)
+      try encoder.encode(x, leavesLast: pass.aggregates)
       if pass.aggregates {
         try aggregate(
           pass, encoder, x, layout.target(of: pass, canvas, patch: sam.vision.patch), into: features, layout)
-      } else {
-        try encoder.lastBlock(x)
       }
       guard pass.embeds else { return nil }
       let embedding = try run.arena.rows(sam.tokenCount, sam.neckWidth)

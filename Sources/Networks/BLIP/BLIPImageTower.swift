@@ -61,7 +61,9 @@ package struct BLIPImageTower {
       embed(image, blank, positions, into: x, room)
       let tower = TransformerBlocks(run, config.blocks)
       try stream.forEach(0..<config.depth) { block, weights in
-        tower.block(x, weights, room)
+        tower.project(x, weights, room)
+        tower.attend(room)
+        tower.finish(x, weights, room)
         run.record("blip.blocks.\(block).\(round)", x)
         run.step(Double(block + 1) / Double(config.depth))
       }

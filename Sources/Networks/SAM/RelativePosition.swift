@@ -36,9 +36,11 @@ struct RelativePosition {
   ///
   /// - Shapes: `q` [count, at least headWidth], queries (y, x ..< x + count); `room` for as many queries.
   func bias(_ engine: Engine, _ q: Rows, y: Int, x: Int, _ room: BiasRoom) -> RelativeBias {
-    multiply(engine, q, height, at: y, into: room.vertical.prefix(q.count))
+    let q = q.columns(0..<headWidth)
+    engine.productNN(q, keys(height, at: y), into: room.vertical.prefix(q.count))
     for index in 0..<q.count {
-      multiply(engine, q[index..<index + 1], width, at: x + index, into: room.horizontal[index..<index + 1])
+      engine.productNN(
+        q[index..<index + 1], keys(width, at: x + index), into: room.horizontal[index..<index + 1])
     }
     return room.bias
   }
@@ -47,23 +49,22 @@ struct RelativePosition {
   ///
   /// - Shapes: `q` [rows * side, at least headWidth]; `room` for as many queries.
   func windowBias(_ engine: Engine, _ q: Rows, _ room: BiasRoom) -> RelativeBias {
-    let rows = q.count / side
+    let (q, rows) = (q.columns(0..<headWidth), q.count / side)
     for y in 0..<rows {
-      multiply(
-        engine, q[y * side..<(y + 1) * side], height, at: y, into: room.vertical[y * side..<(y + 1) * side])
+      let row = y * side..<(y + 1) * side
+      engine.productNN(q[row], keys(height, at: y), into: room.vertical[row])
     }
     for x in 0..<side {
-      multiply(
-        engine, q.every(side, from: x, count: rows), width, at: x,
+      engine.productNN(
+        q.every(side, from: x, count: rows), keys(width, at: x),
         into: room.horizontal.every(side, from: x, count: rows))
     }
     return room.bias
   }
 
-  /// out [rows, side] = q times the table's columns for query coordinate `at`.
-  private func multiply(_ engine: Engine, _ q: Rows, _ table: Rows, at: Int, into out: Rows) {
-    let first = side - 1 - at
-    engine.productNN(q.columns(0..<headWidth), table.columns(first..<first + side), into: out)
+  /// A table's columns for one query coordinate: all keys. Shapes: [headWidth, side].
+  private func keys(_ table: Rows, at query: Int) -> Rows {
+    table.columns(side - 1 - query..<2 * side - 1 - query)
   }
 }
 

@@ -43,35 +43,27 @@ package struct SAMEncoder {
     }
   }
 
-  /// Every block but the last.
-  package func encode(_ x: Rows) throws {
+  /// Block after block.
+  ///
+  /// - Parameter leavesLast: the last block is left to who wants more of it than its output.
+  package func encode(_ x: Rows, leavesLast: Bool) throws {
     var done = 0.0
-    try stream.forEach(0..<last) { block, weights in
-      try self.block(block, weights, x)
+    try stream.forEach(0..<(leavesLast ? last : blocks.depth)) { block, weights in
+      run.note(work(block))
+      if config.globalBlocks.contains(block) {
+        try globalBlock(weights, x)
+      } else {
+        try windowedBlock(weights, x)
+      }
       run.record("sam.blocks.\(block)", x)
       done += work(block).size
-      run.step(done / totalSize)
+      if block < last { run.step(done / totalSize) }
     }
-  }
-
-  /// The last block as an ordinary one, where no affinity is wanted.
-  package func lastBlock(_ x: Rows) throws {
-    try withLastBlock { try block(last, $0, x) }
-    run.record("sam.blocks.\(last)", x)
   }
 
   /// The last block, for what its user makes of it.
   package func withLastBlock<Result>(_ body: (BlockWeights) throws -> Result) throws -> Result {
     try stream.with(last, body)
-  }
-
-  private func block(_ index: Int, _ weights: BlockWeights, _ x: Rows) throws {
-    run.note(work(index))
-    if config.globalBlocks.contains(index) {
-      try globalBlock(weights, x)
-    } else {
-      try windowedBlock(weights, x)
-    }
   }
 
   // MARK: Work
@@ -179,8 +171,8 @@ package struct SAMEncoder {
       let (q, k, v) = blocks.split(room.qkv, head: head)
       room.head.memory.load(engine, k: k, v: v)
       let queries = q.prefix(rows * side)
-      room.head.memory.attend(
-        engine, q: queries, scale: blocks.attentionScale,
+      engine.attend(
+        queries, room.head.memory, factor: blocks.attentionScale,
         bias: relative.windowBias(engine, queries, room.bias),
         room.head.strip, into: room.mixed.columns(blocks.columns(ofHead: head)).prefix(rows * side))
     }
@@ -232,7 +224,7 @@ package struct SAMEncoder {
     let q = try arena.rows(x.count, head)
     let k = try arena.rows(x.count, head)
     let v = try arena.rows(x.count, head)
-    let memory = try HeadMemory(run, tokens: x.count, width: head)
+    let memory = try HeadMemory(arena, engine: engine, tokens: x.count, width: head)
     let rooms = try engine.perWorker { () throws(ComputeError) in
       try StripRoom(run, blocks, grid: grid, strip: strip, keepsLogits: false)
     }
@@ -254,7 +246,7 @@ package struct SAMEncoder {
         let queries = q[y * grid + column..<y * grid + column + count]
         let bias = relative.bias(engine, queries, y: y, x: column, room.bias)
         let out = room.out.prefix(count)
-        memory.attend(engine, q: queries, scale: blocks.attentionScale, bias: bias, room.strip, into: out)
+        engine.attend(queries, memory, factor: blocks.attentionScale, bias: bias, room.strip, into: out)
         mixed.store(engine, out, at: y * grid + column, column: index * head)
       }
     }

@@ -151,8 +151,8 @@ package struct SigLIPTower {
       let queries = q[first..<context]
       let out = mixed[prompt * count..<(prompt + 1) * count].columns(blocks.columns(ofHead: head))
       for strip in strips(of: count, own.strip.rowCapacity) {
-        own.memory.attend(
-          engine, q: queries[strip], scale: blocks.attentionScale, own.strip, into: out[strip])
+        engine.attend(
+          queries[strip], own.memory, factor: blocks.attentionScale, own.strip, into: out[strip])
       }
     }
   }

@@ -52,18 +52,10 @@ package struct AttentionSum {
 }
 
 extension TransformerBlocks {
-  /// The same block, its attention added to what its window's was before.
-  func block(
-    _ x: Rows, _ weights: BlockWeights, _ room: SequenceRoom, addingTo sums: [AttentionSum], window index: Int
-  ) {
-    project(x, weights, room)
-    attend(room, addingTo: sums, window: index)
-    finish(x, weights, room)
-  }
-
-  /// As `attend`, and with the same result. Heads come one after another and share their queries out, so that
-  /// the order in which heads are added never depends on threads.
-  private func attend(_ room: SequenceRoom, addingTo sums: [AttentionSum], window index: Int) {
+  /// As `attend`, and with the same result; the attention is added to what its window's was before. Heads
+  /// come one after another and share their queries out, so that the order in which heads are added never
+  /// depends on threads.
+  func attend(_ room: SequenceRoom, addingTo sums: [AttentionSum], window index: Int) {
     let engine = run.engine
     let memory = room.heads[0].memory
     for head in 0..<config.heads {
@@ -72,7 +64,7 @@ extension TransformerBlocks {
       let out = room.mixed.columns(config.columns(ofHead: head))
       engine.share(room.tokens, limit: room.heads[0].strip.rowCapacity, multiple: 1) { range, worker in
         let own = room.heads[worker].strip
-        memory.attend(engine, q: q[range], scale: config.attentionScale, own, into: out[range])
+        engine.attend(q[range], memory, factor: config.attentionScale, own, into: out[range])
         for sum in sums { sum.add(engine, own, queries: range, window: index) }
       }
     }

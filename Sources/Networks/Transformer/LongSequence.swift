@@ -37,7 +37,7 @@ package struct LongSequence {
       engine.pool.run(count: x.count, chunk: room.strip) { range, worker in
         let own = room.workers[worker]
         let out = own.out.prefix(range.count)
-        room.memory.attend(engine, q: room.q[range], scale: config.attentionScale, own.strip, into: out)
+        engine.attend(room.q[range], room.memory, factor: config.attentionScale, own.strip, into: out)
         mixed.store(engine, out, at: range.lowerBound, column: head * config.paddedHead)
       }
     }
@@ -106,7 +106,7 @@ package struct LongRoom {
     (q, k, v) = (
       try arena.rows(tokens, head), try arena.rows(tokens, head), try arena.rows(tokens, head)
     )
-    memory = try HeadMemory(run, tokens: tokens, width: head)
+    memory = try HeadMemory(arena, engine: engine, tokens: tokens, width: head)
     workers = try engine.perWorker { () throws(ComputeError) in
       Worker(
         strip: try AttentionScratch(

@@ -33,7 +33,7 @@ struct HeadRoom {
   let strip: AttentionScratch
 
   init(_ run: RunContext, width: Int, tokens: Int, strip rows: Int) throws(ComputeError) {
-    memory = try HeadMemory(run, tokens: tokens, width: width)
+    memory = try HeadMemory(run.arena, engine: run.engine, tokens: tokens, width: width)
     strip = try AttentionScratch(
       run.arena, engine: run.engine, rows: rows, keys: tokens, width: width, keepsLogits: false)
   }
@@ -73,7 +73,7 @@ package struct SequenceRoom {
   }
 }
 
-/// Takes sequences through pre-norm blocks.
+/// Takes sequences through the three parts of pre-norm blocks: `project`, `attend`, `finish`.
 ///
 /// - Shapes: `x` [tokens, width], updated in place.
 package struct TransformerBlocks {
@@ -83,13 +83,6 @@ package struct TransformerBlocks {
   private var engine: Engine { run.engine }
 
   package init(_ run: RunContext, _ config: TransformerConfig) { (self.run, self.config) = (run, config) }
-
-  /// x += out(attention(norm1(x))); x += mlp(norm2(x)).
-  package func block(_ x: Rows, _ weights: BlockWeights, _ room: SequenceRoom) {
-    project(x, weights, room)
-    attend(room)
-    finish(x, weights, room)
-  }
 
   /// qkv = norm1(x) Wqkv^T + b.
   func project(_ x: Rows, _ weights: BlockWeights, _ room: SequenceRoom) {
@@ -107,7 +100,7 @@ package struct TransformerBlocks {
       own.memory.load(engine, k: k, v: v)
       let out = room.mixed.columns(config.columns(ofHead: range.lowerBound))
       for strip in strips(of: room.tokens, own.strip.rowCapacity) {
-        own.memory.attend(engine, q: q[strip], scale: config.attentionScale, own.strip, into: out[strip])
+        engine.attend(q[strip], own.memory, factor: config.attentionScale, own.strip, into: out[strip])
       }
     }
   }

@@ -86,11 +86,9 @@ package struct WindowTransformer {
         let sums = watch.filter { $0.blocks.contains(block) }
         for index in 0..<windows.count {
           let rows = window(index, of: x)
-          if sums.isEmpty {
-            tower.block(rows, weights, room)
-          } else {
-            tower.block(rows, weights, room, addingTo: sums, window: index)
-          }
+          tower.project(rows, weights, room)
+          if sums.isEmpty { tower.attend(room) } else { tower.attend(room, addingTo: sums, window: index) }
+          tower.finish(rows, weights, room)
           run.record("\(config.blocks.role.rawValue).blocks.\(block).\(windows.lowerBound + index)", rows)
         }
         try each(block)

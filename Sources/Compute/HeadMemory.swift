@@ -1,5 +1,4 @@
-// Attention of one head: its keys and values are packed once, then meet a strip of queries after another.
-import Compute
+// Keys and values of one head, packed once, for one strip of queries after another.
 
 /// Keys and values of one head.
 ///
@@ -11,10 +10,12 @@ package struct HeadMemory {
   package let values: ValueMatrix?
   private let center: UnsafeMutablePointer<Float>
 
-  package init(_ run: RunContext, tokens: Int, width: Int, keepsValues: Bool = true) throws(ComputeError) {
-    keys = try KeyMatrix(run.arena, engine: run.engine, count: tokens, width: width)
-    values = keepsValues ? try ValueMatrix(run.arena, engine: run.engine, count: tokens, width: width) : nil
-    center = try run.arena.floats(width)
+  package init(
+    _ arena: Arena, engine: Engine, tokens: Int, width: Int, keepsValues: Bool = true
+  ) throws(ComputeError) {
+    keys = try KeyMatrix(arena, engine: engine, count: tokens, width: width)
+    values = keepsValues ? try ValueMatrix(arena, engine: engine, count: tokens, width: width) : nil
+    center = try arena.floats(width)
   }
 
   /// Packs keys, their mean taken off (a softmax does not see it, the INT8 scale does), and values.
@@ -31,17 +32,5 @@ package struct HeadMemory {
       packKeys()
       packValues()
     }
-  }
-
-  /// out = softmax(scale q k^T + bias) v for one strip of queries.
-  ///
-  /// - Shapes: `q`, `out` [rows, width], at most as many rows as the strip has.
-  @inline(__always)
-  package func attend(
-    _ engine: Engine, q: Rows, scale: Float, bias: RelativeBias? = nil, _ strip: AttentionScratch,
-    into out: Rows
-  ) {
-    guard let values else { preconditionFailure("keys without values") }
-    engine.attend(q, keys: keys, values: values, factor: scale, bias: bias, strip, into: out)
   }
 }
