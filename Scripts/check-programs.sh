@@ -350,12 +350,26 @@ check_radseg() {
   expect 0 "RADSeg beside them" "$bin/trident" segment --model "$work/radio.gguf" --vocabulary "$work/open.tvoc" "$@" \
     --class-gate 1 --output "$work/open.png" --json "$radseg/square/photo.png"
   said "nothing of what was named is an answer" '"name": *"unknown"'
+  expect 0 "negative phrases one by one" "$bin/trident" text --model "$work/tower.gguf" --class zebra \
+    --negative object --negative "things; stuff" --output "$work/three.tvoc"
+  said "all of them count" "3 negative"
+  expect 2 "an empty negative phrase" "$bin/trident" text --model "$work/tower.gguf" --class zebra --negative "" \
+    --output "$work/none.tvoc" --quiet
+  said "which flag" "negative has an empty phrase"
+  expect 2 "a class that is negative in capitals" "$bin/trident" text --model "$work/tower.gguf" --class zebra \
+    --negative Zebra --strict --output "$work/none.tvoc" --quiet
+  said "what it is to the model" "one text with class 0"
   expect 2 "a benchmark knows no unknown" "$bin/trident" evaluate --model "$work/radio.gguf" \
     --vocabulary "$work/open.tvoc" --images Tests/Fixtures/scenes/images --labels Tests/Fixtures/scenes/labels --quiet
   said "what it lacks" "no label for pixels of no class"
+  expect 0 "two words in a vocabulary" "$bin/trident" text --model "$work/tower.gguf" --class zebra --class horse \
+    --output "$work/open2.tvoc" --quiet
   expect 0 "RADSeg by a relative rule" "$bin/trident" segment --model "$work/radio.gguf" \
     --vocabulary "$work/radseg.tvoc" "$@" --absent relative --unknown-threshold 0.1 --class-gate 0 \
     --output "$work/relative.png" "$radseg/square/photo.png"
+  expect 0 "two words, a gate and a threshold leave nothing" "$bin/trident" segment --model "$work/radio.gguf" \
+    --vocabulary "$work/open2.tvoc" "$@" --unknown-threshold 0.2 --class-gate 1 --output "$work/none2.png" \
+    "$radseg/square/photo.png"
   expect 2 "RADSeg has no purify" "$bin/trident" segment --model "$work/radio.gguf" \
     --vocabulary "$work/radseg.tvoc" "$@" --absent purify --output "$work/none.png" "$radseg/square/photo.png"
   said "whose it is" "CLIP's own attention"
@@ -1132,7 +1146,7 @@ check_hard_cases() {
   said "what they say of the photo" '"kind": "margin"'
   expect 2 "a kind of confidence that nothing tells" $segment --class horse --class grass --class sky --refine none \
     --confidence-kind margin --json $farm --output "$out/s.png"
-  said "what would tell it" "nothing here tells any: --confidence and --csv"
+  said "what would tell it" "nothing here tells any: --confidence, --csv"
   expect 2 "redundancy without purify" $segment --class horse --class grass --class sky --redundancy 0.2 $farm --output "$out/s.png"
   said "what it is for" "means nothing without --absent purify"
   for flag in "confidence-kind probability, margin" "windows slide, none" "levels two blocks such as 4-10" "short-side 16...4096"; do

@@ -98,7 +98,12 @@ def test_notebooks_show_the_labels(result, tmp_path):
 def test_words_that_are_not_there(model):
     found = model.segment(PHOTO, ["cow"], absent="relevancy", refine="none")
     assert found.names == ["cow", "unknown"] and found.share("unknown") == 1
-    assert model.segment(PHOTO, ["horse"], negative="sky; grass", refine="none").names[-1] == "unknown"
+    one = model.segment(PHOTO, ["horse"], negative="sky; grass", refine="none")
+    assert one.names[-1] == "unknown"
+    several = model.segment(PHOTO, ["horse"], negative=["sky", "grass"], refine="none")
+    assert (several.labels == one.labels).all()
+    with pytest.raises(TypeError):
+        model.segment(PHOTO, ["horse"], refine=["none"])
 
 
 def by_program(folder, words, *flags):

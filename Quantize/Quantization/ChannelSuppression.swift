@@ -19,7 +19,7 @@ package enum SuppressedBlocks: Equatable, Sendable {
     guard asked.contains(depth - 1), !clip.hasLastMLP else { return asked }
     let what = "the MLP of image block \(depth) is left out of the file; --keep-last-mlp keeps it"
     if asked.count == 1 { throw view.refuse("--suppress-channels: " + what) }
-    view.directory.notes.append("no channel of it is suppressed: " + what)
+    view.directory.notes.append("--suppress-channels leaves block \(depth) out: " + what)
     return asked.dropLast()
   }
 

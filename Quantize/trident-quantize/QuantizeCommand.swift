@@ -262,13 +262,14 @@ struct QuantizeCommand: ParsableCommand {
       }
     }
     if keepLastMlp && (clip == nil || textOnly) {
-      throw ValidationError("--keep-last-mlp is for CLIP's image tower: give --clip, not --text-only.")
+      throw ValidationError("--keep-last-mlp is for CLIP's image tower: give --clip, without --text-only.")
     }
     if suppressBlocks != nil && !suppressChannels {
       throw ValidationError("--suppress-blocks says where --suppress-channels works: give both.")
     }
     if suppressChannels && (clip == nil || textOnly) {
-      throw ValidationError("--suppress-channels is for CLIP's image tower: give --clip, not --text-only.")
+      throw ValidationError(
+        "--suppress-channels is for CLIP's image tower: give --clip, without --text-only.")
     }
   }
 

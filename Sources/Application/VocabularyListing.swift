@@ -24,7 +24,7 @@ package struct VocabularyListing {
     let background = classes.background ? ", class 0 is the background" : ""
     let negatives = vocabulary.negatives
     var lines = [
-      "\(path): \(classes.count) classes, \(classes.phrases.count) phrases of \(vocabulary.width) numbers"
+      "\(path): \(classes.count) classes, \(vocabulary.allPhrases.count) phrases of \(vocabulary.width) numbers"
         + background,
       "model \(vocabulary.modelID)",
       "words encoded as \(vocabulary.encoding.rawValue), "

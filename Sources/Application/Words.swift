@@ -131,10 +131,11 @@ package final class Words {
       return
     }
     guard source.negatives.isEmpty && source.absent.phrases.isEmpty else {
+      let flag = source.negatives.isEmpty ? "--absent \(source.absent.rawValue)" : "--negative"
       throw SegmentationError(
         .usage(
-          "negative phrases must be encoded, but --vocabulary brings vectors; give --class or --classes, "
-            + "or make the vocabulary again with 'trident text --negative'"))
+          "\(flag) brings phrases that must be encoded, but --vocabulary brings vectors: 'trident text "
+            + "--negative' keeps such phrases in the vocabulary, and --absent gate then does the rest"))
     }
     let vocabulary = try VocabularyFile.read(path: path)
     if (source.background || source.backgroundClass != nil) && !vocabulary.classes.background {
@@ -223,7 +224,7 @@ package final class Words {
   private func check(_ source: ClassSource, isNew: Bool) throws(SegmentationError) {
     let isPreset = source.file == nil && source.phrases.isEmpty
     let own = isPreset ? [] : classes.doubts + (session.hasText ? try session.doubts(classes, templates) : [])
-    let doubts = own + (try session.untrained(classes))
+    let doubts = try own + negativeDoubts() + session.untrained(classes)
     if let first = doubts.first, source.isStrict {
       throw SegmentationError(.classes(first + " (--strict)"), path: source.file)
     }
@@ -233,6 +234,13 @@ package final class Words {
         "--background adds class 0, 'background'; '\(classes.names[1])' is class 1. Where your first class "
           + "is the background, name it: --background-class '\(classes.names[1])'")
     }
+  }
+
+  /// What looks wrong in negative phrases that the user named.
+  private func negativeDoubts() throws(SegmentationError) -> [String] {
+    guard stored == nil, named.isAsked, !named.negatives.isEmpty else { return [] }
+    let list = try ClassList(arguments: named.negatives, background: false)
+    return list.doubts + (session.hasText ? session.doubts(negatives: named.negatives, of: classes) : [])
   }
 
   /// SHA-256 of the vectors of a vocabulary file; nil for words that are encoded here.

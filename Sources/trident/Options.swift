@@ -120,9 +120,11 @@ struct WordFlags: ParsableArguments {
   var templates: String?
 
   @Option(
-    help: "Phrases, separated by '; ', whose pixels are of no class: what the words must not be mistaken for."
-  )
-  var negative: String?
+    help: """
+      Phrases, separated by '; ', whose pixels are of no class: what the words must not be mistaken for; \
+      repeatable.
+      """)
+  var negative: [String] = []
 
   @Flag(help: "Neither read nor write the cache of text vectors.") var noCache = false
 
@@ -132,7 +134,10 @@ struct WordFlags: ParsableArguments {
     (source.phrases, source.file, source.templates) = (phrases, file, templates)
     (source.preset, source.background, source.usesCache) = (preset, background, !noCache)
     (source.backgroundClass, source.isStrict) = (backgroundClass, strict)
-    if let negative { source.negatives = negative.split(separator: ";").map(String.init) }
+    // An empty one stays, and is refused by its place in the list.
+    source.negatives = negative.flatMap {
+      $0.split(separator: ";", omittingEmptySubsequences: false).map(String.init)
+    }
     return source
   }
 }
@@ -338,8 +343,8 @@ package struct MethodFlags: ParsableArguments {
     if confidenceKind != nil && !confidence {
       throw SegmentationError(
         .usage(
-          "--confidence-kind says what confidences are, and nothing here tells any: --confidence and --csv "
-            + "of 'segment' do"))
+          "--confidence-kind says what confidences are, and nothing here tells any: --confidence, --csv and "
+            + "--parts of 'segment' do"))
     }
     if presence != nil, classes.present != nil || classes.presenceModel != nil {
       throw SegmentationError(

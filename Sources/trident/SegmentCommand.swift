@@ -43,8 +43,9 @@ struct SegmentCommand: ParsableCommand {
   func run() throws {
     try fleetFlags.prepare(photos, overwrites: outputFlags.overwrite)
     let formats = fleetFlags.tar == nil ? [] : try TarJob.formats(fleetFlags.tarFormats)
-    try methodFlags.check(
-      classFlags, tells: (outputFlags.targets.map(\.format) + formats).tellConfidence)
+    let tellsConfidence = (outputFlags.targets.map(\.format) + formats).tellConfidence
+    // Parts hold confidences, for whatever they are merged into.
+    try methodFlags.check(classFlags, tells: tellsConfidence || fleetFlags.parts != nil)
     if let folder = fleetFlags.parts { return try runShard(folder) }
     if let input = fleetFlags.tar, let output = fleetFlags.tarOutput { return try runTar(input, output) }
     let (job, paths) = try makeJob()

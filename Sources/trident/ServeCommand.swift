@@ -10,7 +10,7 @@ struct ServeCommand: ParsableCommand {
     discussion: """
       Examples:
         trident serve -m demo.gguf
-        curl -F photo=@photo.jpg -F "class=dog; puppy" -F class=grass -F format=overlay \\
+        curl -F photo=@photo.jpg --form-string "class=dog; puppy" -F class=grass -F format=overlay \\
           http://127.0.0.1:8080/v1/segment >overlay.png
 
       Only this machine reaches it unless --listen says otherwise. One photo is worked on at a time, inside \

@@ -221,6 +221,7 @@ import Testing
     }
     refused(400) { try form(("class", "a"), ("templates", "all"), ("templates", "one")) }
     refused(400) { try form(("templates", "all"), vocabulary: true) }
+    refused(400) { try form(("absent", "relevancy"), vocabulary: true) }
     #expect(try form(vocabulary: true).classes.isEmpty)
   }
 

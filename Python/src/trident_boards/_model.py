@@ -64,7 +64,7 @@ class Model:
         `photo`: a file, or an array [height, width, 3] of uint8 (RGB), used where it lies unless its pixels
         are scattered. `vocabulary`: a file made by `trident text`, instead of classes. `progress(stage,
         share)` is called now and then; if it returns False the work ends with KeyboardInterrupt. Options by
-        name: `refine="none"`, `absent="relevancy"`, `negative="wall; floor"`, `background=True`,
+        name: `refine="none"`, `absent="relevancy"`, `negative="wall; floor"` or a list, `background=True`,
         `templates="seven"` (all, seven, one or a file of sentences) and whatever `trident segment --help`
         lists under Method. Raises TridentError.
         """

@@ -102,8 +102,17 @@ def text(value: object) -> bytes:
 
 
 def options(settings: dict[str, object]) -> tuple[ctypes.Array, int]:
-    """Settings as an array of options; what is None is left out."""
-    pairs = [(text(key), text(value)) for key, value in settings.items() if value is not None]
+    """Settings as an array of options; what is None is left out. A list of negative phrases is one value.
+
+    Raises TypeError for any other list.
+    """
+    def one(key, value):
+        if isinstance(value, (list, tuple)):
+            if key != "negative":
+                raise TypeError(f"{key} takes one value, not {value!r}")
+            value = "; ".join(value)
+        return text(key), text(value)
+    pairs = [one(key, value) for key, value in settings.items() if value is not None]
     return (Option * max(1, len(pairs)))(*[Option(*pair) for pair in pairs]), len(pairs)
 
 

@@ -72,7 +72,9 @@ package final class EvaluateJob {
     let words = try Words(source, session)
     if !words.named.negatives.isEmpty || !options.absent.phrases.isEmpty {
       throw SegmentationError(
-        .usage("--negative, --absent relevancy: a benchmark has no label for pixels of no class"))
+        .usage(
+          "negative phrases (--negative, --absent relevancy, those of a vocabulary): "
+            + "a benchmark has no label for pixels of no class"))
     }
     if let preset = source.preset, data.root != nil, words.count != Benchmark(preset).classes.count {
       throw SegmentationError(

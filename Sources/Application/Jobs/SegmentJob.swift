@@ -86,6 +86,11 @@ package final class SegmentJob {
           + "'\(printable(job.words.classes.titles[0], limit: 100))'; --background puts one of its own "
           + "there, --unknown-threshold leaves them without")
     }
+    if job.options.areaThreshold >= 0 && !job.words.classes.background {
+      job.listener.note(
+        "warning: --area-threshold never drops the first class, "
+          + "'\(printable(job.words.classes.titles[0], limit: 100))'; --background puts one of its own there")
+    }
     if !paths.leftOut.text.isEmpty { job.listener.note("left out: \(paths.leftOut.text)") }
   }
 
@@ -116,7 +121,7 @@ package final class SegmentJob {
     let pixels = report.run.refinement.pixels
     let count = pixels.reduce(0, +)
     guard (2...3).contains(job.words.count), mustChoose, let most = pixels.max(), most * 20 > count * 19,
-      let winner = pixels.firstIndex(of: most)
+      let winner = pixels.firstIndex(of: most), winner < job.words.count
     else { return }
     let name = printable(job.words.classes.titles[winner], limit: 100)
     job.listener.note(

@@ -80,17 +80,21 @@ package struct SegmentReport {
 
   /// What says which classes a rule took away; empty: none did.
   private var dropped: String {
-    let names = run.presence.indices.filter { run.presence[$0].isDropped && $0 < job.words.count }.map {
-      printable(titles[$0], limit: 100)
-    }
-    if names.isEmpty { return "" }
-    let options = job.options
+    let (options, gated) = (job.options, run.isGated)
+    let isGated = { (label: Int) in label < gated.count && gated[label] }
     let rules =
       (options.absent == .keep ? [] : ["--absent \(options.absent.rawValue)"])
       + (options.areaThreshold < 0 ? [] : ["--area-threshold"])
-    let more = names.count > 12 ? " and \(names.count - 12) more" : ""
-    return "\n  dropped by \(rules.joined(separator: ", ")): "
-      + names.prefix(12).joined(separator: ", ") + more
+    let byRule = run.presence.indices.filter { run.presence[$0].isDropped && !isGated($0) }
+    return Self.dropped(by: "--class-gate", gated.indices.filter(isGated).map { titles[$0] })
+      + Self.dropped(
+        by: rules.joined(separator: ", "), byRule.filter { $0 < job.words.count }.map { titles[$0] })
+  }
+
+  private static func dropped(by rule: String, _ names: [String]) -> String {
+    if names.isEmpty { return "" }
+    let shown = names.prefix(12).map { printable($0, limit: 100) }.joined(separator: ", ")
+    return "\n  dropped by \(rule): \(shown)" + (names.count > 12 ? " and \(names.count - 12) more" : "")
   }
 
   /// The text of the legend: what made the map, and what its numbers mean.
@@ -195,7 +199,8 @@ package struct SegmentReport {
     if !job.words.isLooked(for: present.map(\.offset)) {
       text += "\n  nothing of what you named is in this photo"
     }
-    if !run.isGated.isEmpty && run.isGated.allSatisfy({ $0 }) {
+    let isFirstForAll = run.refinement.pixels.first == Int(pixelCount)
+    if !run.isGated.isEmpty && run.isGated.allSatisfy({ $0 }) && isFirstForAll {
       text +=
         "\n  no class passes --class-gate \(job.options.classGate): the first one has all pixels, which says "
         + "nothing; name what the photo shows, or lower the gate"

@@ -80,6 +80,11 @@ package struct SegmentForm: Sendable {
 
   private func checkWords(_ limits: ServeLimits, _ hasVocabulary: Bool) throws(Refusal) {
     if hasVocabulary {
+      guard options.absent.phrases.isEmpty else {
+        throw Refusal(
+          400,
+          "absent is 'relevancy', whose phrases must be encoded, and this server has a vocabulary of its own")
+      }
       if classes.isEmpty && negatives.isEmpty && !background && templates == nil { return }
       throw Refusal(
         400, "this server has a vocabulary of its own; leave out class, negative, background and templates")

@@ -67,14 +67,16 @@ package final class TuneJob {
     guard let side = self.judge.judgeSide else {
       throw SegmentationError(
         .usage(
-          "there is no CLIP with a text tower in '\(self.judge.modelPath)' to judge masks with; "
-            + "--clip MODEL names a model file that has one (of CLIP alone: made with --keep-last-mlp)"))
+          "there is no CLIP with a text tower and all of its last block in '\(self.judge.modelPath)' to judge "
+            + "masks with; --clip MODEL names a model file that has one (of CLIP alone: made with "
+            + "--keep-last-mlp)"))
     }
     self.side = side
     words = try Words(source, session)
     guard words.named.negatives.isEmpty else {
       throw SegmentationError(
-        .usage("the vocabulary has negative phrases, and the judge knows none that are of no class"))
+        .usage(
+          "negative phrases in the vocabulary or of --negative: the judge knows none that are of no class"))
     }
     templates = source.templates
     present = try PresentClasses(request.present, words.classes)

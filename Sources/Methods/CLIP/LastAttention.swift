@@ -207,6 +207,10 @@ extension SegmentOptions {
     guard clipAttention == .global else { return }
     if globalBlocks == BlockRange() {
       if depth == 12 { return }
+      guard depth > 1 else {
+        throw SegmentationError(
+          .usage("--clip-attention global needs a block before the last; this CLIP has 1"))
+      }
       throw SegmentationError(
         .usage("--global-blocks must be given: 7-8 is known for 12 blocks, this CLIP has \(depth)"))
     }

@@ -101,6 +101,19 @@ extension Session {
     return doubts
   }
 
+  /// Negative phrases that are one text with a class to the model.
+  package func doubts(negatives: [String], of list: ClassList) -> [String] {
+    var classes: [String: Int] = [:]
+    for index in 0..<list.count {
+      for phrase in list.phrases(ofClass: index) { classes[readText(phrase)] = index }
+    }
+    return negatives.compactMap { phrase in
+      classes[readText(phrase)].map {
+        "'\(phrase)' is negative, and one text with class \($0) ('\(list.names[$0])') to the model; remove one"
+      }
+    }
+  }
+
   /// Classes without any word that training saw, where the model file tells those; none where it does not. A
   /// phrase counts by its last words: `red car` is a car, `car park` is none.
   ///

@@ -40,6 +40,9 @@ package struct NamedPhrases {
       self.init(classes, checked: [], absent: settled)
       return
     }
+    if negatives.contains(where: { $0.allSatisfy(\.isWhitespace) }) {
+      throw SegmentationError(.usage("--negative has an empty phrase; name one or leave it out"))
+    }
     let list = try ClassList(arguments: [negatives.joined(separator: ";")], background: false)
     guard list.descriptions.isEmpty else {
       throw SegmentationError(.classes("negative phrases have no descriptions; leave out ' :='"))

@@ -61,6 +61,10 @@ package struct Vocabulary: Equatable, Sendable {
     guard first > 0 else {
       throw SegmentationError(.vocabulary("has negative phrases and no class"), field: "class index")
     }
+    let named = Set(phrases[..<first])
+    if let both = phrases[first...].first(where: { named.contains($0) }) {
+      throw SegmentationError(.vocabulary("'\(both)' is a class and negative, too"), field: "text")
+    }
     return (
       try ClassList(
         phrases: Array(phrases[..<first]), classIndex: Array(classIndex[..<first]), background: background),
