@@ -24,8 +24,8 @@ package struct VocabularyListing {
     let background = classes.background ? ", class 0 is the background" : ""
     let negatives = vocabulary.negatives
     var lines = [
-      "\(path): \(classes.count) classes, \(vocabulary.allPhrases.count) phrases of \(vocabulary.width) numbers"
-        + background,
+      "\(path): \(classes.count) classes, \(vocabulary.allPhrases.count) phrases of "
+        + "\(vocabulary.width) numbers" + background,
       "model \(vocabulary.modelID)",
       "words encoded as \(vocabulary.encoding.rawValue), "
         + "templates \(TemplateList.flag(vocabulary.templates))",

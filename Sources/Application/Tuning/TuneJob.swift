@@ -67,9 +67,9 @@ package final class TuneJob {
     guard let side = self.judge.judgeSide else {
       throw SegmentationError(
         .usage(
-          "there is no CLIP with a text tower and all of its last block in '\(self.judge.modelPath)' to judge "
-            + "masks with; --clip MODEL names a model file that has one (of CLIP alone: made with "
-            + "--keep-last-mlp)"))
+          "there is no CLIP with a text tower and all of its last block in "
+            + "'\(self.judge.modelPath)' to judge masks with; --clip MODEL names a model file "
+            + "that has one (of CLIP alone: made with --keep-last-mlp)"))
     }
     self.side = side
     words = try Words(source, session)

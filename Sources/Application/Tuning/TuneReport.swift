@@ -39,7 +39,8 @@ package struct TuneReport: Sendable {
       row.indices.map { padded(row[$0], widths[$0], right: true) }.joined(separator: "  ")
     }
     lines.append(
-      "\(trials.count) of \(max(gridCount, trials.count)) settings on \(photoCount) photos, which show \(classCount) classes; "
+      "\(trials.count) of \(max(gridCount, trials.count)) settings on \(photoCount) photos, "
+        + "which show \(classCount) classes; "
         + "reward \(rule.rawValue); trial 0 is the start")
     lines.append("-> \(printable(output, limit: 400)): trial \(best)")
     return lines.joined(separator: "\n")

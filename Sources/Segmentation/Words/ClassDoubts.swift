@@ -109,7 +109,8 @@ extension Session {
     }
     return negatives.compactMap { phrase in
       classes[readText(phrase)].map {
-        "'\(phrase)' is negative, and one text with class \($0) ('\(list.names[$0])') to the model; remove one"
+        "'\(phrase)' is negative, and one text with class \($0) ('\(list.names[$0])') to the model; "
+          + "remove one"
       }
     }
   }
