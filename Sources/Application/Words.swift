@@ -167,7 +167,8 @@ package final class Words {
     if source.phrases.isEmpty && source.file == nil && source.vocabulary == nil && source.preset == nil {
       count = 21
     }
-    guard let count else {
+    // A vocabulary beside a number is refused as one beside a file is.
+    guard let count, source.vocabulary == nil else {
       try self.init(source, session)
       return
     }
