@@ -153,9 +153,12 @@ swift_block() {
     set -- "$@" -Xcc "-fmodule-map-file=$map"
   done
   for module in Segmentation Compute Container Raster System CKernels CRaster CSystem; do
-    # Names of objects hold no spaces.
-    # shellcheck disable=SC2046
-    set -- "$@" $(find "$bin/$module.build" -name '*.o')
+    # Names of objects hold no spaces. A source that was moved leaves its old object behind.
+    # shellcheck disable=SC2044
+    for object in $(find "$bin/$module.build" -name '*.o'); do
+      source=$(basename "$object" .o)
+      if [ -n "$(find "$root/Sources" -name "$source" -print -quit)" ]; then set -- "$@" "$object"; fi
+    done
   done
   "$swiftc" "$@" -ljpeg -lpng -lz -o from-swift && ./from-swift
 }
