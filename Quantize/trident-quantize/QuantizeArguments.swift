@@ -21,15 +21,12 @@ struct ThreeNumbers: ExpressibleByArgument {
   }
 }
 
-/// Two numbers counted from one, the smaller one first.
-struct BlockRange: ExpressibleByArgument {
+/// Blocks counted from one, the lower one first.
+struct NamedBlocks: ExpressibleByArgument {
   let value: ClosedRange<Int>
 
   init?(argument: String) {
-    let ends = argument.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-    guard ends.count == 2, let first = ends[0], let last = ends[1], 1 <= first, first <= last else {
-      return nil
-    }
-    value = first...last
+    guard let range = BlockRange(argument), 1 <= range.first, range.first <= range.last else { return nil }
+    value = range.first...range.last
   }
 }

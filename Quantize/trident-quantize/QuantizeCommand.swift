@@ -146,7 +146,7 @@ struct QuantizeCommand: ParsableCommand {
     help: ArgumentHelp(
       "Other blocks to suppress channels in, counted from 1; needed where CLIP has not 12.", valueName: "a-b")
   )
-  var suppressBlocks: BlockRange?
+  var suppressBlocks: NamedBlocks?
   @Option(
     help: ArgumentHelp("Width of CLIP's image heads, where 64 (80 for H/14) is wrong.", valueName: "channels")
   )

@@ -1,10 +1,12 @@
 // Options of CLIP's last block: what SC-CLIP makes of it, and what stands there instead.
 
 extension OptionRow {
-  /// SC-CLIP's own; unused where another attention stands for its calibration.
-  private func calibrating() -> OptionRow {
-    var row = of(.scCLIP)
-    row.isUsed = { $0.clipAttention == .published }
+  /// The same row for a method's own attention, which means nothing where another stands for it.
+  func published(_ method: MethodName) -> OptionRow {
+    var row = of(method)
+    row.uselessness = { options in
+      options.clipAttention == .published ? nil : "beside --clip-attention \(options.clipAttention.rawValue)"
+    }
     return row
   }
 
@@ -29,7 +31,7 @@ extension OptionRow {
       { .word($0.description) }, read: { BlockRange($0) }
     )
     .of(.trident, .scCLIP)
-    middle.isUsed = { $0.clipAttention == .global }
+    middle.uselessness = { $0.clipAttention == .global ? nil : "without --clip-attention global" }
     middle.silentAt = [.word("0-0")]
     var mix = number(
       "class_mix", \.classMix, 0...1, OptionValue.number,
@@ -43,22 +45,22 @@ extension OptionRow {
     )
     .of(.scCLIP)
     scope.silentAt = [.word("photo")]
-    scope.isUsed = { $0.classMix > 0 }
+    scope.uselessness = { $0.classMix > 0 ? nil : "without --class-mix" }
     return [
       number(
         "low_block", \.lowBlock, 0...256, OptionValue.int,
         "sc-clip: block whose cosines smooth the result, from 1; 0: as published, 4 of 12 or 7 of 24 ({})."
-      ).calibrating(),
+      ).published(.scCLIP),
       number(
         "mid_block", \.midBlock, 0...256, OptionValue.int,
         "sc-clip: block whose cosines say what resembles what; 0: as published, 9 of 12 or 17 of 24 ({})."
-      ).calibrating(),
-      levels.calibrating(),
+      ).published(.scCLIP),
+      levels.published(.scCLIP),
       number(
         "class_weight", \.classWeight, -1...100, OptionValue.number,
         "sc-clip: weight of the class tokens added to every patch; "
           + "below 0: as published, 0.3 of 12 blocks or 0.1 of 24 ({})."
-      ).calibrating(),
+      ).published(.scCLIP),
       attention, middle, mix, scope,
     ]
   }

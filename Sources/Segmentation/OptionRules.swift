@@ -98,17 +98,9 @@ extension SegmentOptions {
   ///
   /// - Errors: `.usage` for one that means nothing beside the others.
   package func check(given keys: Set<String>) throws(SegmentationError) {
-    let other = clipAttention != .published
-    let useless = [
-      ("redundancy", absent != .purify, "without --absent purify"),
-      ("class_mix_of", classMix == 0, "without --class-mix"),
-      ("global_blocks", clipAttention != .global, "without --clip-attention global"),
-    ]
-    let replaced = ["low_block", "mid_block", "levels", "class_weight", "beta", "gamma"].map {
-      ($0, other, "beside --clip-attention \(clipAttention.rawValue)")
-    }
-    for (key, isUseless, why) in useless + replaced where isUseless && keys.contains(key) {
-      throw SegmentationError(.usage("\(OptionTable[key]?.flag ?? key) means nothing \(why)"))
+    for row in OptionTable.rows where keys.contains(row.key) {
+      guard let why = row.uselessness(self) else { continue }
+      throw SegmentationError(.usage("\(row.flag ?? row.key) means nothing \(why)"))
     }
   }
 }

@@ -40,8 +40,8 @@ package struct OptionRow: Sendable {
   /// Left out of JSON and fingerprints where it has one of these values: files older than the option stay
   /// comparable.
   var silentAt: [OptionValue] = []
-  /// Options under which it means something; under others it is left out, too.
-  var isUsed: @Sendable (SegmentOptions) -> Bool = { _ in true }
+  /// Beside which options it means nothing, in words, and is left out, too; nil: it means something.
+  package var uselessness: @Sendable (SegmentOptions) -> String? = { _ in nil }
   /// What does the same for methods that have no such option.
   private var instead: [MethodName: String] = [:]
 
@@ -117,7 +117,7 @@ package struct OptionRow: Sendable {
       "--absent purify: a class needs more than this ratio in some window ({})."
     )
     .of(.trident, .scCLIP)
-    redundancy.isUsed = { $0.absent == .purify }
+    redundancy.uselessness = { $0.absent == .purify ? nil : "without --absent purify" }
     // No run sees `auto`: words settle it.
     absent.silentAt = [.word("auto"), .word("keep")]
     var unknown = number(
@@ -163,8 +163,9 @@ package struct OptionRow: Sendable {
       number(
         "beta", \.beta, -100...100, OptionValue.number,
         "Proxy attention: multiple of the mean similarity taken off ({})."
-      ).of(.trident),
-      number("gamma", \.gamma, 0...1000, OptionValue.number, "Proxy attention: sharpness ({}).").of(.trident),
+      ).published(.trident),
+      number("gamma", \.gamma, 0...1000, OptionValue.number, "Proxy attention: sharpness ({}).")
+        .published(.trident),
       number(
         "cos_factor", \.cosFactor, -100...100, OptionValue.number,
         "Affinity: threshold as a multiple of the row's mean similarity ({})."
@@ -265,12 +266,13 @@ extension OptionRow {
 
   /// Whether a run with these options depends on it, and files name it.
   package func isNamed(in options: SegmentOptions) -> Bool {
-    methods.contains(options.method) && !silentAt.contains(value(options)) && isUsed(options)
+    methods.contains(options.method) && !silentAt.contains(value(options))
+      && uselessness(options) == nil
   }
 
   /// Whether neither a run with these options nor the method depends on it.
   fileprivate func isUseless(in options: SegmentOptions, to method: MethodName) -> Bool {
-    !isUsed(options) && !methods.contains(method)
+    uselessness(options) != nil && !methods.contains(method)
   }
 
   /// What is wrong with the value; nil: nothing.

@@ -240,14 +240,19 @@ package struct MethodFlags: ParsableArguments {
   /// What was asked for; without --method, of the method that the model file is for.
   func options(_ session: Session, _ choice: PresetChoice?) throws -> SegmentOptions {
     let options = try options(session.method, depth: session.clipDepth, choice)
-    let given = [
+    try options.check(given: given)
+    return options
+  }
+
+  /// Keys of the given flags that may mean nothing beside others.
+  package var given: Set<String> {
+    let all = [
       "redundancy": redundancy != nil, "class_mix_of": classMixOf != nil,
       "global_blocks": globalBlocks != nil,
       "low_block": lowBlock != nil, "mid_block": midBlock != nil, "levels": levels != nil,
       "class_weight": classWeight != nil, "beta": beta != nil, "gamma": gamma != nil,
     ]
-    try options.check(given: Set(given.filter(\.value).keys))
-    return options
+    return Set(all.filter(\.value).keys)
   }
 
   package func options(_ usual: MethodName, depth: Int = 12) throws -> SegmentOptions {

@@ -55,6 +55,18 @@ import trident
     options.clipAttention = .published
   }
 
+  /// Flags say that they were given wherever a row may mean nothing.
+  @Test func uselessFlagsAreSeen() throws {
+    var other = SegmentOptions()
+    other.clipAttention = .value
+    for row in OptionTable.rows
+    where row.uselessness(SegmentOptions()) != nil || row.uselessness(other) != nil {
+      let flag = try #require(row.flag)
+      let flags = try MethodFlags.parse([flag, try #require(Self.others[row.key])])
+      #expect(flags.given == [row.key])
+    }
+  }
+
   @Test func everyRowSetsItsValueAndNoOther() throws {
     #expect(Set(Self.others.keys) == Set(OptionTable.rows.map(\.key)))
     for row in OptionTable.rows {

@@ -67,26 +67,27 @@ package struct SegmentReport {
   /// a rule asked.
   private func presence(of label: Int) -> [(String, JSON)] {
     let present = ("present", JSON.bool(run.refinement.pixels(of: label) > 0))
-    let isGated = label < run.isGated.count && run.isGated[label]
     guard label < run.presence.count else {
-      return [present] + (label < run.isGated.count ? [("dropped", .bool(isGated))] : [])
+      return [present] + (label < run.isGated.count ? [("dropped", .bool(isGated(label)))] : [])
     }
     let found = run.presence[label]
     return [
-      present, ("dropped", .bool(found.isDropped || isGated)),
+      present, ("dropped", .bool(found.isDropped || isGated(label))),
       ("certainty", .float(found.certainty)), ("best", .float(found.best)), ("mean", .float(found.mean)),
     ] + (found.purity.map { [("purity", .float($0))] } ?? [])
   }
 
+  /// Whether a gate of the method's own took a class away.
+  private func isGated(_ label: Int) -> Bool { label < run.isGated.count && run.isGated[label] }
+
   /// What says which classes a rule took away; empty: none did.
   private var dropped: String {
-    let (options, gated) = (job.options, run.isGated)
-    let isGated = { (label: Int) in label < gated.count && gated[label] }
+    let options = job.options
     let rules =
       (options.absent == .keep ? [] : ["--absent \(options.absent.rawValue)"])
       + (options.areaThreshold < 0 ? [] : ["--area-threshold"])
     let byRule = run.presence.indices.filter { run.presence[$0].isDropped && !isGated($0) }
-    return Self.dropped(by: "--class-gate", gated.indices.filter(isGated).map { titles[$0] })
+    return Self.dropped(by: "--class-gate", run.isGated.indices.filter(isGated).map { titles[$0] })
       + Self.dropped(
         by: rules.joined(separator: ", "), byRule.filter { $0 < job.words.count }.map { titles[$0] })
   }

@@ -93,7 +93,8 @@ struct LastAttention {
       engine.linear(weights.qkv, rows, into: qkv[range])
     }
     switch kind {
-    case .published, .value: mixed.update(from: patches(part: 2))
+    case .published: preconditionFailure("the method's own is the method's")
+    case .value: mixed.update(from: patches(part: 2))
     case .queries, .neighbour: mixHeads()
     case .global: mixGlobally(seen)
     }
