@@ -213,6 +213,9 @@ struct SCCLIPTests {
       try told() == ["low_block 2", "mid_block 4", "levels \(options.levels)", "class_weight \(weight)"])
     options.lowBlock = 0
     #expect(throws: SegmentationError.self) { try told() }
+    // Another attention looks at none of them.
+    options.clipAttention = .queries
+    #expect(try told().isEmpty)
     options = SegmentOptions(method: .trident)
     #expect(try told().isEmpty)
   }

@@ -55,14 +55,16 @@ struct BlockLevels: Equatable {
 }
 
 extension Session {
-  /// The blocks and the weight that SC-CLIP works with, by the keys of their options; of other methods
-  /// nothing.
+  /// The blocks and the weight that SC-CLIP works with, by the keys of their options; of other methods, and
+  /// where another attention stands for its own, nothing.
   ///
   /// - Errors: `.usage` for blocks that are not there, or that must be named.
   package func usedBlocks(
     _ options: SegmentOptions
   ) throws(SegmentationError) -> [(key: String, value: OptionValue)] {
-    guard options.method == .scCLIP, let depth = model.config.clip?.vision.depth else { return [] }
+    guard options.method == .scCLIP, options.clipAttention == .published,
+      let depth = model.config.clip?.vision.depth
+    else { return [] }
     let levels = try BlockLevels(options, depth: depth)
     return [
       ("low_block", .int(levels.low)), ("mid_block", .int(levels.mid)),
